@@ -1,0 +1,85 @@
+// The frozen base: weights in backend buffers (on the CPU mapped straight from the file), shared by everything that
+// trains or evaluates over it. Thread-safe for reading.
+#pragma once
+
+#include <array>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backend.h"
+#include "gguf-file.h"
+
+namespace fedllm {
+
+// Linear weights that an adapter may target, in layout order.
+enum class module_kind { attn_q, attn_k, attn_v, attn_output, ffn_gate, ffn_up, ffn_down };
+constexpr size_t MODULE_COUNT = 7;
+extern const std::array<const char *, MODULE_COUNT> MODULE_NAMES;  // "attn_q", ...
+
+struct model_info {
+    std::string                  architecture;
+    std::string                  name;  // empty: not in the file
+    int64_t                      n_layers = 0;
+    int64_t                      n_embd = 0;
+    int64_t                      n_ff = 0;
+    int64_t                      n_heads = 0;
+    int64_t                      n_kv_heads = 0;
+    int64_t                      head_length = 0;
+    int64_t                      n_vocab = 0;
+    int64_t                      context_length = 0;
+    bool                         tied_head = false;
+    int64_t                      n_parameters = 0;
+    size_t                       weight_bytes = 0;
+    std::map<std::string, int64_t> tensor_types;  // ggml type name -> number of tensors
+    // RoPE
+    int64_t                      n_rot = 0;
+    float                        rope_base = 10000.0f;
+    float                        rope_scale = 1.0f;  // frequency scale, 1/factor for linear scaling
+    float                        norm_epsilon = 1e-5f;
+};
+
+struct layer_weights {
+    ggml_tensor * attn_norm = nullptr;   // [n_embd]
+    ggml_tensor * ffn_norm  = nullptr;   // [n_embd]
+    // Indexed by module_kind, each [d_in, d_out].
+    std::array<ggml_tensor *, MODULE_COUNT> linear{};
+    // Optional biases, [d_out]; nullptr: none.
+    std::array<ggml_tensor *, MODULE_COUNT> bias{};
+    ggml_tensor * rope_factors = nullptr;  // [n_rot/2], nullptr: none
+};
+
+struct model_options {
+    std::string device;         // empty: the CPU
+    int         n_threads = 1;
+};
+
+class base_model {
+  public:
+    // Throws MODEL_LOAD_FAILED, MODEL_UNSUPPORTED, OUT_OF_MEMORY.
+    static std::shared_ptr<base_model> load(const std::string & path, const model_options & options);
+    ~base_model();
+
+    const model_info &                 info() const { return info_; }
+    const model_options &              options() const { return options_; }
+    const std::vector<layer_weights> & layers() const { return layers_; }
+    ggml_tensor *                      token_embd() const { return token_embd_; }    // [n_embd, n_vocab]
+    ggml_tensor *                      output_norm() const { return output_norm_; }  // [n_embd]
+    ggml_tensor *                      output() const { return output_; }            // [n_embd, n_vocab]; token_embd when tied
+
+  private:
+    base_model() = default;
+    friend struct base_model_loader;
+    model_info                    info_;
+    model_options                 options_;
+    std::shared_ptr<gguf_file>    file_;
+    ggml_context *                context_ = nullptr;
+    std::vector<ggml_backend_buffer_t> buffers_;
+    std::vector<layer_weights>    layers_;
+    ggml_tensor *                 token_embd_ = nullptr;
+    ggml_tensor *                 output_norm_ = nullptr;
+    ggml_tensor *                 output_ = nullptr;
+};
+
+}  // namespace fedllm

@@ -1,0 +1,101 @@
+// The local training loop and the evaluator: the whole of what a caller needs from the core.
+// A call keeps no state; the same arguments on the same machine with the same number of threads give the same bits.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "adapter.h"
+#include "base-model.h"
+
+namespace fedllm {
+
+// Samples concatenated. supervised[i] != 0: the token at i is predicted from those before it and learned.
+// The first position of a sample is never supervised. Pointers must outlive the call.
+struct sample_set {
+    const int32_t *  tokens = nullptr;
+    const uint8_t *  supervised = nullptr;
+    const uint32_t * offsets = nullptr;  // n_samples + 1 entries
+    size_t           n_samples = 0;
+};
+
+// AdamW as in torch.optim.AdamW, moments zero at the start of the call.
+struct optimizer_options {
+    double                beta1 = 0.9;
+    double                beta2 = 0.999;
+    double                epsilon = 1e-8;
+    double                weight_decay = 0.0;
+    std::optional<double> max_gradient_norm;  // global L2; absent: no clipping
+};
+
+struct train_options {
+    adapter_options   adapter;
+    sample_set        samples;           // consumed in order, batch_size a step, starting over at the end
+    int64_t           local_steps = 0;
+    int64_t           batch_size = 0;    // samples per optimizer step
+    int64_t           micro_batch_tokens = 0;
+    double            learning_rate = 0.0;
+    optimizer_options optimizer;
+    double            dropout = 0.0;     // on the input of A, inverted scaling as in PEFT
+    uint64_t          seed = 0;          // of dropout only
+    double            proximal_mu = 0.0; // adds mu/2 * ||w - anchor||^2 to the loss of each step
+    const float *     proximal_anchor = nullptr;  // layout order; nullptr: none
+    const float *     gradient_offset = nullptr;  // after each step w -= learning_rate * offset; nullptr: none
+};
+
+struct train_progress {
+    int64_t step;       // finished optimizer steps
+    double  loss;       // mean per supervised token of this step
+    int64_t n_tokens;   // computed tokens of this step
+};
+
+struct train_result {
+    std::vector<float>  weights;
+    std::vector<double> step_losses;
+    std::vector<double> gradient_norms;  // global, before clipping, proximal term included
+    int64_t             n_tokens = 0;
+    int64_t             n_supervised_tokens = 0;
+    double              duration_ms = 0.0;
+};
+
+using progress_callback = std::function<void(const train_progress &)>;
+
+// Throws CONFIG_INVALID, DATASET_INVALID (names the sample), TRAIN_DIVERGED (names the step), CANCELLED, OUT_OF_MEMORY.
+train_result train(const base_model & model, const train_options & options, const std::vector<float> & start_weights,
+                   const progress_callback & on_progress, const std::atomic<bool> & cancel);
+
+struct evaluate_options {
+    const adapter_options *    adapter = nullptr;  // nullptr: the base alone
+    const std::vector<float> * weights = nullptr;
+    sample_set                 samples;
+    int64_t                    micro_batch_tokens = 0;
+};
+
+struct sample_score {
+    double   log_probability = 0.0;  // natural log, summed over supervised tokens
+    uint32_t n_supervised = 0;
+    uint32_t n_correct = 0;          // supervised tokens where the most likely token is the right one
+};
+
+std::vector<sample_score> evaluate(const base_model & model, const evaluate_options & options,
+                                   const std::atomic<bool> & cancel);
+
+// For tests and tools: loss and gradient of one set of samples, summed over supervised tokens (not divided).
+// gradient: layout order, resized and overwritten. Split into micro-batches of at most micro_batch_tokens.
+struct gradient_result {
+    double  loss_sum = 0.0;
+    int64_t n_supervised = 0;
+};
+gradient_result loss_and_gradient(const base_model & model, const adapter_options & adapter,
+                                  const std::vector<float> & weights, const sample_set & samples,
+                                  int64_t micro_batch_tokens, double dropout, uint64_t seed,
+                                  std::vector<float> & gradient);
+
+// For tests: logits [n_vocab] of every position of one sequence, row after row.
+std::vector<float> compute_logits(const base_model & model, const adapter_options * adapter,
+                                  const std::vector<float> * weights, const std::vector<int32_t> & tokens);
+
+}  // namespace fedllm

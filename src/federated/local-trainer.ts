@@ -1,0 +1,99 @@
+/**
+ * The seam between federation and whatever trains: implemented by the native core (src/native/native-trainer.ts)
+ * and by the quadratic trainer of the tests. Weights are flat Float32Arrays in layout order (src/adapter/layout.ts).
+ */
+import type { AdapterLayout } from "../adapter/layout.js";
+
+/** One tokenized sample: ids and, for each position, whether the token there is to be predicted and learned. */
+export interface TokenizedSample {
+  /** Token ids, including BOS and EOS where the template puts them. */
+  readonly tokens: Int32Array;
+  /** 1 where the token at this position is supervised (predicted from the tokens before it), otherwise 0. Position 0 is always 0. */
+  readonly supervised: Uint8Array;
+}
+
+/** Everything local training needs; the trainer keeps no state between calls. */
+export interface TrainRequest {
+  /** Adapter weights to start from; not changed. */
+  readonly weights: Float32Array;
+  /** Samples in the order they are consumed; passes repeat this order until `localSteps` are done. */
+  readonly samples: readonly TokenizedSample[];
+  readonly localSteps: number;
+  /** Samples per optimizer step. */
+  readonly batchSize: number;
+  /** Most tokens computed at once; a step is split into as many micro-batches as needed. */
+  readonly microBatchTokens: number;
+  readonly clientLearningRate: number;
+  readonly optimizer: OptimizerOptions;
+  /** LoRA dropout probability, 0 <= p < 1. */
+  readonly dropout: number;
+  /** Seeds dropout only; 0 is a seed. */
+  readonly seed: number;
+  /** FedProx: (proximalMu / 2) * ||w - anchor||^2 is added to the loss. */
+  readonly proximal?: { readonly mu: number; readonly anchor: Float32Array };
+  /** After each step w <- w - clientLearningRate * gradientOffset (SCAFFOLD's c - c_i, FedLLM-Bench form). */
+  readonly gradientOffset?: Float32Array;
+  readonly onProgress?: (progress: TrainProgress) => void;
+}
+
+/** AdamW as in torch.optim.AdamW; moments start at zero in every call. */
+export interface OptimizerOptions {
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly epsilon: number;
+  readonly weightDecay: number;
+  /** Global L2 norm the gradient is clipped to; absent: no clipping. */
+  readonly maxGradientNorm?: number;
+}
+
+export interface TrainProgress {
+  /** Finished optimizer steps, from 1. */
+  readonly step: number;
+  readonly localSteps: number;
+  /** Mean loss per supervised token of this step. */
+  readonly loss: number;
+  readonly numTokens: number;
+}
+
+export interface TrainResult {
+  readonly weights: Float32Array;
+  readonly numSteps: number;
+  /** Mean loss per supervised token of each step, in order. */
+  readonly stepLosses: Float64Array;
+  /** Sum over steps of supervised tokens. */
+  readonly numSupervisedTokens: number;
+  /** Sum over steps of all computed tokens (no padding is ever computed). */
+  readonly numTokens: number;
+  /** Global gradient norm before clipping, one per step. */
+  readonly gradientNorms: Float64Array;
+  readonly trainDurationMs: number;
+}
+
+export interface EvaluateRequest {
+  readonly weights: Float32Array;
+  readonly samples: readonly TokenizedSample[];
+  readonly microBatchTokens: number;
+}
+
+export interface EvaluateResult {
+  /** One entry per sample, in order. */
+  readonly samples: readonly SampleScore[];
+  readonly evaluateDurationMs: number;
+}
+
+export interface SampleScore {
+  /** Summed natural-log probability of the supervised tokens. */
+  readonly logProbability: number;
+  readonly numSupervisedTokens: number;
+  /** Supervised tokens where the most likely token is the right one. */
+  readonly numCorrectTokens: number;
+}
+
+/** Trains and evaluates adapters over one frozen base model. Implementations reject with a FedllmError. */
+export interface LocalTrainer {
+  readonly layout: AdapterLayout;
+  /** A uniform in +-1/sqrt(d_in) from a seed per tensor name, B zero; the same seed gives the same weights. */
+  initialWeights(seed: number): Float32Array;
+  train(request: TrainRequest, signal?: AbortSignal): Promise<TrainResult>;
+  evaluate(request: EvaluateRequest, signal?: AbortSignal): Promise<EvaluateResult>;
+}

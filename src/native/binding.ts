@@ -1,0 +1,160 @@
+/**
+ * The single typed description of the addon. Only this folder loads or calls it.
+ * Everything is validated in TypeScript before it crosses; the addon checks again and throws errors with a `code`.
+ */
+
+/** What the addon exports. Long work runs off the JS thread and returns promises. */
+export interface NativeAddon {
+  /** llama.cpp release the addon was compiled against, for example `v0.4.0`. */
+  readonly llamaCppRelease: string;
+  /**
+   * Loads ggml's backends from the folder of the prebuilt libraries and checks that the ggml and llama symbols the
+   * addon is bound to come from that folder. Returns the devices. Calling it again with the same folder is harmless.
+   */
+  initBackends(binsDir: string): readonly NativeDevice[];
+  /** Routes log lines of ggml and llama.cpp (level: "debug" | "info" | "warn" | "error") to one callback, or drops them (null). */
+  setLogger(callback: ((level: string, text: string) => void) | null): void;
+  loadModel(path: string, options: NativeModelOptions): Promise<NativeModel>;
+  loadTokenizer(path: string): Promise<NativeTokenizer>;
+  /** llama.cpp's own quantizer; type is a llama.cpp name such as "Q4_K_M". */
+  quantizeModel(inputPath: string, outputPath: string, type: string, numThreads: number): Promise<void>;
+  /** Peak resident memory of this process in bytes, as the system counts it. */
+  peakResidentBytes(): number;
+}
+
+export interface NativeDevice {
+  readonly name: string;
+  readonly description: string;
+  readonly type: "cpu" | "gpu" | "igpu" | "accel";
+  readonly freeBytes: number;
+  readonly totalBytes: number;
+}
+
+export interface NativeModelOptions {
+  /** Device name as listed by initBackends; absent: the CPU. */
+  readonly device?: string;
+  readonly numThreads: number;
+}
+
+export interface NativeModelInfo {
+  readonly architecture: string;
+  readonly name?: string;
+  readonly numLayers: number;
+  readonly embeddingLength: number;
+  readonly feedForwardLength: number;
+  readonly numHeads: number;
+  readonly numKvHeads: number;
+  readonly headLength: number;
+  readonly vocabularySize: number;
+  readonly contextLength: number;
+  readonly tiedHead: boolean;
+  /** Numbers in all weights. */
+  readonly numParameters: number;
+  /** Bytes of all tensors as stored. */
+  readonly weightBytes: number;
+  /** Number of tensors per ggml type name. */
+  readonly tensorTypes: Readonly<Record<string, number>>;
+}
+
+export interface NativeAdapterOptions {
+  readonly rank: number;
+  readonly loraAlpha: number;
+  /** Subset of attn_q, attn_k, attn_v, attn_output, ffn_gate, ffn_up, ffn_down. */
+  readonly targetModules: readonly string[];
+}
+
+export interface NativeLayoutTensor {
+  readonly name: string;
+  readonly shape: readonly [number, number];
+  readonly offset: number;
+}
+
+export interface NativeModel {
+  readonly info: NativeModelInfo;
+  /** Layout of an adapter with these options on this model. */
+  adapterLayout(options: NativeAdapterOptions): { tensors: NativeLayoutTensor[]; numParameters: number };
+  initialWeights(options: NativeAdapterOptions, seed: number): Float32Array;
+  train(options: NativeTrainOptions): NativeTask<NativeTrainResult>;
+  evaluate(options: NativeEvaluateOptions): NativeTask<NativeEvaluateResult>;
+  /** Writes a GGUF LoRA adapter that unmodified llama.cpp loads. Atomic: temporary file, fsync, rename. */
+  saveAdapter(path: string, options: NativeAdapterOptions, weights: Float32Array): Promise<void>;
+  /** Reads an adapter back; its rank, loraAlpha and target modules come from the file. */
+  loadAdapter(path: string): Promise<{ options: NativeAdapterOptions; weights: Float32Array }>;
+  /** Frees the native memory; safe to call twice. */
+  dispose(): void;
+}
+
+/** Samples packed for the boundary: tokens and flags concatenated, offsets has one entry more than there are samples. */
+export interface NativeSamples {
+  readonly tokens: Int32Array;
+  readonly supervised: Uint8Array;
+  /** Start of each sample in `tokens`; last entry = tokens.length. */
+  readonly offsets: Uint32Array;
+}
+
+export interface NativeTrainOptions {
+  readonly adapter: NativeAdapterOptions;
+  readonly weights: Float32Array;
+  readonly samples: NativeSamples;
+  readonly localSteps: number;
+  readonly batchSize: number;
+  readonly microBatchTokens: number;
+  readonly learningRate: number;
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly epsilon: number;
+  readonly weightDecay: number;
+  readonly maxGradientNorm?: number;
+  readonly dropout: number;
+  readonly seed: number;
+  readonly proximalMu?: number;
+  readonly proximalAnchor?: Float32Array;
+  readonly gradientOffset?: Float32Array;
+  readonly onProgress?: (step: number, loss: number, numTokens: number) => void;
+}
+
+export interface NativeTrainResult {
+  readonly weights: Float32Array;
+  readonly numSteps: number;
+  readonly stepLosses: Float64Array;
+  readonly gradientNorms: Float64Array;
+  readonly numTokens: number;
+  readonly numSupervisedTokens: number;
+  readonly trainDurationMs: number;
+}
+
+export interface NativeEvaluateOptions {
+  /** Absent with `weights`: the base model alone. */
+  readonly adapter?: NativeAdapterOptions;
+  readonly weights?: Float32Array;
+  readonly samples: NativeSamples;
+  readonly microBatchTokens: number;
+}
+
+export interface NativeEvaluateResult {
+  readonly logProbabilities: Float64Array;
+  readonly numCorrectTokens: Uint32Array;
+  readonly numSupervisedTokens: Uint32Array;
+  readonly evaluateDurationMs: number;
+}
+
+/** A running native task. `cancel` makes the promise reject with code CANCELLED within one micro-batch. */
+export interface NativeTask<T> {
+  readonly promise: Promise<T>;
+  cancel(): void;
+}
+
+/** The model's own tokenizer, through llama.cpp (vocabulary only; no weights are loaded). */
+export interface NativeTokenizer {
+  readonly vocabularySize: number;
+  readonly bosToken?: number;
+  readonly eosToken?: number;
+  /** Whether the model file asks for BOS before a text. */
+  readonly addBos: boolean;
+  /** The Jinja chat template stored in the model file. */
+  readonly chatTemplate?: string;
+  /** parseSpecial: text such as "</s>" becomes the special token. Never adds BOS or EOS by itself. */
+  tokenize(text: string, parseSpecial: boolean): Int32Array;
+  detokenize(tokens: Int32Array, renderSpecial: boolean): string;
+  dispose(): void;
+}
