@@ -28,7 +28,9 @@ const PLATFORM_PACKAGES = {
  */
 function readJson(file) {
   if (!fs.existsSync(file)) return undefined;
-  return JSON.parse(fs.readFileSync(file, "utf8"));
+  /** @type {unknown} */
+  const content = JSON.parse(fs.readFileSync(file, "utf8"));
+  return /** @type {Record<string, unknown>} */ (content);
 }
 
 /**

@@ -1,0 +1,45 @@
+/**
+ * Test projects, one per folder of test/. Unit and contract tests run side by side; everything that loads the addon or
+ * starts programs runs one file at a time, in processes of their own: the llama.cpp backends are process-global, and
+ * timings would disturb each other. Groups run one after the other.
+ */
+import { defineConfig } from "vitest/config";
+import type { TestProjectConfiguration } from "vitest/config";
+
+interface ProjectOptions {
+  readonly name: string;
+  readonly groupOrder: number;
+  readonly testTimeoutMs: number;
+  readonly parallel?: boolean;
+}
+
+function project(options: ProjectOptions): TestProjectConfiguration {
+  return {
+    extends: true,
+    test: {
+      name: options.name,
+      include: [`test/${options.name}/**/*.test.ts`],
+      testTimeout: options.testTimeoutMs,
+      hookTimeout: options.testTimeoutMs,
+      sequence: { groupOrder: options.groupOrder },
+      ...(options.parallel === true ? {} : { fileParallelism: false, maxWorkers: 1 }),
+    },
+  };
+}
+
+export default defineConfig({
+  test: {
+    pool: "forks",
+    passWithNoTests: true,
+    coverage: { include: ["src/**"] },
+    projects: [
+      project({ name: "unit", groupOrder: 0, testTimeoutMs: 20_000, parallel: true }),
+      project({ name: "contract", groupOrder: 0, testTimeoutMs: 20_000, parallel: true }),
+      project({ name: "native", groupOrder: 1, testTimeoutMs: 600_000 }),
+      project({ name: "addon", groupOrder: 2, testTimeoutMs: 120_000 }),
+      project({ name: "integration", groupOrder: 3, testTimeoutMs: 300_000 }),
+      project({ name: "cli", groupOrder: 4, testTimeoutMs: 300_000 }),
+      project({ name: "packaging", groupOrder: 5, testTimeoutMs: 600_000 }),
+    ],
+  },
+});
