@@ -3,7 +3,7 @@ import { defineConfig } from "eslint/config";
 import tseslint from "typescript-eslint";
 
 export default defineConfig(
-  { ignores: ["dist/", "coverage/", "runs/", "native/build/", "native/deps/"] },
+  { ignores: ["dist/", "dist.next/", "coverage/", "runs/", "native/build/", "native/deps/"] },
   {
     files: ["**/*.ts", "**/*.mts", "**/*.js", "**/*.cjs"],
     extends: [tseslint.configs.strictTypeChecked, tseslint.configs.stylisticTypeChecked],

@@ -11,23 +11,23 @@ const { spawnSync } = require("node:child_process");
 const PROJECT_ROOT = path.resolve(__dirname, "..");
 const SOURCE_DIR = path.join(PROJECT_ROOT, "src");
 const DIST_DIR = path.join(PROJECT_ROOT, "dist");
+/** The build grows here and replaces dist/ when it is complete, so that a failed build leaves the old one. */
+const NEXT_DIR = path.join(PROJECT_ROOT, "dist.next");
 
-/** Removes dist/, so that a deleted source leaves nothing behind, and compiles; throws when tsc reports an error. */
+/** Compiles into NEXT_DIR; throws when tsc reports an error. */
 function compile() {
   const tsc = path.join(path.dirname(require.resolve("typescript/package.json")), "bin", "tsc");
-  fs.rmSync(DIST_DIR, { recursive: true, force: true });
-  const result = spawnSync(process.execPath, [tsc, "-p", path.join(PROJECT_ROOT, "tsconfig.build.json")], {
-    stdio: "inherit",
-  });
+  const args = [tsc, "-p", path.join(PROJECT_ROOT, "tsconfig.build.json"), "--outDir", NEXT_DIR];
+  const result = spawnSync(process.execPath, args, { stdio: "inherit" });
   if (result.status !== 0) throw new Error("the TypeScript build failed; the compiler's messages are above");
 }
 
-/** Copies every file of src/ that tsc does not handle to the same place in dist/. */
+/** Copies every file of src/ that tsc does not handle to the same place in NEXT_DIR. */
 function copyAssets() {
   for (const entry of fs.readdirSync(SOURCE_DIR, { recursive: true, withFileTypes: true })) {
     if (!entry.isFile() || entry.name.endsWith(".ts")) continue;
     const source = path.join(entry.parentPath, entry.name);
-    const target = path.join(DIST_DIR, path.relative(SOURCE_DIR, source));
+    const target = path.join(NEXT_DIR, path.relative(SOURCE_DIR, source));
     fs.mkdirSync(path.dirname(target), { recursive: true });
     fs.copyFileSync(source, target);
   }
@@ -35,10 +35,13 @@ function copyAssets() {
 
 function main() {
   if (!fs.existsSync(SOURCE_DIR)) return;
+  fs.rmSync(NEXT_DIR, { recursive: true, force: true });
   compile();
   copyAssets();
-  const command = path.join(DIST_DIR, "cli", "main.js");
+  const command = path.join(NEXT_DIR, "cli", "main.js");
   if (fs.existsSync(command)) fs.chmodSync(command, 0o755);
+  fs.rmSync(DIST_DIR, { recursive: true, force: true });
+  fs.renameSync(NEXT_DIR, DIST_DIR);
 }
 
 try {
