@@ -1,0 +1,123 @@
+/**
+ * Describes a data set in numbers: samples per client, and lengths of instructions and responses in characters
+ * (Unicode code points). Lengths are given over all samples and per client, because the two spreads differ widely.
+ * Lengths in tokens need a tokenizer and are counted where samples are tokenized.
+ */
+import type { ClientSamples } from "./dataset.js";
+import type { Sample } from "./samples.js";
+
+/** How a list of numbers is spread; quantiles interpolate linearly between neighbours. */
+export interface Distribution {
+  readonly count: number;
+  readonly mean: number;
+  /** Of the whole population: the sum of squares is divided by the count. */
+  readonly standardDeviation: number;
+  readonly min: number;
+  readonly quartile1: number;
+  readonly median: number;
+  readonly quartile3: number;
+  readonly max: number;
+}
+
+export interface ClientStatistics {
+  readonly id: string;
+  readonly numSamples: number;
+  /** Characters per sample: what the user wrote. Absent without samples. */
+  readonly instructionCharacters?: Distribution;
+  /** Characters per sample: what the assistant answered (of a preference pair, the chosen answer). Absent without samples. */
+  readonly responseCharacters?: Distribution;
+}
+
+export interface DatasetStatistics {
+  readonly numClients: number;
+  readonly numSamples: number;
+  readonly samplesPerClient?: Distribution;
+  /** Over all samples of all clients. */
+  readonly instructionCharacters?: Distribution;
+  readonly responseCharacters?: Distribution;
+  readonly clients: readonly ClientStatistics[];
+}
+
+/** Describes clients, for example those of a FederatedDataset. A distribution of nothing is absent. */
+export function describeClients(clients: readonly ClientSamples[]): DatasetStatistics {
+  const lengths = clients.map((client) => client.samples.map(measureSample));
+  const perClient = clients.map((client, index) => ({
+    id: client.id,
+    numSamples: client.samples.length,
+    ...describeLengths(lengths[index] ?? []),
+  }));
+  const samplesPerClient = describeNumbers(perClient.map((client) => client.numSamples));
+  return {
+    numClients: clients.length,
+    numSamples: perClient.reduce((sum, client) => sum + client.numSamples, 0),
+    ...(samplesPerClient === undefined ? {} : { samplesPerClient }),
+    ...describeLengths(lengths.flat()),
+    clients: perClient,
+  };
+}
+
+/** The distribution of a list of numbers; undefined for an empty list. */
+export function describeNumbers(numbers: readonly number[]): Distribution | undefined {
+  const sorted = [...numbers].sort((a, b) => a - b);
+  const count = sorted.length;
+  if (count === 0) return undefined;
+  const mean = sorted.reduce((sum, value) => sum + value, 0) / count;
+  const squares = sorted.reduce((sum, value) => sum + (value - mean) ** 2, 0);
+  const [min, quartile1, median, quartile3, max] = [0, 0.25, 0.5, 0.75, 1].map((share) => quantile(sorted, share)) as [
+    number,
+    number,
+    number,
+    number,
+    number,
+  ];
+  return { count, mean, standardDeviation: Math.sqrt(squares / count), min, quartile1, median, quartile3, max };
+}
+
+interface SampleLengths {
+  readonly instruction: number;
+  readonly response: number;
+}
+
+function measureSample(sample: Sample): SampleLengths {
+  if (sample.kind === "single-turn") {
+    return {
+      instruction: countCharacters(sample.instruction) + countCharacters(sample.input ?? ""),
+      response: countCharacters(sample.response),
+    };
+  }
+  if (sample.kind === "preference") {
+    return { instruction: countCharacters(sample.prompt), response: countCharacters(sample.chosen) };
+  }
+  const total = { user: 0, assistant: 0 };
+  for (const turn of sample.turns) total[turn.role] += countCharacters(turn.text);
+  return { instruction: total.user, response: total.assistant };
+}
+
+function describeLengths(
+  lengths: readonly SampleLengths[],
+): Pick<ClientStatistics, "instructionCharacters" | "responseCharacters"> {
+  const instructionCharacters = describeNumbers(lengths.map((length) => length.instruction));
+  const responseCharacters = describeNumbers(lengths.map((length) => length.response));
+  if (instructionCharacters === undefined || responseCharacters === undefined) return {};
+  return { instructionCharacters, responseCharacters };
+}
+
+/** Value at this share (0 to 1) of a sorted, non-empty list. */
+function quantile(sorted: readonly number[], share: number): number {
+  const position = share * (sorted.length - 1);
+  const below = sorted[Math.floor(position)] ?? 0;
+  const above = sorted[Math.ceil(position)] ?? 0;
+  return below + (above - below) * (position - Math.floor(position));
+}
+
+/** Unicode code points: a surrogate pair counts once. */
+function countCharacters(text: string): number {
+  let pairs = 0;
+  for (let i = 0; i < text.length; i++) if (isHighSurrogate(text.charCodeAt(i))) pairs++;
+  return text.length - pairs;
+}
+
+/** Samples hold whole pairs only, so counting first halves counts pairs. */
+function isHighSurrogate(unit: number): boolean {
+  return unit >= 0xd800 && unit <= 0xdbff;
+}
