@@ -1,0 +1,137 @@
+// Adapter <-> GGUF file in the form that llama_adapter_lora_init reads: keys general.type = adapter,
+// general.architecture = the base's, adapter.type = lora, adapter.lora.alpha; tensors <weight>.lora_a and .lora_b in F32.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <map>
+
+#include "adapter.h"
+#include "error.h"
+
+namespace fedllm {
+
+namespace {
+
+[[noreturn]] void io_fail(const std::string & path, const std::string & action) {
+    throw train_error("IO_FAILED", path + ": expected to " + action + ", received: " + std::strerror(errno));
+}
+
+void sync_path(const std::string & path, int flags) {
+    const int descriptor = ::open(path.c_str(), flags | O_CLOEXEC);
+    if (descriptor < 0) io_fail(path, "open it for flushing");
+    const int result = fsync(descriptor);
+    const int saved  = errno;
+    ::close(descriptor);
+    errno = saved;
+    if (result != 0) io_fail(path, "flush it to disk");
+}
+
+// A name no other thread or process uses at the same time.
+std::string temporary_name(const std::string & path) {
+    static std::atomic<uint64_t> counter{ 0 };
+    return path + ".tmp-" + std::to_string(getpid()) + "-" + std::to_string(counter++);
+}
+
+struct gguf_writer {
+    gguf_context * gguf = gguf_init_empty();
+    ggml_context * tensors = nullptr;
+    explicit gguf_writer(size_t n_tensors) { tensors = ggml_init({ ggml_tensor_overhead() * (n_tensors + 1), nullptr, true }); }
+    ~gguf_writer() {
+        gguf_free(gguf);
+        ggml_free(tensors);
+    }
+};
+
+}  // namespace
+
+void adapter_save_gguf(const std::string & path, const base_model & model, const adapter_options & options,
+                       const std::vector<float> & weights) {
+    const adapter_layout layout = adapter_make_layout(model, options);
+    if (weights.size() != layout.n_parameters) {
+        throw train_error("ADAPTER_INVALID", "weights: expected " + std::to_string(layout.n_parameters) + " numbers, received " + std::to_string(weights.size()));
+    }
+    gguf_writer writer(layout.tensors.size());
+    gguf_set_val_str(writer.gguf, "general.type", "adapter");
+    gguf_set_val_str(writer.gguf, "general.architecture", model.info().architecture.c_str());
+    gguf_set_val_str(writer.gguf, "adapter.type", "lora");
+    gguf_set_val_f32(writer.gguf, "adapter.lora.alpha", options.lora_alpha);
+    for (const adapter_tensor & entry : layout.tensors) {
+        ggml_tensor * tensor = ggml_new_tensor_2d(writer.tensors, GGML_TYPE_F32, entry.shape[0], entry.shape[1]);
+        ggml_set_name(tensor, entry.name.c_str());
+        gguf_add_tensor(writer.gguf, tensor);
+        gguf_set_tensor_data(writer.gguf, entry.name.c_str(), weights.data() + entry.offset);
+    }
+    const std::string temporary = temporary_name(path);
+    if (!gguf_write_to_file(writer.gguf, temporary.c_str(), false)) {
+        const int saved = errno;
+        unlink(temporary.c_str());
+        errno = saved;
+        io_fail(path, "write the adapter beside it");
+    }
+    try {
+        sync_path(temporary, O_RDONLY);
+        if (rename(temporary.c_str(), path.c_str()) != 0) io_fail(path, "rename the finished adapter to it");
+    } catch (...) {
+        unlink(temporary.c_str());
+        throw;
+    }
+    const size_t slash = path.find_last_of('/');
+    sync_path(slash == std::string::npos ? "." : path.substr(0, slash + 1), O_RDONLY | O_DIRECTORY);
+}
+
+loaded_adapter adapter_load_gguf(const std::string & path, const base_model & model) {
+    const std::shared_ptr<gguf_file> file = gguf_file::open(path);
+    const auto fail = [&](const std::string & text) { throw train_error("ADAPTER_INVALID", path + ": " + text); };
+    if (file->get_string("general.type").value_or("") != "adapter" || file->get_string("adapter.type").value_or("") != "lora") {
+        fail("expected a GGUF of general.type adapter and adapter.type lora, received another kind of file");
+    }
+    const std::string architecture = file->get_string("general.architecture").value_or("");
+    if (architecture != model.info().architecture) {
+        fail("expected an adapter for architecture " + model.info().architecture + ", received " + architecture);
+    }
+    loaded_adapter adapter;
+    adapter.options.lora_alpha = float(file->get_float("adapter.lora.alpha").value_or(0.0));
+    for (const char * module : MODULE_NAMES) {
+        const gguf_tensor * tensor = file->find_tensor(std::string("blk.0.") + module + ".weight.lora_a");
+        if (tensor == nullptr) continue;
+        adapter.options.target_modules.push_back(module);
+        if (adapter.options.rank != 0 && tensor->ne[1] != adapter.options.rank) {
+            fail("tensor " + tensor->name + ": expected rank " + std::to_string(adapter.options.rank) + " as in the others, received " + std::to_string(tensor->ne[1]));
+        }
+        if (tensor->ne[1] > (1 << 20)) fail("tensor " + tensor->name + ": expected a small rank, received " + std::to_string(tensor->ne[1]));
+        adapter.options.rank = int32_t(tensor->ne[1]);
+    }
+    if (adapter.options.rank == 0) fail("expected tensors such as blk.0.attn_q.weight.lora_a, received none of a known module");
+    const adapter_layout layout = adapter_make_layout(model, adapter.options);
+    if (file->tensors().size() != layout.tensors.size()) {
+        fail("expected " + std::to_string(layout.tensors.size()) + " tensors, received " + std::to_string(file->tensors().size()));
+    }
+    adapter.weights.resize(layout.n_parameters);
+    for (const adapter_tensor & entry : layout.tensors) {
+        const gguf_tensor * tensor = file->find_tensor(entry.name);
+        if (tensor == nullptr) fail("tensor " + entry.name + ": expected it in the file, received no such tensor");
+        if (tensor->ne[0] != entry.shape[0] || tensor->ne[1] != entry.shape[1] || tensor->ne[2] != 1 || tensor->ne[3] != 1) {
+            fail("tensor " + entry.name + ": expected shape [" + std::to_string(entry.shape[0]) + ", " + std::to_string(entry.shape[1]) +
+                 "], received [" + std::to_string(tensor->ne[0]) + ", " + std::to_string(tensor->ne[1]) + "]");
+        }
+        const int64_t count = entry.shape[0] * entry.shape[1];
+        float * target = adapter.weights.data() + entry.offset;
+        if (tensor->type == GGML_TYPE_F32) {
+            std::memcpy(target, file->data() + tensor->offset, size_t(count) * sizeof(float));
+        } else if (ggml_get_type_traits(tensor->type)->to_float != nullptr) {
+            ggml_get_type_traits(tensor->type)->to_float(file->data() + tensor->offset, target, count);
+        } else {
+            fail("tensor " + entry.name + ": expected numbers in F32, F16 or a quantized type, received " + ggml_type_name(tensor->type));
+        }
+        for (int64_t i = 0; i < count; ++i) {
+            if (!std::isfinite(target[i])) fail("tensor " + entry.name + ": expected finite numbers, received " + std::to_string(target[i]) + " at " + std::to_string(i));
+        }
+    }
+    return adapter;
+}
+
+}  // namespace fedllm

@@ -1,0 +1,36 @@
+// Causal grouped-query attention over packed sequences, forward and backward, in chunks of queries: scores exist only for
+// one chunk at a time, and only for the keys that chunk may see (FlashAttention's recomputation, Dao et al. 2022, section 3.1).
+#pragma once
+
+#include <vector>
+
+#include "batch.h"
+#include "graph.h"
+
+namespace fedllm {
+
+// Queries [q0, q1) against keys [k0, q1): either several whole short sequences or a piece of one long one.
+struct attention_chunk {
+    int64_t       q0, q1, k0;
+    ggml_tensor * mask;  // F32 [q1 - k0, q1 - q0]: 0 where the key may be seen, -inf elsewhere
+};
+
+// Queries per chunk: large enough for full matrix speed, small enough that scores stay in the caches.
+constexpr int64_t ATTENTION_CHUNK = 128;
+
+std::vector<attention_chunk> attention_plan(graph_builder & g, const std::vector<sequence_span> & sequences);
+
+// q [head, H, T], k and v [head, H_kv, T], rotated -> [head * H, T].
+ggml_tensor * attention_forward(graph_builder & g, const std::vector<attention_chunk> & chunks, ggml_tensor * q, ggml_tensor * k, ggml_tensor * v);
+
+struct attention_gradient {
+    ggml_tensor * dq;  // [head, H, T]
+    ggml_tensor * dk;  // [head, H_kv, T]
+    ggml_tensor * dv;
+};
+
+// d_out [head * H, T].
+attention_gradient attention_backward(graph_builder & g, const std::vector<attention_chunk> & chunks, ggml_tensor * q, ggml_tensor * k,
+                                      ggml_tensor * v, ggml_tensor * d_out);
+
+}  // namespace fedllm

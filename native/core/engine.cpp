@@ -1,0 +1,169 @@
+// See engine.h.
+#include "engine.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "error.h"
+#include "random.h"
+
+namespace fedllm {
+
+struct engine::forward_pass {
+    layer_inputs                 inputs;
+    std::vector<attention_chunk> chunks;
+    std::vector<layer_values>    values;  // per layer
+    ggml_tensor *                hidden = nullptr;
+};
+
+engine::engine(const base_model & model, const adapter_options * adapter, const engine_options & options)
+    : model_(model), options_(options), device_(model.options().device, model.options().n_threads),
+      rules_(options.portable ? lowering::portable() : lowering::choose(device_)) {
+    if (adapter != nullptr) {
+        layout_ = adapter_make_layout(model, *adapter);
+        flat_context_ = ggml_init({ ggml_tensor_overhead() * (4 * layout_.tensors.size() + 8), nullptr, true });
+        weights_  = ggml_new_tensor_1d(flat_context_, GGML_TYPE_F32, int64_t(layout_.n_parameters));
+        gradient_ = ggml_new_tensor_1d(flat_context_, GGML_TYPE_F32, int64_t(layout_.n_parameters));
+        flat_buffer_ = ggml_backend_alloc_ctx_tensors(flat_context_, device_.handle);
+        if (flat_buffer_ == nullptr) {
+            ggml_free(flat_context_);
+            throw train_error("OUT_OF_MEMORY", "adapter: expected memory for " + std::to_string(layout_.n_parameters) + " weights and gradients, received too little. Lower the rank");
+        }
+    }
+    make_layers(adapter);
+    allocator_ = ggml_gallocr_new(ggml_backend_get_default_buffer_type(device_.handle));
+}
+
+engine::~engine() {
+    if (allocator_) ggml_gallocr_free(allocator_);
+    if (flat_buffer_) ggml_backend_buffer_free(flat_buffer_);
+    if (flat_context_) ggml_free(flat_context_);
+}
+
+void engine::make_layers(const adapter_options * adapter) {
+    for (const layer_weights & source : model_.layers()) {
+        layer_module layer;
+        layer.attn_norm = source.attn_norm;
+        layer.ffn_norm = source.ffn_norm;
+        layer.rope_factors = source.rope_factors;
+        for (size_t m = 0; m < MODULE_COUNT; ++m) {
+            layer.linear[m].weight = source.linear[m];
+            layer.linear[m].bias = source.bias[m];
+        }
+        layers_.push_back(layer);
+    }
+    lowest_adapted_ = int64_t(layers_.size());
+    for (const adapter_tensor & entry : layout_.tensors) {
+        const size_t offset = entry.offset * sizeof(float), row = size_t(entry.shape[0]) * sizeof(float);
+        ggml_tensor * value = ggml_view_2d(flat_context_, weights_, entry.shape[0], entry.shape[1], row, offset);
+        ggml_tensor * slope = ggml_view_2d(flat_context_, gradient_, entry.shape[0], entry.shape[1], row, offset);
+        ggml_backend_view_init(value);
+        ggml_backend_view_init(slope);
+        lora_pair & pair = layers_[size_t(entry.layer)].linear[size_t(entry.module)].lora;
+        (entry.is_b ? pair.b : pair.a) = value;
+        (entry.is_b ? pair.gradient_b : pair.gradient_a) = slope;
+        pair.scale = adapter->scale();
+        if (!entry.is_b) pair.dropout_key = random_combine(options_.seed, random_hash_name(entry.name));
+        lowest_adapted_ = std::min<int64_t>(lowest_adapted_, entry.layer);
+    }
+}
+
+void engine::set_weights(const std::vector<float> & weights) {
+    if (weights.size() != layout_.n_parameters) {
+        throw train_error("ADAPTER_INVALID", "weights: expected " + std::to_string(layout_.n_parameters) + " numbers, received " + std::to_string(weights.size()));
+    }
+    if (weights_ != nullptr) ggml_backend_tensor_set(weights_, weights.data(), 0, weights.size() * sizeof(float));
+}
+
+void engine::clear_gradient() {
+    if (gradient_ != nullptr) ggml_backend_tensor_memset(gradient_, 0, 0, ggml_nbytes(gradient_));
+}
+
+void engine::get_gradient(std::vector<float> & gradient) const {
+    gradient.resize(layout_.n_parameters);
+    if (gradient_ != nullptr) ggml_backend_tensor_get(gradient_, gradient.data(), 0, ggml_nbytes(gradient_));
+}
+
+bool engine::keeps_all(int64_t n_tokens) const {
+    if (options_.tier) return *options_.tier == checkpoint_tier::keep_all;
+    const model_info & info = model_.info();
+    const int64_t d_q = info.n_heads * info.head_length, d_kv = info.n_kv_heads * info.head_length;
+    // x, mid, h1, h2 and two norms; q twice (before and after rotation), k, v, attention; gate, up.
+    const int64_t floats = 6 * info.n_embd + 3 * d_q + 3 * d_kv + 2 * info.n_ff;
+    ggml_backend_dev_props props{};
+    ggml_backend_dev_get_props(device_.device, &props);
+    return double(floats) * 4.0 * double(n_tokens) * double(info.n_layers) < 0.25 * double(props.memory_free);
+}
+
+size_t engine::estimate_nodes(const micro_batch & batch) const {
+    // Upper bounds counted from the layer and loss files: about 260 tensors a layer without attention, 30 per attention chunk
+    // and layer, 30 per head chunk.
+    const size_t n_chunks = batch.sequences.size() + size_t(batch.n_tokens() / ATTENTION_CHUNK) + 1;
+    return layers_.size() * (400 + 60 * n_chunks) + 40 * (size_t(batch.n_loss() / HEAD_CHUNK) + 1) + 256;
+}
+
+engine::forward_pass engine::forward(graph_builder & g, const micro_batch & batch, bool keep) {
+    forward_pass pass;
+    const int64_t n = batch.n_tokens();
+    pass.chunks = attention_plan(g, batch.sequences);
+    pass.inputs.info = &model_.info();
+    pass.inputs.positions = g.input_i32(n, 1, batch.positions.data());
+    pass.inputs.positions = ggml_reshape_1d(g.context(), pass.inputs.positions, n);
+    pass.inputs.dropout.probability = float(options_.dropout);
+    pass.inputs.dropout.host_keys = &batch.token_keys;
+    if (options_.dropout > 0.0 && rules_.cpu_kernels) {
+        pass.inputs.dropout.token_keys = g.input_i32(2, n, reinterpret_cast<const int32_t *>(batch.token_keys.data()));
+    }
+    ggml_tensor * x = ggml_get_rows(g.context(), model_.token_embd(), g.input_i32(n, 1, batch.tokens.data()));
+    pass.values.resize(layers_.size());
+    for (size_t l = 0; l < layers_.size(); ++l) {
+        pass.inputs.chunks = &pass.chunks;
+        layer_values values;
+        x = layer_forward(g, layers_[l], pass.inputs, x, values);
+        g.expand(x);
+        if (!keep) {  // what is not held here is free for reuse, because no later node refers to it
+            layer_values kept;
+            kept.x = values.x;
+            kept.mid = values.mid;
+            values = kept;
+        }
+        pass.values[l] = values;
+    }
+    pass.hidden = x;
+    return pass;
+}
+
+std::vector<row_score> engine::run(const micro_batch & batch, bool gradient) {
+    graph_builder g(device_, rules_, graph_memory_, estimate_nodes(batch));
+    const bool keep = gradient && keeps_all(batch.n_tokens());
+    forward_pass pass = forward(g, batch, keep);
+    pass.inputs.chunks = &pass.chunks;
+    const head_module head = { model_.output_norm(), model_.output(), model_.info().norm_epsilon };
+    const head_result result = head_loss(g, head, batch, pass.hidden, gradient);
+    if (gradient) {
+        ggml_tensor * d = result.d_hidden;
+        for (int64_t l = int64_t(layers_.size()) - 1; l >= lowest_adapted_; --l) {
+            const layer_module & layer = layers_[size_t(l)];
+            const layer_values values = keep ? pass.values[size_t(l)] : layer_recompute(g, layer, pass.inputs, pass.values[size_t(l)]);
+            d = layer_backward(g, layer, pass.inputs, values, d, l > lowest_adapted_);
+        }
+    }
+    g.run(allocator_);
+    return head_read_scores(result);
+}
+
+std::vector<float> engine::logits(const micro_batch & batch) {
+    graph_builder g(device_, rules_, graph_memory_, estimate_nodes(batch));
+    const forward_pass pass = forward(g, batch, false);
+    const std::vector<ggml_tensor *> chunks = head_logits(g, { model_.output_norm(), model_.output(), model_.info().norm_epsilon }, pass.hidden);
+    g.run(allocator_);
+    std::vector<float> values;
+    for (ggml_tensor * chunk : chunks) {
+        const size_t begin = values.size();
+        values.resize(begin + size_t(ggml_nelements(chunk)));
+        ggml_backend_tensor_get(chunk, values.data() + begin, 0, ggml_nbytes(chunk));
+    }
+    return values;
+}
+
+}  // namespace fedllm

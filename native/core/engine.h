@@ -1,0 +1,66 @@
+// Runs micro-batches of one model with one adapter on one device: builds the whole graph of a micro-batch (forward, head,
+// backward), computes it, and keeps adapter weights and gradients in flat device buffers between micro-batches.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "adapter.h"
+#include "batch.h"
+#include "layer.h"
+#include "loss.h"
+
+namespace fedllm {
+
+// What is kept from forward to backward: everything (fast), or each layer's x and mid only.
+enum class checkpoint_tier { keep_all, layer_inputs };
+
+struct engine_options {
+    double   dropout = 0.0;
+    uint64_t seed = 0;               // of dropout
+    bool     portable = false;       // only operations that every backend has
+    // Absent: keep everything while it fits into a quarter of the device's free memory.
+    std::optional<checkpoint_tier> tier;
+};
+
+class engine {
+  public:
+    // adapter == nullptr: the base alone, no gradients.
+    engine(const base_model & model, const adapter_options * adapter, const engine_options & options);
+    ~engine();
+    engine(const engine &)             = delete;
+    engine & operator=(const engine &) = delete;
+
+    size_t n_parameters() const { return layout_.n_parameters; }
+    void   set_weights(const std::vector<float> & weights);
+    void   clear_gradient();
+    void   get_gradient(std::vector<float> & gradient) const;
+
+    // Scores of the loss rows, in order; with `gradient`, adds the gradient of the summed loss.
+    std::vector<row_score> run(const micro_batch & batch, bool gradient);
+    // All logits of one sequence, row after row.
+    std::vector<float> logits(const micro_batch & batch);
+
+  private:
+    struct forward_pass;
+    forward_pass forward(graph_builder & g, const micro_batch & batch, bool keep);
+    void         make_layers(const adapter_options * adapter);
+    bool         keeps_all(int64_t n_tokens) const;
+    size_t       estimate_nodes(const micro_batch & batch) const;
+
+    const base_model &        model_;
+    engine_options            options_;
+    backend                   device_;
+    lowering                  rules_;
+    adapter_layout            layout_;
+    ggml_context *            flat_context_ = nullptr;
+    ggml_backend_buffer_t     flat_buffer_ = nullptr;
+    ggml_tensor *             weights_ = nullptr;   // [n_parameters]
+    ggml_tensor *             gradient_ = nullptr;  // [n_parameters]
+    ggml_gallocr_t            allocator_ = nullptr;
+    std::vector<uint8_t>      graph_memory_;
+    std::vector<layer_module> layers_;
+    int64_t                   lowest_adapted_ = 0;  // no gradient is needed below this layer
+};
+
+}  // namespace fedllm

@@ -1,0 +1,54 @@
+// Log-probabilities of the supervised tokens without gradients.
+#include <algorithm>
+#include <numeric>
+
+#include "batch.h"
+#include "engine.h"
+#include "error.h"
+#include "trainer.h"
+
+namespace fedllm {
+
+std::vector<sample_score> evaluate(const base_model & model, const evaluate_options & options, const std::atomic<bool> & cancel) {
+    if (options.micro_batch_tokens < 1) throw train_error("CONFIG_INVALID", "microBatchTokens: expected at least 1, received " + std::to_string(options.micro_batch_tokens));
+    batch_check_samples(options.samples, model.info().n_vocab);
+    engine runner(model, options.adapter, {});
+    if (options.adapter != nullptr) {
+        if (options.weights == nullptr) throw train_error("ADAPTER_INVALID", "weights: expected numbers for the adapter, received none");
+        runner.set_weights(*options.weights);
+    }
+    std::vector<uint32_t> indices(options.samples.n_samples);
+    std::iota(indices.begin(), indices.end(), 0u);
+    std::vector<sample_score> scores(options.samples.n_samples);
+    for (const micro_batch & batch : batch_pack(options.samples, indices, options.micro_batch_tokens, 0)) {
+        if (cancel.load()) throw train_error("CANCELLED", "evaluation was cancelled");
+        const std::vector<row_score> rows = runner.run(batch, false);
+        for (size_t i = 0; i < rows.size(); ++i) {
+            sample_score & score = scores[batch.loss_samples[i]];
+            score.log_probability += double(rows[i].log_probability);
+            score.n_supervised += 1;
+            score.n_correct += rows[i].top_token == batch.labels[i] ? 1 : 0;
+        }
+    }
+    return scores;
+}
+
+std::vector<float> compute_logits(const base_model & model, const adapter_options * adapter, const std::vector<float> * weights,
+                                  const std::vector<int32_t> & tokens) {
+    micro_batch batch;
+    for (size_t i = 0; i < tokens.size(); ++i) {
+        if (tokens[i] < 0 || tokens[i] >= model.info().n_vocab) {
+            throw train_error("DATASET_INVALID", "tokens: expected ids from 0 to " + std::to_string(model.info().n_vocab - 1) + ", received " + std::to_string(tokens[i]));
+        }
+        batch.tokens.push_back(tokens[i]);
+        batch.positions.push_back(int32_t(i));
+        batch.token_keys.push_back(0);
+    }
+    if (tokens.empty()) throw train_error("DATASET_INVALID", "tokens: expected at least one, received none");
+    batch.sequences.push_back({ 0, int64_t(tokens.size()) });
+    engine runner(model, adapter, {});
+    if (adapter != nullptr && weights != nullptr) runner.set_weights(*weights);
+    return runner.logits(batch);
+}
+
+}  // namespace fedllm

@@ -1,0 +1,239 @@
+// See graph.h. A product on the CPU is one custom operation that unpacks quantized weights inside the caches; elsewhere it is
+// GET_ROWS (the universal dequantiser), CONT of a transposed view and MUL_MAT (training-core formulation c).
+#include "graph.h"
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+#include "cpu/ops.h"
+#include "error.h"
+#include "random.h"
+
+namespace fedllm {
+
+namespace {
+
+// Whether the device can run `op` on F32 tensors of a typical shape.
+bool device_supports(ggml_backend_dev_t device, ggml_op op) {
+    ggml_context * context = ggml_init({ ggml_tensor_overhead() * 8, nullptr, true });
+    ggml_tensor * x = ggml_new_tensor_2d(context, GGML_TYPE_F32, 64, 8);
+    ggml_tensor * y = ggml_new_tensor_2d(context, GGML_TYPE_F32, 64, 8);
+    ggml_tensor * probe = op == GGML_OP_RMS_NORM_BACK   ? ggml_rms_norm_back(context, x, y, 1e-5f)
+                          : op == GGML_OP_SILU_BACK     ? ggml_silu_back(context, x, y)
+                                                        : ggml_soft_max_ext_back(context, x, y, 1.0f, 0.0f);
+    const bool supported = ggml_backend_dev_supports_op(device, probe);
+    ggml_free(context);
+    return supported;
+}
+
+}  // namespace
+
+lowering lowering::choose(const backend & device) {
+    lowering rules;
+    rules.cpu_kernels   = device.is_cpu;
+    rules.rms_norm_back = device_supports(device.device, GGML_OP_RMS_NORM_BACK);
+    rules.silu_back     = device_supports(device.device, GGML_OP_SILU_BACK);
+    rules.soft_max_back = device_supports(device.device, GGML_OP_SOFT_MAX_BACK);
+    return rules;
+}
+
+bool dropout_keeps(uint64_t key, uint64_t token_key, uint64_t position, float probability) {
+    return random_uniform(key ^ token_key, position) >= probability;
+}
+
+graph_builder::graph_builder(const backend & device, const lowering & rules, std::vector<uint8_t> & memory, size_t max_nodes)
+    : device_(device), rules_(rules) {
+    // Twice the nodes, because views and inputs are tensors too but not nodes of the graph.
+    const size_t bytes = 2 * max_nodes * ggml_tensor_overhead() + ggml_graph_overhead_custom(max_nodes, false);
+    if (memory.size() < bytes) memory.resize(bytes);
+    context_ = ggml_init({ memory.size(), memory.data(), true });
+    graph_   = ggml_new_graph_custom(context_, max_nodes, false);
+}
+
+graph_builder::~graph_builder() { ggml_free(context_); }
+
+ggml_tensor * graph_builder::input_i32(int64_t ne0, int64_t ne1, const int32_t * data) {
+    ggml_tensor * tensor = ggml_new_tensor_2d(context_, GGML_TYPE_I32, ne0, ne1);
+    ggml_set_input(tensor);
+    const uint8_t * bytes = reinterpret_cast<const uint8_t *>(data);
+    inputs_.push_back({ tensor, std::vector<uint8_t>(bytes, bytes + ggml_nbytes(tensor)) });
+    return tensor;
+}
+
+ggml_tensor * graph_builder::input_f32(int64_t ne0, int64_t ne1, const float * data) {
+    ggml_tensor * tensor = ggml_new_tensor_2d(context_, GGML_TYPE_F32, ne0, ne1);
+    ggml_set_input(tensor);
+    const uint8_t * bytes = reinterpret_cast<const uint8_t *>(data);
+    inputs_.push_back({ tensor, std::vector<uint8_t>(bytes, bytes + ggml_nbytes(tensor)) });
+    return tensor;
+}
+
+ggml_tensor * graph_builder::output(ggml_tensor * tensor) {
+    ggml_set_output(tensor);
+    return tensor;
+}
+
+ggml_tensor * graph_builder::custom(ggml_tensor * target, const std::vector<ggml_tensor *> & args, const op_description & description,
+                                    ggml_custom_op_t function) {
+    descriptions_.push_back(description);
+    std::vector<ggml_tensor *> copy = args;
+    return ggml_custom_inplace(context_, target, copy.data(), int(copy.size()), function, GGML_N_TASKS_MAX, &descriptions_.back());
+}
+
+// The operand with the contracted axis first, as MUL_MAT wants it.
+ggml_tensor * graph_builder::lowered_operand(operand a) {
+    if (!a.transposed) return a.tensor;
+    ggml_tensor * values = a.tensor;
+    if (values->type != GGML_TYPE_F32) {
+        std::vector<int32_t> rows(size_t(values->ne[1]));
+        std::iota(rows.begin(), rows.end(), 0);
+        values = ggml_get_rows(context_, values, input_i32(values->ne[1], 1, rows.data()));
+    }
+    return ggml_cont(context_, ggml_transpose(context_, values));
+}
+
+ggml_tensor * graph_builder::product(operand a, operand b, float alpha) {
+    if (!rules_.cpu_kernels) {
+        ggml_tensor * result = ggml_mul_mat(context_, lowered_operand(a), lowered_operand(b));
+        ggml_mul_mat_set_prec(result, GGML_PREC_F32);
+        return alpha == 1.0f ? result : ggml_scale(context_, result, alpha);
+    }
+    const int64_t m = a.transposed ? a.tensor->ne[0] : a.tensor->ne[1];
+    const int64_t n = b.transposed ? b.tensor->ne[0] : b.tensor->ne[1];
+    FEDLLM_ASSERT((a.transposed ? a.tensor->ne[1] : a.tensor->ne[0]) == (b.transposed ? b.tensor->ne[1] : b.tensor->ne[0]));
+    op_description d;
+    d.a_transposed = a.transposed;
+    d.b_transposed = b.transposed;
+    d.alpha  = alpha;
+    d.place  = { 0, size_t(m) * sizeof(float), size_t(m * n) * sizeof(float), b.tensor->ne[2] };
+    d.kernel = &gemm_select_kernel();
+    descriptions_.push_back(d);
+    ggml_tensor * args[2] = { a.tensor, b.tensor };
+    return ggml_custom_4d(context_, GGML_TYPE_F32, m, n, b.tensor->ne[2], 1, args, 2, op_product, GGML_N_TASKS_MAX, &descriptions_.back());
+}
+
+ggml_tensor * graph_builder::product_add(ggml_tensor * target, operand a, operand b, float alpha) {
+    if (!rules_.cpu_kernels) return ggml_add_inplace(context_, target, product(a, b, alpha));
+    return product_into(target, { 0, target->nb[1], target->nb[2], target->ne[2] }, a, b, alpha, true);
+}
+
+ggml_tensor * graph_builder::product_into(ggml_tensor * target, const placement & place, operand a, operand b, float alpha, bool accumulate) {
+    if (rules_.cpu_kernels) {
+        op_description d;
+        d.a_transposed = a.transposed;
+        d.b_transposed = b.transposed;
+        d.in_place   = true;
+        d.accumulate = accumulate;
+        d.alpha  = alpha;
+        d.place  = place;
+        d.kernel = &gemm_select_kernel();
+        return custom(target, { a.tensor, b.tensor }, d, op_product);
+    }
+    if (b.tensor->ne[2] > place.n_batch) {
+        // Sum the group inside the contraction: [x, k, groups * g] becomes [x, k * g, groups]. Both operands are transposed here.
+        FEDLLM_ASSERT(a.transposed && b.transposed);
+        const int64_t summed = b.tensor->ne[2] / place.n_batch;
+        const auto merge = [&](ggml_tensor * t) {
+            return ggml_reshape_3d(context_, ggml_cont(context_, t), t->ne[0], t->ne[1] * summed, place.n_batch);
+        };
+        a.tensor = merge(a.tensor);
+        b.tensor = merge(b.tensor);
+    }
+    ggml_tensor * value = product(a, b, alpha);  // [m, n, batch]
+    size_t nb1 = place.row_bytes, nb2 = place.batch_bytes;
+    if (place.n_batch > 1 && nb1 > nb2) {  // ACC and SET want growing strides
+        value = ggml_cont(context_, ggml_permute(context_, value, 0, 2, 1, 3));
+        std::swap(nb1, nb2);
+    }
+    const size_t nb3 = target->nb[3];
+    return accumulate ? ggml_acc_inplace(context_, target, value, nb1, nb2, nb3, place.offset)
+                      : ggml_set_inplace(context_, target, value, nb1, nb2, nb3, place.offset);
+}
+
+ggml_tensor * graph_builder::empty_like(ggml_tensor * like, bool zero) {
+    if (!rules_.cpu_kernels) return zero ? ggml_scale(context_, like, 0.0f) : ggml_dup(context_, like);
+    descriptions_.emplace_back();
+    ggml_tensor * none[1] = { nullptr };
+    return ggml_custom_4d(context_, GGML_TYPE_F32, like->ne[0], like->ne[1], like->ne[2], like->ne[3], none, 0, zero ? op_zero : op_nothing,
+                          GGML_N_TASKS_MAX, &descriptions_.back());
+}
+
+ggml_tensor * graph_builder::empty_2d(int64_t ne0, int64_t ne1, bool zero) {
+    if (!rules_.cpu_kernels) {
+        const std::vector<float> zeros(size_t(ne0 * ne1), 0.0f);
+        return ggml_dup(context_, input_f32(ne0, ne1, zeros.data()));
+    }
+    descriptions_.emplace_back();
+    ggml_tensor * none[1] = { nullptr };
+    return ggml_custom_4d(context_, GGML_TYPE_F32, ne0, ne1, 1, 1, none, 0, zero ? op_zero : op_nothing, GGML_N_TASKS_MAX, &descriptions_.back());
+}
+
+ggml_tensor * graph_builder::dropout(ggml_tensor * x, ggml_tensor * token_keys, const std::vector<uint64_t> & host_keys, uint64_t key, float probability) {
+    if (probability == 0.0f) return x;
+    if (!rules_.cpu_kernels) {
+        std::vector<float> mask(size_t(x->ne[0] * x->ne[1]));
+        const float scale = 1.0f / (1.0f - probability);
+        for (int64_t t = 0; t < x->ne[1]; ++t) {
+            for (int64_t i = 0; i < x->ne[0]; ++i) {
+                mask[size_t(t * x->ne[0] + i)] = dropout_keeps(key, host_keys[size_t(t)], uint64_t(i), probability) ? scale : 0.0f;
+            }
+        }
+        return ggml_mul(context_, x, input_f32(x->ne[0], x->ne[1], mask.data()));
+    }
+    op_description d;
+    d.key = key;
+    d.probability = probability;
+    descriptions_.push_back(d);
+    ggml_tensor * args[2] = { x, token_keys };
+    return ggml_custom_4d(context_, GGML_TYPE_F32, x->ne[0], x->ne[1], 1, 1, args, 2, op_dropout, GGML_N_TASKS_MAX, &descriptions_.back());
+}
+
+ggml_tensor * graph_builder::cross_entropy(ggml_tensor * logits, ggml_tensor * labels, ggml_tensor * stats, bool gradient) {
+    FEDLLM_ASSERT(rules_.cpu_kernels);
+    op_description d;
+    d.gradient = gradient;
+    d.kernel   = &gemm_select_kernel();
+    return custom(logits, { labels, stats }, d, op_cross_entropy);
+}
+
+ggml_tensor * graph_builder::rms_norm_backward(ggml_tensor * t, ggml_tensor * x, float epsilon) {
+    if (rules_.rms_norm_back) return ggml_rms_norm_back(context_, t, x, epsilon);
+    // dx = (t - xh * mean(t * xh)) / sqrt(mean(x^2) + eps), xh = RMSNorm(x)
+    ggml_tensor * xh   = ggml_rms_norm(context_, x, epsilon);
+    ggml_tensor * mean = ggml_mean(context_, ggml_mul(context_, t, xh));                                  // [1, T]
+    ggml_tensor * rms  = ggml_sqrt(context_, ggml_scale_bias(context_, ggml_mean(context_, ggml_sqr(context_, x)), 1.0f, epsilon));
+    return ggml_div(context_, ggml_sub(context_, t, ggml_mul(context_, xh, mean)), rms);
+}
+
+ggml_tensor * graph_builder::silu_backward(ggml_tensor * dy, ggml_tensor * x) {
+    if (rules_.silu_back) return ggml_silu_back(context_, dy, x);
+    // silu'(x) = s + silu(x) * (1 - s), s = sigmoid(x)
+    ggml_tensor * s = ggml_sigmoid(context_, x);
+    ggml_tensor * rest = ggml_mul(context_, ggml_silu(context_, x), ggml_scale_bias(context_, s, -1.0f, 1.0f));
+    return ggml_mul(context_, dy, ggml_add(context_, rest, s));
+}
+
+ggml_tensor * graph_builder::soft_max_backward(ggml_tensor * dp, ggml_tensor * p, float scale) {
+    if (rules_.soft_max_back) return ggml_soft_max_ext_back(context_, dp, p, scale, 0.0f);
+    ggml_tensor * dot = ggml_sum_rows(context_, ggml_mul(context_, p, dp));
+    return ggml_scale(context_, ggml_mul(context_, p, ggml_sub(context_, dp, dot)), scale);
+}
+
+void graph_builder::run(ggml_gallocr_t allocator) {
+    if (!ggml_gallocr_alloc_graph(allocator, graph_)) {
+        throw train_error("OUT_OF_MEMORY", "training: expected memory for one micro-batch, received too little. Lower microBatchTokens or maxLength");
+    }
+    for (const pending_input & input : inputs_) {
+        if (input.tensor->buffer != nullptr) ggml_backend_tensor_set(input.tensor, input.bytes.data(), 0, input.bytes.size());
+    }
+    const ggml_status status = ggml_backend_graph_compute(device_.handle, graph_);
+    if (status == GGML_STATUS_ALLOC_FAILED) {
+        throw train_error("OUT_OF_MEMORY", "training: expected working memory on the device, received too little. Lower microBatchTokens");
+    }
+    if (status != GGML_STATUS_SUCCESS) {
+        throw train_error("TRAIN_FAILED", std::string("training: expected the device to finish the graph, received status ") + ggml_status_to_string(status));
+    }
+}
+
+}  // namespace fedllm

@@ -1,0 +1,40 @@
+// A frozen linear map with an optional LoRA pair, forward and backward (LoRA paper, equation 3):
+// y = W x + bias + scale * B (A drop(x)).
+#pragma once
+
+#include "graph.h"
+
+namespace fedllm {
+
+// Views into the flat buffers of weights and gradients. a == nullptr: the module is not adapted.
+struct lora_pair {
+    ggml_tensor * a = nullptr;          // [d_in, rank]
+    ggml_tensor * b = nullptr;          // [rank, d_out]
+    ggml_tensor * gradient_a = nullptr; // summed into
+    ggml_tensor * gradient_b = nullptr;
+    float         scale = 0.0f;
+    uint64_t      dropout_key = 0;
+};
+
+// What the dropout of a micro-batch needs; probability 0: none.
+struct dropout_state {
+    float                          probability = 0.0f;
+    ggml_tensor *                  token_keys = nullptr;  // I32 [2, T]
+    const std::vector<uint64_t> *  host_keys = nullptr;   // [T]
+};
+
+struct linear_module {
+    ggml_tensor * weight = nullptr;  // [d_in, d_out]
+    ggml_tensor * bias = nullptr;    // [d_out] or nullptr
+    lora_pair     lora;
+};
+
+// x [d_in, T] -> [d_out, T].
+ggml_tensor * linear_forward(graph_builder & g, const linear_module & module, const dropout_state & dropout, ggml_tensor * x);
+
+// Adds the pair's gradients to their buffers and, when want_dx, returns dx_sum + W^T dy + the pair's part.
+// dx_sum: nullptr or the gradient of other users of x, consumed by the call.
+ggml_tensor * linear_backward(graph_builder & g, const linear_module & module, const dropout_state & dropout, ggml_tensor * x,
+                              ggml_tensor * dy, ggml_tensor * dx_sum, bool want_dx);
+
+}  // namespace fedllm

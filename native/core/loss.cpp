@@ -1,0 +1,121 @@
+// See loss.h. d hidden = W^T (softmax - onehot); the one-hot part is a row look-up in W where the CPU kernel is not used.
+#include "loss.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace fedllm {
+
+namespace {
+
+ggml_tensor * rows_view(graph_builder & g, ggml_tensor * x, int64_t begin, int64_t count) {
+    return ggml_view_2d(g.context(), x, x->ne[0], count, x->nb[1], size_t(begin) * x->nb[1]);
+}
+
+// x [V, c] at one index per row -> [c].
+ggml_tensor * pick(graph_builder & g, ggml_tensor * x, ggml_tensor * indices) {
+    ggml_context * c = g.context();
+    ggml_tensor * picked = ggml_get_rows(c, ggml_reshape_3d(c, x, 1, x->ne[0], x->ne[1]), ggml_reshape_2d(c, indices, 1, x->ne[1]));
+    return ggml_reshape_1d(c, picked, x->ne[1]);
+}
+
+// Fills the scores of one chunk and returns what W^T is applied to: softmax - onehot (CPU) or softmax.
+ggml_tensor * score_chunk(graph_builder & g, head_chunk & chunk, ggml_tensor * logits, ggml_tensor * labels, bool gradient) {
+    if (g.rules().cpu_kernels) {
+        chunk.stats = g.output(g.empty_2d(2, chunk.count, false));
+        ggml_tensor * d_logits = g.cross_entropy(logits, labels, chunk.stats, gradient);
+        g.expand(d_logits);
+        return d_logits;
+    }
+    // log p(label) = z_label - (z_top - log p_top): p_top is at least 1/V, so its logarithm is always finite.
+    ggml_tensor * top = ggml_argmax(g.context(), logits);
+    chunk.top_token   = g.output(top);
+    chunk.label_logit = g.output(pick(g, logits, labels));
+    chunk.top_logit   = g.output(pick(g, logits, top));
+    g.expand(chunk.label_logit);
+    g.expand(chunk.top_logit);
+    ggml_tensor * p = ggml_soft_max(g.context(), logits);
+    chunk.top_probability = g.output(pick(g, p, top));
+    g.expand(chunk.top_probability);
+    return p;
+}
+
+// Puts rows back to their places among T; rows without loss get zero from an extra zero row.
+ggml_tensor * scatter_rows(graph_builder & g, ggml_tensor * rows, const micro_batch & batch) {
+    std::vector<int32_t> source(size_t(batch.n_tokens()), int32_t(batch.n_loss()));
+    for (size_t i = 0; i < batch.loss_rows.size(); ++i) source[size_t(batch.loss_rows[i])] = int32_t(i);
+    ggml_tensor * extended = ggml_concat(g.context(), rows, g.empty_2d(rows->ne[0], 1, true), 1);
+    return ggml_get_rows(g.context(), extended, g.input_i32(batch.n_tokens(), 1, source.data()));
+}
+
+ggml_tensor * normalise(graph_builder & g, const head_module & head, ggml_tensor * hidden) {
+    return ggml_mul(g.context(), ggml_rms_norm(g.context(), hidden, head.epsilon), head.norm);
+}
+
+}  // namespace
+
+head_result head_loss(graph_builder & g, const head_module & head, const micro_batch & batch, ggml_tensor * hidden, bool gradient) {
+    ggml_context * c = g.context();
+    head_result result;
+    const int64_t n = batch.n_loss();
+    ggml_tensor * selected = ggml_get_rows(c, hidden, g.input_i32(n, 1, batch.loss_rows.data()));  // [n_embd, n]
+    ggml_tensor * h = normalise(g, head, selected);
+    ggml_tensor * d_h = gradient ? g.empty_like(h, false) : nullptr;
+    for (int64_t begin = 0; begin < n; begin += HEAD_CHUNK) {
+        head_chunk chunk;
+        chunk.begin = begin;
+        chunk.count = std::min(HEAD_CHUNK, n - begin);
+        ggml_tensor * labels = g.input_i32(chunk.count, 1, batch.labels.data() + begin);
+        ggml_tensor * logits = g.product(plain(head.output), plain(rows_view(g, h, begin, chunk.count)));
+        ggml_tensor * d_logits = score_chunk(g, chunk, logits, labels, gradient);
+        result.chunks.push_back(chunk);
+        if (!gradient) continue;
+        const placement place = { size_t(begin) * d_h->nb[1], d_h->nb[1], d_h->nb[2], 1 };
+        d_h = g.product_into(d_h, place, transposed(head.output), plain(d_logits), 1.0f, false);
+        g.expand(d_h);
+    }
+    if (!gradient) return result;
+    if (!g.rules().cpu_kernels) {
+        d_h = ggml_sub(c, d_h, ggml_get_rows(c, head.output, g.input_i32(n, 1, batch.labels.data())));
+    }
+    ggml_tensor * d_selected = g.rms_norm_backward(ggml_mul(c, d_h, head.norm), selected, head.epsilon);
+    result.d_hidden = scatter_rows(g, d_selected, batch);
+    g.expand(result.d_hidden);
+    return result;
+}
+
+std::vector<row_score> head_read_scores(const head_result & result) {
+    std::vector<row_score> scores;
+    const auto read = [](ggml_tensor * tensor) {
+        std::vector<float> values(size_t(ggml_nelements(tensor)));
+        ggml_backend_tensor_get(tensor, values.data(), 0, ggml_nbytes(tensor));
+        return values;
+    };
+    for (const head_chunk & chunk : result.chunks) {
+        if (chunk.stats != nullptr) {
+            const std::vector<float> stats = read(chunk.stats);
+            for (int64_t i = 0; i < chunk.count; ++i) scores.push_back({ stats[size_t(2 * i)], int32_t(stats[size_t(2 * i + 1)]) });
+            continue;
+        }
+        const std::vector<float> label = read(chunk.label_logit), top = read(chunk.top_logit), p = read(chunk.top_probability);
+        std::vector<int32_t> tokens(size_t(chunk.count));
+        ggml_backend_tensor_get(chunk.top_token, tokens.data(), 0, tokens.size() * sizeof(int32_t));
+        for (size_t i = 0; i < size_t(chunk.count); ++i) {
+            scores.push_back({ label[i] - (top[i] - std::log(p[i])), tokens[i] });
+        }
+    }
+    return scores;
+}
+
+std::vector<ggml_tensor *> head_logits(graph_builder & g, const head_module & head, ggml_tensor * hidden) {
+    ggml_tensor * h = normalise(g, head, hidden);
+    std::vector<ggml_tensor *> chunks;
+    for (int64_t begin = 0; begin < h->ne[1]; begin += HEAD_CHUNK) {
+        const int64_t count = std::min(HEAD_CHUNK, h->ne[1] - begin);
+        chunks.push_back(g.output(g.product(plain(head.output), plain(rows_view(g, h, begin, count)))));
+        g.expand(chunks.back());
+    }
+    return chunks;
+}
+
+}  // namespace fedllm

@@ -1,0 +1,48 @@
+// Final norm, head and cross-entropy on the rows that carry loss, in chunks: the full matrix of logits never exists.
+#pragma once
+
+#include <vector>
+
+#include "batch.h"
+#include "graph.h"
+
+namespace fedllm {
+
+struct head_module {
+    ggml_tensor * norm = nullptr;    // [n_embd]
+    ggml_tensor * output = nullptr;  // [n_embd, n_vocab]
+    float         epsilon = 0.0f;
+};
+
+// Rows of logits computed at once: 256 rows of a vocabulary of 128k are 131 MB.
+constexpr int64_t HEAD_CHUNK = 256;
+
+// Results of one chunk, to be read after the run.
+struct head_chunk {
+    int64_t begin, count;
+    ggml_tensor * stats = nullptr;                            // CPU kernels: [2, count] log-probability, most likely token
+    ggml_tensor * label_logit = nullptr;                      // otherwise: logit of the label,
+    ggml_tensor * top_logit = nullptr;                        // of the most likely token,
+    ggml_tensor * top_probability = nullptr;                  // its probability
+    ggml_tensor * top_token = nullptr;                        // and its id
+};
+
+struct head_result {
+    std::vector<head_chunk> chunks;
+    ggml_tensor *           d_hidden = nullptr;  // [n_embd, T], gradient of the summed loss; nullptr without gradient
+};
+
+// hidden [n_embd, T]. With gradient: d(sum of -log p(label))/d hidden.
+head_result head_loss(graph_builder & g, const head_module & head, const micro_batch & batch, ggml_tensor * hidden, bool gradient);
+
+struct row_score {
+    float   log_probability;
+    int32_t top_token;
+};
+// Reads the scores of all loss rows, in order.
+std::vector<row_score> head_read_scores(const head_result & result);
+
+// Logits of every row of `hidden`, [n_vocab, T] in chunks; for tests.
+std::vector<ggml_tensor *> head_logits(graph_builder & g, const head_module & head, ggml_tensor * hidden);
+
+}  // namespace fedllm
