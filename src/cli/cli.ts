@@ -1,0 +1,92 @@
+/**
+ * The command line as a whole: the list of commands, strict parsing with suggestions, and the one place where a failure
+ * becomes text and an exit code. Each command is a file in commands/ and loads what it needs when it runs, so that
+ * --help starts at once.
+ */
+import { createRequire } from "node:module";
+import yargs from "yargs";
+import type { Argv } from "yargs";
+import { suggest } from "../config/suggest.js";
+import { FedllmError } from "../errors.js";
+import { configCommand } from "./commands/config.js";
+import { dataCommand } from "./commands/data.js";
+import { doctorCommand } from "./commands/doctor.js";
+import { modelCommand } from "./commands/model.js";
+import { nativeCommand } from "./commands/native.js";
+import { resumeCommand } from "./commands/resume.js";
+import { runCommand } from "./commands/run.js";
+import { runsCommand } from "./commands/runs.js";
+import { CONFIG_OPTION_NAMES } from "./options.js";
+import { EXIT_OK, describeFailure, exitCodeOf } from "./failure.js";
+
+/** Parses and runs one command line; resolves with the exit code and never rejects. */
+export async function runCli(argv: readonly string[]): Promise<number> {
+  try {
+    await buildParser(argv).parseAsync();
+    return EXIT_OK;
+  } catch (error) {
+    process.stderr.write(`${describeFailure(error, { debug: argv.includes("--debug") })}\n`);
+    return exitCodeOf(error);
+  }
+}
+
+function buildParser(argv: readonly string[]): Argv {
+  const parser = yargs([...argv])
+    .scriptName("fedllm-native")
+    .usage("$0 <command>\n\nFederated fine-tuning of language models: LoRA straight on quantized GGUF.")
+    .command(runCommand)
+    .command(resumeCommand)
+    .command(runsCommand)
+    .command(dataCommand)
+    .command(modelCommand)
+    .command(doctorCommand)
+    .command(configCommand)
+    .command(nativeCommand)
+    .completion("completion", "print a completion script for bash or zsh")
+    .option("debug", { type: "boolean", default: false, describe: "show stacks and causes of errors" })
+    .epilogue("Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted (state saved).")
+    .version(ownVersion())
+    .alias("h", "help")
+    .demandCommand(1, "Which command? See --help.")
+    .strict()
+    // A flag is either given or not; --no-x and a.b flags would bypass the list of known ones.
+    .parserConfiguration({ "boolean-negation": false, "dot-notation": false })
+    .wrap(Math.min(110, process.stdout.columns || 80))
+    .exitProcess(true);
+  return parser.fail((message: string | null, error: Error | undefined) => {
+    // yargs types the error as always there; for its own messages there is none.
+    if (error !== undefined && !isYargsError(error)) throw error;
+    throw new FedllmError("CONFIG_INVALID", withSuggestion(message ?? error?.message ?? "wrong usage", argv));
+  });
+}
+
+function isYargsError(error: Error): boolean {
+  return error.name === "YError";
+}
+
+const COMMAND_WORDS = [
+  ...["run", "resume", "runs", "data", "model", "doctor", "config", "native", "completion"],
+  ...["list", "show", "rm", "inspect", "quantize", "schema", "validate", "build"],
+];
+
+/** Adds "Did you mean" for the words yargs does not know. */
+function withSuggestion(message: string, argv: readonly string[]): string {
+  const unknown = /^Unknown (?:argument|command)s?: (.*)$/m.exec(message)?.[1];
+  if (unknown === undefined) return message;
+  const known = [...COMMAND_WORDS, ...knownOptions()];
+  const hints = unknown.split(", ").flatMap((word) => {
+    const close = suggest(word, known);
+    if (close === undefined) return [];
+    return argv.includes(word) ? [close] : [`--${close}`];
+  });
+  return hints.length === 0 ? message : `${message}. Did you mean ${[...new Set(hints)].join(", ")}?`;
+}
+
+function knownOptions(): string[] {
+  return [...CONFIG_OPTION_NAMES, "json", "quiet", "debug", "out", "dry-run", "yes", "help", "version"];
+}
+
+function ownVersion(): string {
+  const require = createRequire(import.meta.url);
+  return (require("../../package.json") as { version: string }).version;
+}

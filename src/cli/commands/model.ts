@@ -1,0 +1,81 @@
+/** `model inspect <gguf>` and `model quantize <in> <type> <out>`. */
+import { availableParallelism } from "node:os";
+import type { Argv, CommandModule } from "yargs";
+import { formatBytes, formatCount, formatTable, printable } from "../../report/format.js";
+
+export const modelCommand: CommandModule = {
+  command: "model <action>",
+  describe: "look into a GGUF model, or quantize one",
+  builder: (argv: Argv) =>
+    argv.command(inspectCommand).command(quantizeCommand).demandCommand(1, "Which action: inspect or quantize?"),
+  handler: () => undefined,
+};
+
+const inspectCommand: CommandModule<object, { file: string; json: boolean }> = {
+  command: "inspect <file>",
+  describe: "architecture, sizes and weight types of a GGUF file",
+  builder: (argv) =>
+    argv
+      .positional("file", { type: "string", demandOption: true, describe: "GGUF file, or builtin:fedllm-tiny" })
+      .option("json", { type: "boolean", default: false, describe: "print one JSON value" }),
+  handler: async ({ file, json }) => {
+    const [addon, { BaseModel }, { resolveModelPath }] = await Promise.all([
+      openAddon(),
+      import("../../native/base-model.js"),
+      import("../../config/builtin.js"),
+    ]);
+    const path = resolveModelPath(file);
+    const model = await BaseModel.open(addon, path, { numThreads: 1 });
+    const { info } = model;
+    model.dispose();
+    if (json) {
+      process.stdout.write(`${JSON.stringify({ path, ...info }, null, 2)}\n`);
+      return;
+    }
+    const rows: [string, string][] = [
+      ["file", path],
+      ["name", printable(info.name ?? "")],
+      ["architecture", info.architecture],
+      ["parameters", formatCount(info.numParameters)],
+      ["weights", formatBytes(info.weightBytes)],
+      ["layers", String(info.numLayers)],
+      ["embedding length", String(info.embeddingLength)],
+      ["feed-forward length", String(info.feedForwardLength)],
+      ["heads", `${String(info.numHeads)}, ${String(info.numKvHeads)} for keys and values, length ${String(info.headLength)}`],
+      ["vocabulary", formatCount(info.vocabularySize)],
+      ["context length", String(info.contextLength)],
+      ["head", info.tiedHead ? "tied to the embedding" : "separate"],
+      ["tensors", Object.entries(info.tensorTypes).map(([type, number]) => `${String(number)} ${type}`).join(", ")],
+    ];
+    process.stdout.write(`${formatTable([{ title: "" }, { title: "" }], rows).slice(1).join("\n")}\n`);
+  },
+};
+
+const quantizeCommand: CommandModule<object, { in: string; type: string; out: string; "num-threads": number }> = {
+  command: "quantize <in> <type> <out>",
+  describe: "make a quantized variant with llama.cpp's own quantizer",
+  builder: (argv) =>
+    argv
+      .positional("in", { type: "string", demandOption: true, describe: "unquantized GGUF file, or builtin:fedllm-tiny" })
+      .positional("type", { type: "string", demandOption: true, describe: "for example Q8_0 or Q4_K_M" })
+      .positional("out", { type: "string", demandOption: true, describe: "file to write" })
+      .option("num-threads", { type: "number", default: availableParallelism(), describe: "threads" }),
+  handler: async (values) => {
+    const [addon, { quantizeModel }, { resolveModelPath }, { stat }] = await Promise.all([
+      openAddon(),
+      import("../../native/quantize.js"),
+      import("../../config/builtin.js"),
+      import("node:fs/promises"),
+    ]);
+    const inputPath = resolveModelPath(values.in);
+    await quantizeModel(addon, { inputPath, outputPath: values.out, type: values.type, numThreads: values["num-threads"] });
+    const { size } = await stat(values.out);
+    process.stdout.write(`${values.out}: ${formatBytes(size)}\n`);
+  },
+};
+
+async function openAddon() {
+  const { ensureAddon } = await import("../../native/build.js");
+  const native = await ensureAddon({ onProgress: (line) => process.stderr.write(`${line}\n`) });
+  return native.addon;
+}

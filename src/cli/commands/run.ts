@@ -1,0 +1,75 @@
+/** `run [experiment]`: starts a run, or with --dry-run says what it would do. */
+import type { CommandModule, InferredOptionTypes } from "yargs";
+import type { ExperimentPlan } from "../../run/plan.js";
+import { formatBytes, formatCount, formatTable } from "../../report/format.js";
+import { loadConfigFrom, outputOptions, withConfigOptions } from "../options.js";
+import { showRun } from "../show-run.js";
+
+const runOptions = {
+  ...outputOptions,
+  out: { type: "string", requiresArg: true, describe: "folder of the run (default: runs/<name>-<time>)" },
+  "dry-run": { type: "boolean", default: false, describe: "say what would be done, and do nothing" },
+} as const;
+
+type RunArguments = InferredOptionTypes<typeof runOptions> & { experiment: string | undefined };
+
+export const runCommand: CommandModule<object, RunArguments> = {
+  command: "run [experiment]",
+  describe: "train all arms of an experiment; without a file the built-in demonstration",
+  builder: (argv) => withConfigOptions(argv).options(runOptions),
+  handler: async (values) => {
+    const { config } = await loadConfigFrom({ ...values });
+    if (values["dry-run"]) {
+      printPlan(await makePlan(config), values.json);
+      return;
+    }
+    const [{ runExperiment }, { defaultRunFolder }] = await Promise.all([
+      import("../../experiment.js"),
+      import("../../run/run-folder.js"),
+    ]);
+    const folder = values.out ?? defaultRunFolder(config.name, new Date());
+    await showRun(values, folder, (options) => runExperiment(config, folder, options));
+  },
+};
+
+async function makePlan(config: Awaited<ReturnType<typeof loadConfigFrom>>["config"]): Promise<ExperimentPlan> {
+  const [{ planExperiment }, { createNativeEngine }] = await Promise.all([
+    import("../../run/plan.js"),
+    import("../../run/native-engine.js"),
+  ]);
+  const onProgress = (line: string) => {
+    process.stderr.write(`${line}\n`);
+  };
+  return planExperiment(config, await createNativeEngine({ numThreads: config.numThreads, device: config.device, onProgress }));
+}
+
+function printPlan(plan: ExperimentPlan, asJson: boolean): void {
+  if (asJson) {
+    process.stdout.write(`${JSON.stringify(plan)}\n`);
+    return;
+  }
+  const { data } = plan;
+  const titles = ["rounds", "clients/round", "trainable", "steps", "tokens (est.)", "bytes/round", "bytes in all", "weights", "memory (est.)"];
+  const lines = [
+    `${plan.name}: model ${plan.model}`,
+    `${formatCount(data.numClients)} clients, ${formatCount(data.numSamples)} training and ${formatCount(data.numHeldOut)} held-out samples; ` +
+      `${String(data.numTruncated)} truncated, ${String(data.numDropped)} dropped, ${String(data.numBad)} unreadable`,
+    "",
+    ...formatTable(
+      [{ title: "arm" }, ...titles.map((title) => ({ title, align: "right" as const }))],
+      plan.arms.map((arm) => [
+        arm.name,
+        String(arm.numRounds),
+        String(arm.clientsPerRound),
+        formatCount(arm.trainableParameters),
+        formatCount(arm.numSteps),
+        formatCount(arm.estimatedTokens),
+        formatBytes(arm.bytesPerRound),
+        formatBytes(arm.bytesInAll),
+        formatBytes(arm.weightBytes),
+        formatBytes(arm.estimatedMemoryBytes),
+      ]),
+    ),
+  ];
+  process.stdout.write(`${lines.join("\n")}\n`);
+}

@@ -1,0 +1,65 @@
+/** One plain line per run event, for logs and pipes; undefined for events too frequent for a log. */
+import { formatBytes, formatCount, formatDuration, formatPercent, printable } from "../report/format.js";
+import type { RunEvent } from "../run/events.js";
+
+/** The line of an event, without a time and without a line break. */
+export function describeEvent(event: RunEvent): string | undefined {
+  const line = lineOf(event);
+  return line === undefined ? undefined : printable(line);
+}
+
+function lineOf(event: RunEvent): string | undefined {
+  switch (event.event) {
+    case "run_started":
+      return `${event.resumed ? "resuming" : "run"} ${event.name}: ${String(event.arms.length)} arms, folder ${event.runFolder}`;
+    case "data_loaded":
+      return (
+        `data: ${String(event.numClients)} clients, ${formatCount(event.numSamples)} training and ` +
+        `${formatCount(event.numHeldOut)} held-out samples; ${String(event.numTruncated)} truncated, ` +
+        `${String(event.numDropped)} dropped, ${String(event.numBad)} unreadable`
+      );
+    case "model_ready":
+      return `model: ${event.precision} ${event.made ? "made" : "found"}, ${formatBytes(event.weightBytes)} of weights, ${event.path}`;
+    case "arm_started":
+      return `${event.arm}: started at round ${String(event.round)}`;
+    case "arm_skipped":
+      return `${event.arm}: skipped, ${event.reason}`;
+    case "round_started":
+      return `${event.arm} round ${String(event.round)}: ${String(event.clientIds.length)} clients`;
+    case "client_started":
+    case "client_step":
+    case "evaluating":
+      return undefined;
+    case "client_finished":
+      return (
+        `${event.arm} round ${String(event.round)} client ${event.clientId}: train loss ${event.trainLoss.toFixed(4)}, ` +
+        `${formatCount(event.numTokens)} tokens in ${formatDuration(event.durationMs)}`
+      );
+    case "client_failed":
+      return `${event.arm} round ${String(event.round)} client ${event.clientId}: failed, ${event.code}: ${event.message}`;
+    case "round_finished": {
+      const loss = event.trainLoss === undefined ? "" : `, train loss ${event.trainLoss.toFixed(4)}`;
+      return `${event.arm} round ${String(event.round)}: ${String(event.numUpdates)} updates${loss} in ${formatDuration(event.durationMs)}`;
+    }
+    case "evaluated":
+      return `${event.arm} round ${String(event.round)}: ${describeMetrics(event.metrics)}`;
+    case "arm_finished":
+      return `${event.arm}: finished, ${String(event.adapters)} ${event.adapters === 1 ? "adapter" : "adapters"} saved`;
+    case "warning":
+      return `warning: ${event.message}`;
+    case "run_finished":
+      return `finished in ${formatDuration(event.durationMs)}: ${event.runFolder}`;
+    case "run_stopped":
+      return `stopped (${event.reason}): ${event.message}`;
+  }
+}
+
+function describeMetrics(metrics: Readonly<Record<string, number>>): string {
+  const loss = metrics["heldout_loss"];
+  const exact = metrics["heldout_exact_match"];
+  const parts = [
+    ...(loss === undefined ? [] : [`held-out loss ${loss.toFixed(4)}`]),
+    ...(exact === undefined ? [] : [`exact match ${formatPercent(exact)}`]),
+  ];
+  return parts.length === 0 ? "evaluated" : parts.join(", ");
+}

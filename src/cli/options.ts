@@ -1,0 +1,77 @@
+/** Options that several commands share, and how configuration flags become overrides of the experiment. */
+import type { Argv, InferredOptionTypes, Options } from "yargs";
+import type { ConfigOverride } from "../config/load.js";
+
+/** A flag per often changed field; every other field is reached by --set. */
+const CONFIG_FLAGS = {
+  name: { field: "name", type: "string", describe: "name of the run" },
+  seed: { field: "seed", type: "number", describe: "seed of every random draw" },
+  model: { field: "model", type: "string", describe: "GGUF file of the base model, or builtin:fedllm-tiny" },
+  data: { field: "data.train", type: "string", describe: "client data file" },
+  "held-out": { field: "data.heldOutFile", type: "string", describe: "file of held-out samples" },
+  template: { field: "data.template", type: "string", describe: "alpaca, vicuna_v1.1 or chat" },
+  "num-rounds": { field: "training.numRounds", type: "number", describe: "rounds" },
+  "clients-per-round": { field: "training.clientsPerRound", type: "number", describe: "clients drawn per round" },
+  "local-steps": { field: "training.localSteps", type: "number", describe: "optimizer steps per client and round" },
+  "num-threads": { field: "numThreads", type: "number", describe: "compute threads" },
+  device: { field: "device", type: "string", describe: "device name as `doctor` lists it" },
+  precisions: { field: "arms.precisions", type: "array", describe: "base model precisions to compare" },
+  strategies: { field: "arms.strategies", type: "array", describe: "strategies to compare" },
+} as const;
+
+const configOptions: Record<string, Options> = {
+  ...Object.fromEntries(
+    Object.entries(CONFIG_FLAGS).map(([flag, { type, describe }]) => [
+      flag,
+      { type, describe, group: "Experiment (flags override the file):", requiresArg: true },
+    ]),
+  ),
+  set: {
+    type: "string",
+    array: true,
+    nargs: 1,
+    describe: "any field, for example --set training.optimizer.beta2=0.99; may be repeated",
+    group: "Experiment (flags override the file):",
+    requiresArg: true,
+  },
+};
+
+/** Names of the configuration flags, for suggestions. */
+export const CONFIG_OPTION_NAMES: readonly string[] = Object.keys(configOptions);
+
+/** Flags that choose what is printed. */
+export const outputOptions = {
+  json: { type: "boolean", default: false, describe: "one JSON event per line on standard output" },
+  quiet: { type: "boolean", default: false, describe: "only the result and errors" },
+} as const satisfies Record<string, Options>;
+
+export type OutputArguments = InferredOptionTypes<typeof outputOptions>;
+
+/** Adds the positional experiment file and all configuration flags. */
+export function withConfigOptions<T>(argv: Argv<T>): Argv<T & { experiment: string | undefined }> {
+  return argv
+    .positional("experiment", { type: "string", describe: "experiment file (YAML); without it the built-in demonstration" })
+    .options(configOptions) as unknown as Argv<T & { experiment: string | undefined }>;
+}
+
+/** Overrides from parsed arguments: flags first, then --set, so that the more exact one wins. Throws CONFIG_INVALID. */
+export async function overridesFrom(values: Readonly<Record<string, unknown>>): Promise<ConfigOverride[]> {
+  const { parseSetOption } = await import("../config/load.js");
+  const flags = Object.entries(CONFIG_FLAGS).flatMap(([flag, { field }]): ConfigOverride[] => {
+    const value = values[flag];
+    return value === undefined ? [] : [{ path: field.split("."), value, origin: `--${flag}` }];
+  });
+  const settings = Array.isArray(values["set"]) ? values["set"].map((text) => parseSetOption(String(text))) : [];
+  return [...flags, ...settings];
+}
+
+/** Reads the experiment of the arguments, or the demonstration. */
+export async function loadConfigFrom(values: Readonly<Record<string, unknown>>) {
+  const [{ loadConfig }, { demoExperimentPath }, overrides] = await Promise.all([
+    import("../config/load.js"),
+    import("../config/builtin.js"),
+    overridesFrom(values),
+  ]);
+  const named = values["experiment"];
+  return loadConfig({ file: typeof named === "string" ? named : demoExperimentPath(), overrides });
+}

@@ -1,0 +1,41 @@
+/** What the package brings along: the tiny base model and the demonstration experiment, found from any working folder. */
+import { existsSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { problemError } from "../errors.js";
+import { suggest } from "./suggest.js";
+
+/** Folder of our package.json: two levels up both from src/config and from dist/config. */
+const PACKAGE_ROOT = resolve(dirname(fileURLToPath(import.meta.url)), "..", "..");
+
+const BUILTIN_MODELS: ReadonlyMap<string, string> = new Map([["fedllm-tiny", "models/fedllm-tiny-f16.gguf"]]);
+const BUILTIN_PREFIX = "builtin:";
+
+/** The experiment that `run` takes when none is named. */
+export function demoExperimentPath(): string {
+  return join(PACKAGE_ROOT, "experiments", "demo", "experiment.yaml");
+}
+
+/** Absolute path of a model as the configuration names it. Throws CONFIG_INVALID for an unknown built-in or a missing file. */
+export function resolveModelPath(model: string): string {
+  const path = model.startsWith(BUILTIN_PREFIX) ? builtinModelPath(model.slice(BUILTIN_PREFIX.length)) : model;
+  if (existsSync(path)) return path;
+  throw problemError("CONFIG_INVALID", {
+    subject: "model",
+    expected: "a GGUF file",
+    received: `${path}, which does not exist`,
+    remedy: `Name another file with --model, or use ${BUILTIN_PREFIX}${[...BUILTIN_MODELS.keys()].join(", ")}`,
+  });
+}
+
+function builtinModelPath(name: string): string {
+  const file = BUILTIN_MODELS.get(name);
+  if (file !== undefined) return join(PACKAGE_ROOT, file);
+  const close = suggest(name, [...BUILTIN_MODELS.keys()]);
+  throw problemError("CONFIG_INVALID", {
+    subject: "model",
+    expected: `one of the built-in models ${[...BUILTIN_MODELS.keys()].join(", ")}`,
+    received: JSON.stringify(name),
+    ...(close === undefined ? {} : { remedy: `Did you mean ${BUILTIN_PREFIX}${close}?` }),
+  });
+}

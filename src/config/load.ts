@@ -1,0 +1,307 @@
+/**
+ * Experiment file + overrides -> one deeply frozen configuration with absolute paths, its fingerprint, and where it came from.
+ * Field types and defaults are in schema.ts, wording of problems in problems.ts. Precedence: file, then flags, then --set.
+ */
+import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { availableParallelism } from "node:os";
+import { basename, dirname, resolve } from "node:path";
+import { LineCounter, isMap, isNode, isScalar, parse, parseDocument } from "yaml";
+import type { Document } from "yaml";
+import { FedllmError, problemError } from "../errors.js";
+import { describeIssues, valueAt } from "./problems.js";
+import type { OriginOf } from "./problems.js";
+import { experimentSchema } from "./schema.js";
+import type { ArmConfig, ExperimentConfig, LoraConfig, ParsedExperiment, TrainingConfig } from "./schema.js";
+
+/** Experiment files are a few kilobytes; anything larger is the wrong file. */
+const FILE_BYTES_MAX = 1 << 20;
+/** Fields that hold file paths; those written in the file are relative to the file, overrides to the working directory. */
+const PATH_FIELDS = [["model"], ["data", "train"], ["data", "heldOutFile"]] as const;
+/** Keys that would reach an object's prototype. */
+const FORBIDDEN_KEYS = new Set(["__proto__", "constructor", "prototype"]);
+
+/** One value set from outside the file; `origin` is what the user typed, for messages. */
+export interface ConfigOverride {
+  readonly path: readonly string[];
+  readonly value: unknown;
+  readonly origin: string;
+}
+
+export interface ConfigSource {
+  /** Experiment file; absent: only overrides and defaults. */
+  readonly file?: string;
+  readonly overrides?: readonly ConfigOverride[];
+  /** What relative paths of overrides and of `file` start from; default: the working directory. */
+  readonly workingFolder?: string;
+}
+
+export interface LoadedConfig {
+  readonly config: ExperimentConfig;
+  /** SHA-256 of everything that shapes results, except file contents: those are hashed by the run. */
+  readonly fingerprint: string;
+  /** Absolute path of the experiment file. */
+  readonly file?: string;
+}
+
+/** Parses `a.b=value` of --set; the value is read as YAML, so numbers, lists and null work. Throws CONFIG_INVALID. */
+export function parseSetOption(text: string): ConfigOverride {
+  const split = text.indexOf("=");
+  const path = split > 0 ? text.slice(0, split).split(".") : [];
+  if (path.length === 0 || path.some((part) => part === "" || FORBIDDEN_KEYS.has(part))) {
+    throw problemError("CONFIG_INVALID", {
+      subject: "--set",
+      expected: "field.path=value, for example training.numRounds=5",
+      received: JSON.stringify(text),
+    });
+  }
+  const valueText = text.slice(split + 1);
+  try {
+    return { path, value: parse(valueText) as unknown, origin: "--set" };
+  } catch (error) {
+    throw problemError(
+      "CONFIG_INVALID",
+      { subject: `--set ${path.join(".")}`, expected: "a YAML value", received: JSON.stringify(valueText) },
+      error,
+    );
+  }
+}
+
+/** Reads, merges, checks and freezes. Throws CONFIG_INVALID naming every wrong field, or the file that cannot be read. */
+export async function loadConfig(source: ConfigSource): Promise<LoadedConfig> {
+  const workingFolder = resolve(source.workingFolder ?? ".");
+  const file = source.file === undefined ? undefined : resolve(workingFolder, source.file);
+  const document = file === undefined ? undefined : await readExperimentFile(file);
+  const raw: unknown = document?.toJS() ?? {};
+  const overrides = source.overrides ?? [];
+  for (const override of overrides) setValue(raw, override);
+  const parsed = experimentSchema.safeParse(raw);
+  if (!parsed.success) {
+    const messages = describeIssues(parsed.error.issues, raw, makeOriginOf(file, document, overrides));
+    throw new FedllmError("CONFIG_INVALID", messages.join("\n"));
+  }
+  const located = resolvePaths(parsed.data, overrides, file === undefined ? workingFolder : dirname(file), workingFolder);
+  const config = deepFreeze(resolveExperiment(located));
+  checkAcrossFields(config);
+  return { config, fingerprint: fingerprintConfig(config), ...(file === undefined ? {} : { file }) };
+}
+
+/** A parsed YAML document together with the line of each offset. */
+interface ExperimentDocument {
+  readonly document: Document;
+  readonly lines: LineCounter;
+  toJS(): unknown;
+}
+
+async function readExperimentFile(file: string): Promise<ExperimentDocument> {
+  let bytes: Buffer;
+  try {
+    bytes = await readFile(file);
+  } catch (error) {
+    throw problemError(
+      "CONFIG_INVALID",
+      {
+        subject: "experiment",
+        expected: "a readable YAML file",
+        received: `${file} (${error instanceof Error ? error.message : String(error)})`,
+        remedy: "Name an experiment file, or leave it out to run the built-in demonstration.",
+      },
+      error,
+    );
+  }
+  if (bytes.length > FILE_BYTES_MAX) {
+    throw problemError("CONFIG_INVALID", {
+      subject: file,
+      expected: `an experiment file of at most ${String(FILE_BYTES_MAX)} bytes`,
+      received: `${String(bytes.length)} bytes`,
+    });
+  }
+  const lines = new LineCounter();
+  const document = parseDocument(bytes.toString("utf8"), { lineCounter: lines, prettyErrors: true });
+  const [first] = document.errors;
+  if (first !== undefined) {
+    throw problemError("CONFIG_INVALID", { subject: file, expected: "valid YAML", received: first.message }, first);
+  }
+  if (document.contents !== null && !isMap(document.contents)) {
+    throw problemError("CONFIG_INVALID", { subject: file, expected: "a YAML mapping of fields", received: "another value" });
+  }
+  return { document, lines, toJS: () => (document.toJS() as unknown) ?? {} };
+}
+
+/** Sets one override inside the raw value, making sections on the way. */
+function setValue(raw: unknown, override: ConfigOverride): void {
+  let target = raw as Record<string, unknown>;
+  for (const [index, part] of override.path.entries()) {
+    if (index === override.path.length - 1) {
+      target[part] = override.value;
+      return;
+    }
+    const next = Object.hasOwn(target, part) ? target[part] : undefined;
+    if (next === undefined || next === null) target[part] = {};
+    else if (typeof next !== "object") {
+      throw problemError("CONFIG_INVALID", {
+        subject: `${override.origin} ${override.path.join(".")}`,
+        expected: `${override.path.slice(0, index + 1).join(".")} to be a section`,
+        received: JSON.stringify(next),
+      });
+    }
+    target = target[part] as Record<string, unknown>;
+  }
+}
+
+function makeOriginOf(
+  file: string | undefined,
+  parsed: ExperimentDocument | undefined,
+  overrides: readonly ConfigOverride[],
+): OriginOf {
+  return (path, options) => {
+    const full = [...path, ...(options?.key === undefined ? [] : [options.key])].map((part) => String(part));
+    const override = overrides.findLast((entry) => entry.path.every((part, index) => full[index] === part));
+    if (override !== undefined) return override.origin;
+    if (file === undefined || parsed === undefined) return undefined;
+    const line = lineOf(parsed, path, options?.key);
+    return line === undefined ? basename(file) : `${basename(file)} line ${String(line)}`;
+  };
+}
+
+/** Line of the value at a path, of a key there, or of the nearest section that exists. */
+function lineOf(parsed: ExperimentDocument, path: readonly PropertyKey[], key: string | undefined): number | undefined {
+  const at = (parts: readonly PropertyKey[]): unknown =>
+    parts.length === 0 ? parsed.document.contents : parsed.document.getIn(parts, true);
+  if (key !== undefined) {
+    const section = at(path);
+    const pair = isMap(section) ? section.items.find((item) => isScalar(item.key) && item.key.value === key) : undefined;
+    const start = pair !== undefined && isNode(pair.key) ? pair.key.range?.[0] : undefined;
+    return start === undefined ? undefined : parsed.lines.linePos(start).line;
+  }
+  const node = at(path);
+  const start = isNode(node) ? node.range?.[0] : undefined;
+  return start === undefined ? undefined : parsed.lines.linePos(start).line;
+}
+
+function resolvePaths(
+  parsed: ParsedExperiment,
+  overrides: readonly ConfigOverride[],
+  fileFolder: string,
+  workingFolder: string,
+): ParsedExperiment {
+  const result = structuredClone(parsed);
+  for (const field of PATH_FIELDS) {
+    const value = valueAt(result, field);
+    if (typeof value !== "string" || value.startsWith("builtin:")) continue;
+    const overridden = overrides.some((entry) => entry.path.every((part, index) => field[index] === part));
+    setValue(result, { path: field, value: resolve(overridden ? workingFolder : fileFolder, value), origin: "path" });
+  }
+  return result;
+}
+
+/** An arm as parsed, before the common sections are merged in. */
+interface ArmInput extends Pick<ArmConfig, "precision" | "strategy"> {
+  readonly name?: string | undefined;
+  readonly lora?: object | undefined;
+  readonly training?: object | undefined;
+}
+
+/** Spells out the arms and fills in what depends on the machine. */
+function resolveExperiment(parsed: ParsedExperiment): ExperimentConfig {
+  const { arms, lora, training, numThreads, ...rest } = parsed;
+  const list: readonly ArmInput[] = Array.isArray(arms)
+    ? arms
+    : arms.precisions.flatMap((precision) => arms.strategies.map((strategy) => ({ precision, strategy })));
+  return {
+    ...rest,
+    numThreads: numThreads ?? availableParallelism(),
+    arms: list.map((arm): ArmConfig => {
+      return {
+        name: arm.name ?? `${arm.precision.toLowerCase()}-${arm.strategy}`,
+        precision: arm.precision,
+        strategy: arm.strategy,
+        lora: mergeSection<LoraConfig>(lora, arm.lora),
+        training: mergeSection<TrainingConfig>(training, arm.training),
+      };
+    }),
+  };
+}
+
+function mergeSection<T extends object>(base: T, overrides: object | undefined): T {
+  const entries = new Map<string, unknown>(Object.entries(base));
+  for (const [key, value] of Object.entries(overrides ?? {}) as [string, unknown][]) {
+    if (value === undefined) continue;
+    const inner = entries.get(key);
+    const isSection = typeof inner === "object" && inner !== null && !Array.isArray(inner);
+    entries.set(key, isSection ? mergeSection(inner, value as object) : value);
+  }
+  return Object.fromEntries(entries) as T;
+}
+
+/** What no single field can tell: names that collide, rates that rise, repeated modules. */
+function checkAcrossFields(config: ExperimentConfig): void {
+  const seen = new Set<string>();
+  for (const [index, arm] of config.arms.entries()) {
+    // File systems without upper and lower case would put both adapters in one file.
+    const key = arm.name.toLowerCase();
+    if (seen.has(key)) {
+      throw problemError("CONFIG_INVALID", {
+        subject: `arms.${String(index)}.name`,
+        expected: "a name no other arm has",
+        received: JSON.stringify(arm.name),
+        remedy: "Give the arms that share precision and strategy a name each.",
+      });
+    }
+    seen.add(key);
+    checkArm(arm);
+  }
+}
+
+function checkArm(arm: ArmConfig): void {
+  const { training, lora } = arm;
+  if (training.finalLearningRate > training.initialLearningRate) {
+    throw problemError("CONFIG_INVALID", {
+      subject: `training.finalLearningRate of arm ${arm.name}`,
+      expected: `at most initialLearningRate (${String(training.initialLearningRate)})`,
+      received: String(training.finalLearningRate),
+    });
+  }
+  if (new Set(lora.targetModules).size !== lora.targetModules.length) {
+    throw problemError("CONFIG_INVALID", {
+      subject: `lora.targetModules of arm ${arm.name}`,
+      expected: "each module once",
+      received: lora.targetModules.join(", "),
+    });
+  }
+}
+
+/** SHA-256 of the configuration without its name and paths. */
+export function fingerprintConfig(config: ExperimentConfig): string {
+  const shaping = {
+    ...without(config, ["name", "model"]),
+    data: { ...shapingDataFields(config), hasHeldOutFile: config.data.heldOutFile !== undefined },
+  };
+  return createHash("sha256").update(canonicalJson(shaping)).digest("hex");
+}
+
+/** How data is used, without where it lies. */
+export function shapingDataFields(config: ExperimentConfig): Record<string, unknown> {
+  return without(config.data, ["train", "heldOutFile"]);
+}
+
+function without(section: object, names: readonly string[]): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(section).filter(([name]) => !names.includes(name)));
+}
+
+/** JSON with sorted keys, so that the order of fields does not count. */
+function canonicalJson(value: unknown): string {
+  return JSON.stringify(value, (_key, inner: unknown) =>
+    typeof inner === "object" && inner !== null && !Array.isArray(inner)
+      ? Object.fromEntries(Object.entries(inner).sort(([left], [right]) => (left < right ? -1 : 1)))
+      : inner,
+  );
+}
+
+function deepFreeze<T>(value: T): T {
+  if (typeof value === "object" && value !== null && !Object.isFrozen(value)) {
+    Object.freeze(value);
+    for (const inner of Object.values(value)) deepFreeze(inner);
+  }
+  return value;
+}

@@ -1,0 +1,22 @@
+/**
+ * The closed lists of words an experiment file may use; the schema and the command line's help both read them here.
+ * Names of strategies and templates are where these are made.
+ */
+
+/** Linear layers that can carry an adapter, by their exact GGUF names. */
+export const MODULE_NAMES = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"] as const;
+
+/** Weights of the base model; `source` is the file as it is, the others are made from it by llama.cpp's quantizer. */
+export const PRECISION_NAMES = [
+  "source",
+  "F32",
+  "F16",
+  "BF16",
+  "Q8_0",
+  "Q6_K",
+  "Q5_K_M",
+  "Q5_K_S",
+  "Q4_K_M",
+  "Q4_K_S",
+  "Q4_0",
+] as const;

@@ -1,0 +1,184 @@
+/**
+ * The experiment file: type, default and check of every field side by side. Defaults are FedLLM-Bench's where it names one.
+ * Reading files, overrides and paths is load.ts; turning zod's findings into messages is problems.ts.
+ */
+import { z } from "zod";
+import { TEMPLATE_NAMES } from "../data/prompt-template.js";
+import { STRATEGY_NAMES } from "../federated/strategies/registry.js";
+import { MODULE_NAMES, PRECISION_NAMES } from "./names.js";
+
+/** Largest count any field may hold; far above real use, so that a slip of the keyboard does not exhaust memory. */
+const COUNT_MAX = 1_000_000;
+
+const count = (minimum = 1) => z.int().min(minimum).max(COUNT_MAX);
+const path = () => z.string().min(1);
+
+/** Arm and run names become file names, so they hold only characters that every file system takes. */
+const NAME_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+const name = () =>
+  z.string().regex(NAME_PATTERN, "1 to 64 letters, digits, dots, dashes or underscores, starting with a letter or digit");
+
+const optimizerShape = {
+  beta1: z.number().min(0).lt(1).default(0.9).describe("AdamW: decay of the first moment"),
+  beta2: z.number().min(0).lt(1).default(0.999).describe("AdamW: decay of the second moment"),
+  epsilon: z.number().positive().default(1e-8).describe("AdamW: added to the root of the second moment"),
+  weightDecay: z.number().min(0).default(0).describe("AdamW: decoupled weight decay"),
+  maxGradientNorm: z
+    .number()
+    .positive()
+    .nullable()
+    .default(1)
+    .describe("global L2 norm the gradient of a step is clipped to; null: no clipping"),
+};
+
+const loraShape = {
+  rank: z.int().min(1).max(1024).default(16).describe("inner dimension of the A/B pairs"),
+  loraAlpha: z.number().positive().default(32).describe("the adapter's output is scaled by loraAlpha / rank"),
+  dropout: z.number().min(0).lt(1).default(0.05).describe("probability of dropping an input of A while training"),
+  targetModules: z
+    .array(z.enum(MODULE_NAMES))
+    .min(1)
+    .default(["attn_q", "attn_v"])
+    .describe("linear layers that get an adapter, by their exact GGUF names"),
+};
+
+const trainingShape = {
+  numRounds: count().default(100).describe("exchanges between server and clients"),
+  clientsPerRound: count().default(10).describe("size of the cohort drawn for each round; all clients when there are fewer"),
+  minClients: count().default(1).describe("the run stops with COHORT_TOO_SMALL when fewer updates of a round can be used"),
+  localSteps: count().default(10).describe("optimizer steps of a client in a round; small clients repeat their samples"),
+  batchSize: count().default(16).describe("samples per optimizer step"),
+  microBatchTokens: z
+    .int()
+    .min(16)
+    .max(COUNT_MAX)
+    .default(1024)
+    .describe("most tokens computed at once; smaller needs less memory and changes results only by rounding"),
+  initialLearningRate: z.number().positive().default(2e-5).describe("client learning rate of the first round"),
+  finalLearningRate: z.number().min(0).default(1e-6).describe("where the cosine over rounds ends"),
+  fixedClients: z
+    .array(z.string().min(1))
+    .min(1)
+    .optional()
+    .describe("client ids of strategies that keep one cohort (local); default: the cohort of round 1"),
+  pooledSteps: count().optional().describe("centralized: optimizer steps per round; default: what all clients of a round make"),
+  optimizer: z.strictObject(optimizerShape).prefault({}).describe("AdamW, started anew for each client and round"),
+};
+
+/** The same fields without defaults: what one arm may override. */
+function overridesOf<Output extends object>(shape: z.core.$ZodShape): z.ZodType<Overrides<Output>> {
+  const fields = Object.entries(shape).map(([key, field]) => {
+    const inner = field instanceof z.ZodDefault || field instanceof z.ZodPrefault ? field.unwrap() : field;
+    return [key, z.optional(inner)] as const;
+  });
+  return z.strictObject(Object.fromEntries(fields)) as unknown as z.ZodType<Overrides<Output>>;
+}
+
+/** A section of which any field may be left out, nested sections included. */
+type Overrides<T> = {
+  readonly [K in keyof T]?: (T[K] extends readonly unknown[] ? T[K] : T[K] extends object ? Overrides<T[K]> : T[K]) | undefined;
+};
+
+const loraSection = z.strictObject(loraShape);
+const trainingSection = z.strictObject(trainingShape);
+
+/** The adapter's options. */
+export type LoraConfig = z.output<typeof loraSection>;
+/** Rounds and local training. */
+export type TrainingConfig = z.output<typeof trainingSection>;
+
+const armTraining = overridesOf<TrainingConfig>({
+  ...trainingShape,
+  optimizer: overridesOf<TrainingConfig["optimizer"]>(optimizerShape),
+});
+
+const precision = z
+  .enum(PRECISION_NAMES)
+  .describe("weights of the base model: `source` takes the file as it is, the others are made from it on this machine");
+const strategy = z.enum([...STRATEGY_NAMES]).describe("the federated method");
+
+const armSchema = z.strictObject({
+  name: name().optional().describe("default: precision and strategy, for example q4_k_m-fedavg"),
+  precision: precision.default("source"),
+  strategy: strategy.default("fedavg"),
+  lora: overridesOf<LoraConfig>(loraShape).optional().describe("differences of this arm from the common lora section"),
+  training: armTraining.optional().describe("differences of this arm from the common training section"),
+});
+
+const gridSchema = z.strictObject({
+  precisions: z.array(precision).min(1).default(["source"]),
+  strategies: z.array(strategy).min(1).default(["fedavg"]),
+});
+
+/** The experiment as a user writes it. */
+export const experimentSchema = z.strictObject({
+  name: name().default("experiment").describe("names the run's folder"),
+  seed: z
+    .int()
+    .min(0)
+    .max(2 ** 32 - 1)
+    .default(2023)
+    .describe("every random draw is derived from it; 0 is a seed"),
+  model: path()
+    .default("builtin:fedllm-tiny")
+    .describe("GGUF file of the base model, or builtin:fedllm-tiny"),
+  data: z.strictObject({
+    train: path().describe("JSON or JSON Lines file of client data: {user: [samples]} or a plain array"),
+    heldOutFile: path().optional().describe("held-out samples in the same form; without it a fraction is held out of each client"),
+    heldOutFraction: z
+      .number()
+      .min(0)
+      .max(0.9)
+      .default(0.1)
+      .describe("part of each client that is held out when there is no heldOutFile; 0: none, so nothing is evaluated"),
+    minSamples: count().default(1).describe("users with fewer samples in the file do not take part"),
+    maxClients: count().optional().describe("only the first so many of the remaining users, in file order"),
+    template: z.enum(TEMPLATE_NAMES).default("alpaca").describe("how a sample becomes text; chat: the model's own template"),
+    maxLength: z.int().min(8).max(COUNT_MAX).default(1024).describe("tokens of a sample; longer ones are truncated and counted"),
+  }),
+  lora: loraSection.prefault({}).describe("the adapter"),
+  training: trainingSection.prefault({}).describe("rounds and local training"),
+  evaluation: z
+    .strictObject({
+      every: count().optional().describe("evaluate after every so many rounds; always after the last"),
+      maxSamplesPerClient: count().optional().describe("only the first held-out samples of each client"),
+      localSampleStride: count()
+        .default(1)
+        .describe("strategy local: adapter i is scored on its own samples and on those samples j of the others where i + j is a multiple of this"),
+    })
+    .prefault({})
+    .describe("held-out evaluation"),
+  arms: z
+    .union([z.array(armSchema).min(1), gridSchema])
+    .prefault({})
+    .describe("what is compared: a list, or a grid of precisions and strategies"),
+  checkpoint: z
+    .strictObject({ every: count().default(1).describe("rounds between two checkpoints; the last round always has one") })
+    .prefault({}),
+  numThreads: z.int().min(1).max(1024).optional().describe("compute threads; default: the cores this process may use"),
+  device: z.string().min(1).optional().describe("device name as `doctor` lists it; default: the CPU"),
+});
+
+export type ExperimentInput = z.input<typeof experimentSchema>;
+export type ParsedExperiment = z.output<typeof experimentSchema>;
+
+/** One arm with everything it needs, defaults and overrides merged. */
+export interface ArmConfig {
+  readonly name: string;
+  readonly precision: (typeof PRECISION_NAMES)[number];
+  readonly strategy: string;
+  readonly lora: LoraConfig;
+  readonly training: TrainingConfig;
+}
+
+/** The resolved configuration: absolute paths, arms spelled out, nothing left to default. Deeply frozen. */
+export interface ExperimentConfig extends Omit<ParsedExperiment, "arms" | "lora" | "training" | "numThreads"> {
+  readonly arms: readonly ArmConfig[];
+  readonly numThreads: number;
+}
+
+/** JSON Schema (draft 2020-12) of the experiment file, for editors. */
+export function experimentJsonSchema(): Record<string, unknown> {
+  const schema = z.toJSONSchema(experimentSchema, { io: "input" });
+  return { title: "fedllm-native experiment", ...schema };
+}

@@ -1,0 +1,280 @@
+/**
+ * The composition root: configuration -> model, data, trainer, strategy, store -> all arms of a run, one after another.
+ * Starting and resuming are the same walk; what differs is only whether the folder is new. Rounds are src/federated,
+ * one arm is src/run/arm.ts.
+ */
+import { randomUUID } from "node:crypto";
+import { mkdir } from "node:fs/promises";
+import { basename } from "node:path";
+import { resolveModelPath } from "./config/builtin.js";
+import { fingerprintConfig, loadConfig } from "./config/load.js";
+import type { ArmConfig, ExperimentConfig } from "./config/schema.js";
+import { FedllmError, errorCodeOf, isFedllmError } from "./errors.js";
+import { ensureSqlite } from "./metrics/ensure-sqlite.js";
+import { MetricsStore } from "./metrics/store.js";
+import { summarizeRun, writeSummary } from "./report/summary.js";
+import type { Summary } from "./report/summary.js";
+import { isArmFinished, runArm } from "./run/arm.js";
+import type { ArmSetup } from "./run/arm.js";
+import type { ModelTokenizer, OpenBaseModel, SourceModel, TrainingEngine } from "./run/engine.js";
+import type { RunListener } from "./run/events.js";
+import type { ModelVariant } from "./run/model-variants.js";
+import { createPeakMemory } from "./run/peak-memory.js";
+import { stringifyConfig } from "./run/resolved-config.js";
+import { checkNewFolder, findRun, runPaths } from "./run/run-folder.js";
+import type { RunPaths } from "./run/run-folder.js";
+import { checkSameInputs, makeRunRecord, readRunRecord, writeRunRecord } from "./run/run-record.js";
+import type { RunRecord } from "./run/run-record.js";
+import { loadTrainingData } from "./run/training-data.js";
+import type { TrainingData } from "./run/training-data.js";
+import { assert } from "./util/assert.js";
+import { removeTemporaryFiles, writeFileAtomic } from "./util/atomic-file.js";
+import { acquireRunLock } from "./util/lock-file.js";
+
+export interface RunOptions {
+  readonly onEvent?: RunListener;
+  /** Aborting stops within one micro-batch; the state of the last checkpoint is kept. */
+  readonly signal?: AbortSignal;
+  /** Where training happens; default: the native addon. */
+  readonly createEngine?: EngineFactory;
+}
+
+/** Makes the engine of a configuration; `onProgress` hears of builds that take a while. */
+export type EngineFactory = (config: ExperimentConfig, onProgress: (line: string) => void) => Promise<TrainingEngine>;
+
+/** Where a finished run lies, and its table. */
+export interface RunResult {
+  readonly paths: RunPaths;
+  readonly record: RunRecord;
+  readonly summary: Summary;
+}
+
+/**
+ * Runs a new experiment in a new or empty folder. Throws CANCELLED when aborted, RUN_EXISTS and RUN_LOCKED for the
+ * folder, and whatever model, data and training throw; after such an error the run can be resumed once its
+ * configuration is in the folder.
+ */
+export async function runExperiment(config: ExperimentConfig, folder: string, options: RunOptions = {}): Promise<RunResult> {
+  await ensureSqlite({ onProgress: warner(options) });
+  const paths = runPaths(folder);
+  await checkNewFolder(paths);
+  await mkdir(paths.folder, { recursive: true });
+  return withLock(paths, options, async () => {
+    // Another process may have begun between the first look and the lock.
+    await checkNewFolder(paths);
+    return runLocked(config, paths, options, undefined);
+  });
+}
+
+/** Continues an interrupted run where its last checkpoints are; a finished run is left as it is. Throws as runExperiment. */
+export async function resumeExperiment(nameOrFolder: string, options: RunOptions = {}): Promise<RunResult> {
+  await ensureSqlite({ onProgress: warner(options) });
+  const paths = findRun(nameOrFolder);
+  return withLock(paths, options, async () => {
+    const { config } = await loadConfig({ file: paths.config });
+    return runLocked(config, paths, options, readRunRecord(paths.record));
+  });
+}
+
+/** Holds the folder's lock while working and tells listeners how it ended. */
+async function withLock(paths: RunPaths, options: RunOptions, work: () => Promise<RunResult>): Promise<RunResult> {
+  const lock = acquireRunLock(paths.folder);
+  try {
+    const { abandonedBy } = lock;
+    if (abandonedBy !== undefined) {
+      warner(options)(`the process before (${String(abandonedBy.pid)} on ${abandonedBy.host}) ended without finishing`);
+    }
+    await removeTemporaryFiles(paths.folder);
+    return await work();
+  } catch (error) {
+    options.onEvent?.({
+      event: "run_stopped",
+      runFolder: paths.folder,
+      reason: isFedllmError(error, "CANCELLED") ? "interrupted" : "failed",
+      message: `${errorCodeOf(error)}: ${error instanceof Error ? error.message : String(error)}`,
+    });
+    throw error;
+  } finally {
+    lock.release();
+  }
+}
+
+/** Everything that is loaded before the first round. */
+interface Prepared {
+  readonly engine: TrainingEngine;
+  readonly source: SourceModel;
+  readonly variants: ReadonlyMap<string, ModelVariant>;
+  readonly data: TrainingData;
+  readonly hashes: Readonly<Record<string, string>>;
+}
+
+async function runLocked(
+  config: ExperimentConfig,
+  paths: RunPaths,
+  options: RunOptions,
+  earlier: RunRecord | undefined,
+): Promise<RunResult> {
+  const startMs = performance.now();
+  const emit = options.onEvent ?? (() => undefined);
+  const arms = config.arms.map(({ name, precision, strategy, training }) => ({ name, precision, strategy, numRounds: training.numRounds }));
+  emit({ event: "run_started", runFolder: paths.folder, name: config.name, arms, resumed: earlier !== undefined });
+  const prepared = await prepare(config, options);
+  const record = await recordRun(config, paths, prepared, earlier);
+  const store = new MetricsStore(paths.metrics);
+  try {
+    store.saveRun({
+      id: record.id,
+      createdAt: record.startedAt,
+      seed: config.seed,
+      config,
+      versions: record.versions,
+      ...(prepared.hashes["data.train"] === undefined ? {} : { dataSha256: prepared.hashes["data.train"] }),
+    });
+    await runArms(config, paths, options, prepared, store, record.id);
+    await writeSummary(store.database, paths, record);
+    const summary = summarizeRun(store.database);
+    emit({ event: "run_finished", runFolder: paths.folder, durationMs: performance.now() - startMs });
+    return { paths, record, summary };
+  } finally {
+    store.close();
+  }
+}
+
+async function prepare(config: ExperimentConfig, options: RunOptions): Promise<Prepared> {
+  const createEngine = options.createEngine ?? createDefaultEngine;
+  const engine = await createEngine(config, warner(options));
+  throwIfAborted(options.signal);
+  const source = await engine.openSource(resolveModelPath(config.model));
+  const variants = new Map<string, ModelVariant>();
+  for (const precision of new Set(config.arms.map((arm) => arm.precision))) {
+    throwIfAborted(options.signal);
+    variants.set(precision, await engine.ensureVariant(source, precision));
+  }
+  throwIfAborted(options.signal);
+  const data = await loadDataOf(config, engine, source);
+  for (const message of data.warnings) options.onEvent?.({ event: "warning", message });
+  options.onEvent?.({ event: "data_loaded", ...data.counts });
+  const variantHashes = [...variants].map(([precision, variant]) => [`model.${precision}`, variant.sha256] as const);
+  return {
+    engine,
+    source,
+    variants,
+    data,
+    hashes: { model: source.sha256, ...Object.fromEntries(variantHashes), ...data.hashes },
+  };
+}
+
+async function loadDataOf(config: ExperimentConfig, engine: TrainingEngine, source: SourceModel): Promise<TrainingData> {
+  const tokenizer: ModelTokenizer = await engine.openTokenizer(source.path);
+  try {
+    return await loadTrainingData(config, tokenizer);
+  } finally {
+    tokenizer.dispose();
+  }
+}
+
+/** Checks a resumed run's inputs, or writes a new run's description; the configuration comes last and makes it a run. */
+async function recordRun(
+  config: ExperimentConfig,
+  paths: RunPaths,
+  prepared: Prepared,
+  earlier: RunRecord | undefined,
+): Promise<RunRecord> {
+  const { engine, hashes } = prepared;
+  if (earlier !== undefined) {
+    checkSameInputs(earlier, { hashes, llamaCpp: engine.llamaCppRelease });
+    return earlier;
+  }
+  const record = await makeRunRecord({
+    id: randomUUID(),
+    name: config.name,
+    seed: config.seed,
+    configFingerprint: fingerprintConfig(config),
+    llamaCpp: engine.llamaCppRelease,
+    addonPath: engine.addonPath,
+    device: engine.deviceName,
+    numThreads: config.numThreads,
+    peakMemoryScope: createPeakMemory().scope,
+    hashes,
+    workingFolder: process.cwd(),
+  });
+  await writeRunRecord(paths.record, record);
+  await writeFileAtomic(paths.config, stringifyConfig(config));
+  return record;
+}
+
+async function runArms(
+  config: ExperimentConfig,
+  paths: RunPaths,
+  options: RunOptions,
+  prepared: Prepared,
+  store: MetricsStore,
+  runId: string,
+): Promise<void> {
+  const setup: ArmSetup = {
+    config,
+    paths,
+    data: prepared.data,
+    store,
+    peakMemory: createPeakMemory(),
+    baseResults: new Map(),
+    emit: options.onEvent ?? (() => undefined),
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
+  };
+  let open: { readonly precision: string; readonly base: OpenBaseModel } | undefined;
+  try {
+    for (const [armIndex, arm] of config.arms.entries()) {
+      throwIfAborted(options.signal);
+      if (isArmFinished(store, arm.name)) {
+        setup.emit({ event: "arm_skipped", arm: arm.name, reason: "finished before" });
+        continue;
+      }
+      if (open?.precision !== arm.precision) {
+        open?.base.dispose();
+        open = { precision: arm.precision, base: await openVariant(setup, prepared, arm) };
+      }
+      const variant = variantOf(prepared, arm);
+      store.saveArm(runId, {
+        name: arm.name,
+        armIndex,
+        strategy: arm.strategy,
+        modelName: `${basename(prepared.source.path)} ${arm.precision}`,
+        modelSha256: variant.sha256,
+        modelWeightBytes: open.base.weightBytes,
+        numParameters: open.base.trainer(arm.lora).layout.numParameters,
+      });
+      await runArm(setup, arm, { base: open.base, sha256: variant.sha256 });
+    }
+  } finally {
+    open?.base.dispose();
+  }
+}
+
+async function openVariant(setup: ArmSetup, prepared: Prepared, arm: ArmConfig): Promise<OpenBaseModel> {
+  const variant = variantOf(prepared, arm);
+  const base = await prepared.engine.openBaseModel(variant.path);
+  const { precision, path, made } = variant;
+  setup.emit({ event: "model_ready", precision, path, weightBytes: base.weightBytes, made });
+  return base;
+}
+
+function variantOf(prepared: Prepared, arm: ArmConfig): ModelVariant {
+  const variant = prepared.variants.get(arm.precision);
+  assert(variant !== undefined, "every arm's precision has a variant");
+  return variant;
+}
+
+async function createDefaultEngine(config: ExperimentConfig, onProgress: (line: string) => void): Promise<TrainingEngine> {
+  // Loaded late: a program that brings its own engine needs no addon.
+  const { createNativeEngine } = await import("./run/native-engine.js");
+  return createNativeEngine({ numThreads: config.numThreads, device: config.device, onProgress });
+}
+
+function warner(options: RunOptions): (message: string) => void {
+  return (message) => options.onEvent?.({ event: "warning", message });
+}
+
+function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted !== true) return;
+  throw new FedllmError("CANCELLED", "the run was cancelled; its last finished round is kept", { cause: signal.reason });
+}

@@ -1,0 +1,59 @@
+/** The public library: re-exports only. The command line is src/cli. */
+export { FedllmError, isFedllmError } from "./errors.js";
+export type { ErrorCode } from "./errors.js";
+
+export { resumeExperiment, runExperiment } from "./experiment.js";
+export type { EngineFactory, RunOptions, RunResult } from "./experiment.js";
+export { loadConfig, parseSetOption } from "./config/load.js";
+export type { ConfigOverride, ConfigSource, LoadedConfig } from "./config/load.js";
+export { experimentJsonSchema } from "./config/schema.js";
+export type { ArmConfig, ExperimentConfig, ExperimentInput, LoraConfig, TrainingConfig } from "./config/schema.js";
+export { demoExperimentPath, resolveModelPath } from "./config/builtin.js";
+export { planExperiment } from "./run/plan.js";
+export type { ArmEstimate, ExperimentPlan } from "./run/plan.js";
+export { createNativeEngine } from "./run/native-engine.js";
+export type { ModelTokenizer, OpenBaseModel, SourceModel, TrainingEngine } from "./run/engine.js";
+export type { RunEvent, RunListener } from "./run/events.js";
+export { runPaths } from "./run/run-folder.js";
+export type { RunPaths } from "./run/run-folder.js";
+export { summarizeRun } from "./report/summary.js";
+export type { Summary, SummaryRow } from "./report/summary.js";
+
+export { fingerprintLayout } from "./adapter/layout.js";
+export type { AdapterLayout, AdapterTensor } from "./adapter/layout.js";
+export { readFederatedDataset } from "./data/dataset.js";
+export type { ClientSamples, FederatedDataset, ReadDatasetOptions } from "./data/dataset.js";
+export { splitFederatedDataset } from "./data/federated-dataset.js";
+export type { ChatSample, MultiTurnSample, PreferenceSample, Sample, SingleTurnSample } from "./data/samples.js";
+export { createTemplate } from "./data/templates.js";
+export type { PromptTemplate, Segment, TemplateName } from "./data/prompt-template.js";
+export { tokenizePrompt, tokenizeSamples } from "./data/tokenized.js";
+export { PythonRandom } from "./data/python-random.js";
+export { evaluateGlobal, evaluatePersonal, summarizeScores } from "./evaluation/held-out.js";
+export type { HeldOutMetrics, HeldOutRow, HeldOutSet } from "./evaluation/held-out.js";
+
+export type {
+  EvaluateRequest,
+  EvaluateResult,
+  LocalTrainer,
+  OptimizerOptions,
+  SampleScore,
+  TokenizedSample,
+  TrainRequest,
+  TrainResult,
+} from "./federated/local-trainer.js";
+export type { AdapterSet, ClientUpdate, FederatedClient, FederationState, TrainTask } from "./federated/protocol.js";
+export { runServer } from "./federated/server.js";
+export type { FederationDeps, FederationOptions } from "./federated/options.js";
+export type { Strategy, TrainingPlan } from "./federated/strategy.js";
+export { STRATEGY_NAMES, createStrategy } from "./federated/strategies/registry.js";
+export { MetricsStore } from "./metrics/store.js";
+export { openMetricsDatabase } from "./metrics/database.js";
+
+export { BaseModel } from "./native/base-model.js";
+export { NativeTrainer } from "./native/native-trainer.js";
+export { Tokenizer } from "./native/tokenizer.js";
+export { quantizeModel } from "./native/quantize.js";
+export { ensureAddon } from "./native/build.js";
+export { loadNative } from "./native/load.js";
+export type { LoadedNative } from "./native/load.js";

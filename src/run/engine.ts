@@ -1,0 +1,44 @@
+/**
+ * What a run needs of the native side, as one interface: open a model for training, read its tokenizer, make a variant.
+ * The implementation over the addon is native-engine.ts; tests put a trainer without a model behind the same interface.
+ */
+import type { LoraConfig } from "../config/schema.js";
+import type { SampleTokenizer } from "../data/tokenized.js";
+import type { LocalTrainer } from "../federated/local-trainer.js";
+import type { NativeModelInfo } from "../native/binding.js";
+import type { ModelVariant } from "./model-variants.js";
+
+/** The source model's facts, known before any training. */
+export interface SourceModel extends NativeModelInfo {
+  readonly path: string;
+  readonly sha256: string;
+}
+
+/** The tokenizer of the source model, shared by all precisions. */
+export interface ModelTokenizer extends SampleTokenizer {
+  readonly chatTemplate?: string;
+  detokenize(tokens: Int32Array, renderSpecial: boolean): string;
+  dispose(): void;
+}
+
+/** One precision of the base model, opened; trainers over it share its weights. */
+export interface OpenBaseModel {
+  readonly weightBytes: number;
+  trainer(lora: LoraConfig): LocalTrainer;
+  /** Writes an adapter file atomically. */
+  saveAdapter(path: string, lora: LoraConfig, weights: Float32Array): Promise<void>;
+  /** Frees the weights; safe to call twice. */
+  dispose(): void;
+}
+
+export interface TrainingEngine {
+  readonly llamaCppRelease: string;
+  /** File of the addon, for the run's record. */
+  readonly addonPath: string;
+  /** Name of the device that computes. */
+  readonly deviceName: string;
+  openSource(path: string): Promise<SourceModel>;
+  openTokenizer(path: string): Promise<ModelTokenizer>;
+  ensureVariant(source: SourceModel, precision: string): Promise<ModelVariant>;
+  openBaseModel(path: string): Promise<OpenBaseModel>;
+}

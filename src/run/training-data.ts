@@ -1,0 +1,142 @@
+/**
+ * The data of a run, ready to train on: file -> clients -> tokens, and the held-out set. Reading, splitting, templates
+ * and tokenizing are src/data; here they are put in order and what was lost on the way is counted.
+ */
+import type { ExperimentConfig } from "../config/schema.js";
+import { describeSampleProblem, readFederatedDataset } from "../data/dataset.js";
+import { splitFederatedDataset } from "../data/federated-dataset.js";
+import { createTemplate } from "../data/templates.js";
+import { tokenizeSamples } from "../data/tokenized.js";
+import type { TokenizeOptions } from "../data/tokenized.js";
+import { problemError } from "../errors.js";
+import type { HeldOutSet } from "../evaluation/held-out.js";
+import type { TokenizedSample } from "../federated/local-trainer.js";
+import type { FederatedClient } from "../federated/protocol.js";
+import type { ModelTokenizer } from "./engine.js";
+
+export interface TrainingData {
+  /** Clients with at least one usable sample, in file order. */
+  readonly clients: readonly FederatedClient[];
+  readonly heldOut: HeldOutSet;
+  /** SHA-256 by role, for the run's record. */
+  readonly hashes: Readonly<Record<string, string>>;
+  readonly counts: DataCounts;
+  /** Sentences about what was left out. */
+  readonly warnings: readonly string[];
+}
+
+export interface DataCounts {
+  readonly numClients: number;
+  readonly numSamples: number;
+  readonly numTokens: number;
+  readonly numHeldOut: number;
+  readonly numTruncated: number;
+  readonly numDropped: number;
+  readonly numBad: number;
+}
+
+/** Reads everything the configuration names. Throws DATASET_INVALID, CONFIG_INVALID, IO_FAILED. */
+export async function loadTrainingData(config: ExperimentConfig, tokenizer: ModelTokenizer): Promise<TrainingData> {
+  const { data, seed } = config;
+  const dataset = await readFederatedDataset(data.train);
+  const heldOutDataset = data.heldOutFile === undefined ? undefined : await readFederatedDataset(data.heldOutFile);
+  const split = splitFederatedDataset(dataset, {
+    seed,
+    minSamples: data.minSamples,
+    ...(data.maxClients === undefined ? {} : { maxClients: data.maxClients }),
+    ...(heldOutDataset === undefined ? { heldOutFraction: data.heldOutFraction } : { heldOutDataset }),
+  });
+  const options: TokenizeOptions = { template: templateOf(config, tokenizer), tokenizer, maxLength: data.maxLength };
+  const totals = { numTruncated: 0, numDropped: 0, numTokens: 0, numSamples: 0 };
+  const emptyClients: string[] = [];
+  const clients: FederatedClient[] = [];
+  for (const { id, train } of split.clients) {
+    const tokenized = tokenizeSamples(train, options);
+    totals.numTruncated += tokenized.numTruncated;
+    totals.numDropped += tokenized.numDropped;
+    totals.numTokens += tokenized.numTokens;
+    totals.numSamples += tokenized.samples.length;
+    if (tokenized.samples.length === 0) emptyClients.push(id);
+    else clients.push(makeClient(id, tokenized.samples));
+  }
+  if (clients.length === 0) {
+    throw problemError("DATASET_INVALID", {
+      subject: data.train,
+      expected: "at least one sample whose answer begins within data.maxLength tokens",
+      received: `none of ${String(totals.numDropped)}`,
+      remedy: "Raise data.maxLength",
+    });
+  }
+  const heldOut = collectHeldOut(split.heldOutGroups, options, config.evaluation.maxSamplesPerClient);
+  const bad = [...dataset.problems, ...(heldOutDataset?.problems ?? [])];
+  return {
+    clients,
+    heldOut: heldOut.set,
+    hashes: {
+      "data.train": dataset.sha256,
+      ...(heldOutDataset === undefined ? {} : { "data.heldOut": heldOutDataset.sha256 }),
+    },
+    counts: {
+      ...totals,
+      numClients: clients.length,
+      numHeldOut: heldOut.set.samples.length,
+      numTruncated: totals.numTruncated + heldOut.numTruncated,
+      numDropped: totals.numDropped + heldOut.numDropped,
+      numBad: dataset.numProblems + (heldOutDataset?.numProblems ?? 0),
+    },
+    warnings: [
+      ...bad.slice(0, SHOWN_PROBLEMS_MAX).map((problem) => `left out: ${describeSampleProblem(problem)}`),
+      ...(split.leftOut.length === 0 ? [] : [`${String(split.leftOut.length)} users of the file do not take part`]),
+      ...(emptyClients.length === 0 ? [] : [`${String(emptyClients.length)} clients have no usable sample: ${emptyClients.slice(0, 5).join(", ")}`]),
+    ],
+  };
+}
+
+/** Bad samples named one by one; `data inspect` lists all. */
+const SHOWN_PROBLEMS_MAX = 5;
+
+function templateOf(config: ExperimentConfig, tokenizer: ModelTokenizer) {
+  const textOf = (token: number | undefined) =>
+    token === undefined ? undefined : tokenizer.detokenize(Int32Array.of(token), true);
+  const bosText = textOf(tokenizer.bosToken);
+  const eosText = textOf(tokenizer.eosToken);
+  return createTemplate(config.data.template, {
+    ...(tokenizer.chatTemplate === undefined ? {} : { chatTemplate: tokenizer.chatTemplate }),
+    ...(bosText === undefined ? {} : { bosText }),
+    ...(eosText === undefined ? {} : { eosText }),
+  });
+}
+
+function makeClient(id: string, samples: readonly TokenizedSample[]): FederatedClient {
+  return {
+    id,
+    numSamples: samples.length,
+    readSamples: (indices) =>
+      indices.map((index) => {
+        const sample = samples[index];
+        if (sample === undefined) throw new RangeError(`client ${id} has no sample ${String(index)}`);
+        return sample;
+      }),
+  };
+}
+
+function collectHeldOut(
+  groups: readonly { readonly id: string; readonly samples: Parameters<typeof tokenizeSamples>[0] }[],
+  options: TokenizeOptions,
+  maxPerClient: number | undefined,
+): { set: HeldOutSet; numTruncated: number; numDropped: number } {
+  const samples: TokenizedSample[] = [];
+  const clientIds: string[] = [];
+  let numTruncated = 0;
+  let numDropped = 0;
+  for (const group of groups) {
+    const tokenized = tokenizeSamples(group.samples.slice(0, maxPerClient), options);
+    numTruncated += tokenized.numTruncated;
+    numDropped += tokenized.numDropped;
+    for (const sample of tokenized.samples) {
+      samples.push(sample);
+      clientIds.push(group.id);
+    }
+  }
+  return { set: { samples, clientIds }, numTruncated, numDropped };
+}
