@@ -1,0 +1,34 @@
+// The export table of the addon, as src/native/binding.ts describes it, and nothing else.
+#include <napi.h>
+
+#include "environment.h"
+#include "fedllm_llama_release.h"
+#include "logger.h"
+#include "model-handle.h"
+#include "process.h"
+#include "tasks.h"
+#include "tokenizer-handle.h"
+
+namespace {
+
+using namespace fedllm::addon;
+
+Napi::Object initialize(Napi::Env env, Napi::Object exports) {
+    auto data             = std::make_unique<environment_data>();
+    data->model_class     = Napi::Persistent(model_handle::define(env));
+    data->tokenizer_class = Napi::Persistent(tokenizer_handle::define(env));
+    env.SetInstanceData(data.release());
+
+    exports.Set("llamaCppRelease", FEDLLM_LLAMA_RELEASE);
+    exports.Set("initBackends", Napi::Function::New<init_backends>(env, "initBackends"));
+    exports.Set("setLogger", Napi::Function::New<set_logger>(env, "setLogger"));
+    exports.Set("loadModel", Napi::Function::New<load_model>(env, "loadModel"));
+    exports.Set("loadTokenizer", Napi::Function::New<load_tokenizer>(env, "loadTokenizer"));
+    exports.Set("quantizeModel", Napi::Function::New<quantize_file>(env, "quantizeModel"));
+    exports.Set("peakResidentBytes", Napi::Function::New<peak_resident_bytes>(env, "peakResidentBytes"));
+    return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(fedllm_native, initialize)

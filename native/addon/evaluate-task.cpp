@@ -1,0 +1,28 @@
+// Binds the evaluator to async-task.h.
+#include <chrono>
+
+#include "async-task.h"
+#include "results.h"
+#include "tasks.h"
+
+namespace fedllm::addon {
+
+Napi::Object start_evaluate(Napi::Env env, std::shared_ptr<base_model> model, evaluate_request request) {
+    const auto owned = std::make_shared<const evaluate_request>(std::move(request));
+    return async_task<evaluation>::start_cancellable(
+        env, {"fedllm:evaluate",
+              [model = std::move(model), owned](task_control & control) {
+                  const auto started = std::chrono::steady_clock::now();
+                  evaluation result;
+                  result.scores      = evaluate(*model, owned->view(), control.cancelled());
+                  const auto elapsed = std::chrono::steady_clock::now() - started;
+                  result.duration_ms = std::chrono::duration<double, std::milli>(elapsed).count();
+                  return result;
+              },
+              [](Napi::Env result_env, evaluation && result) -> Napi::Value {
+                  return make_evaluate_result(result_env, result);
+              },
+              Napi::Function()});
+}
+
+}  // namespace fedllm::addon

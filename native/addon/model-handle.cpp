@@ -1,0 +1,108 @@
+// See model-handle.h.
+#include "model-handle.h"
+
+#include "async-task.h"
+#include "environment.h"
+#include "options.h"
+#include "results.h"
+#include "tasks.h"
+
+namespace fedllm::addon {
+
+Napi::Function model_handle::define(Napi::Env env) {
+    return DefineClass(env, "NativeModel",
+                       {InstanceAccessor<&model_handle::get_info>("info"),
+                        InstanceMethod<&model_handle::adapter_layout>("adapterLayout"),
+                        InstanceMethod<&model_handle::initial_weights>("initialWeights"),
+                        InstanceMethod<&model_handle::train>("train"),
+                        InstanceMethod<&model_handle::evaluate>("evaluate"),
+                        InstanceMethod<&model_handle::save_adapter>("saveAdapter"),
+                        InstanceMethod<&model_handle::load_adapter>("loadAdapter"),
+                        InstanceMethod<&model_handle::dispose>("dispose")});
+}
+
+Napi::Object model_handle::wrap(Napi::Env env, std::shared_ptr<base_model> model) {
+    Napi::Object object    = environment_of(env).model_class.New({});
+    Unwrap(object)->model_ = std::move(model);
+    return object;
+}
+
+const std::shared_ptr<base_model> & model_handle::require_model(Napi::Env env, const char * method) const {
+    if (model_ == nullptr) {
+        throw Napi::Error::New(env, std::string("NativeModel.") + method + ": expected a model in use, received a disposed one");
+    }
+    return model_;
+}
+
+Napi::Value model_handle::get_info(const Napi::CallbackInfo & info) {
+    return make_model_info(info.Env(), require_model(info.Env(), "info")->info());
+}
+
+Napi::Value model_handle::adapter_layout(const Napi::CallbackInfo & info) {
+    const auto & model = require_model(info.Env(), "adapterLayout");
+    return guard_sync(info.Env(), [&] {
+        return make_adapter_layout(info.Env(), adapter_make_layout(*model, read_adapter_options(info[0])));
+    });
+}
+
+Napi::Value model_handle::initial_weights(const Napi::CallbackInfo & info) {
+    const auto & model = require_model(info.Env(), "initialWeights");
+    return guard_sync(info.Env(), [&] {
+        const adapter_options options = read_adapter_options(info[0]);
+        const uint64_t        seed    = read_seed(info[1], "seed");
+        return make_weights(info.Env(), adapter_init_weights(adapter_make_layout(*model, options), seed));
+    });
+}
+
+Napi::Value model_handle::train(const Napi::CallbackInfo & info) {
+    const std::shared_ptr<base_model> model = require_model(info.Env(), "train");
+    return guard_sync(info.Env(), [&] {
+        train_request        request     = read_train_request(info[0], *model);
+        const Napi::Function on_progress = read_progress_callback(info[0]);
+        return start_train(info.Env(), model, std::move(request), on_progress);
+    });
+}
+
+Napi::Value model_handle::evaluate(const Napi::CallbackInfo & info) {
+    const std::shared_ptr<base_model> model = require_model(info.Env(), "evaluate");
+    return guard_sync(info.Env(),
+                      [&] { return start_evaluate(info.Env(), model, read_evaluate_request(info[0], *model)); });
+}
+
+Napi::Value model_handle::save_adapter(const Napi::CallbackInfo & info) {
+    const std::shared_ptr<base_model> model = require_model(info.Env(), "saveAdapter");
+    return guard_sync(info.Env(), [&] {
+        std::string        path         = read_text(info[0], "path");
+        adapter_options    options      = read_adapter_options(info[1]);
+        const size_t       n_parameters = adapter_make_layout(*model, options).n_parameters;
+        std::vector<float> weights      = read_weights(info[2], "weights", n_parameters);
+        return start_save_adapter(info.Env(), model, std::move(path), std::move(options), std::move(weights));
+    });
+}
+
+Napi::Value model_handle::load_adapter(const Napi::CallbackInfo & info) {
+    const std::shared_ptr<base_model> model = require_model(info.Env(), "loadAdapter");
+    return guard_sync(info.Env(), [&] { return start_load_adapter(info.Env(), model, read_text(info[0], "path")); });
+}
+
+Napi::Value model_handle::dispose(const Napi::CallbackInfo & info) {
+    model_.reset();
+    return info.Env().Undefined();
+}
+
+Napi::Value load_model(const Napi::CallbackInfo & info) {
+    return guard_sync(info.Env(), [&] {
+        using model_task             = async_task<std::shared_ptr<base_model>>;
+        std::string         path    = read_text(info[0], "path");
+        const model_options options = read_model_options(info[1]);
+        return model_task::start_promise(
+            info.Env(), {"fedllm:loadModel",
+                         [path = std::move(path), options](task_control &) { return base_model::load(path, options); },
+                         [](Napi::Env env, std::shared_ptr<base_model> && model) -> Napi::Value {
+                             return model_handle::wrap(env, std::move(model));
+                         },
+                         Napi::Function()});
+    });
+}
+
+}  // namespace fedllm::addon

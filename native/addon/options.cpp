@@ -1,0 +1,372 @@
+// See options.h. Order inside each function: take the property, check its type, copy it, check the values of the copy.
+#include "options.h"
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <optional>
+
+#include "errors.h"
+
+namespace fedllm::addon {
+
+namespace {
+
+constexpr double MAX_SAFE_INTEGER = 9007199254740991.0;  // 2^53 - 1, the largest integer JS counts exactly
+constexpr double MAX_THREADS      = 512;                 // GGML_MAX_N_THREADS
+constexpr double MAX_STEPS        = 1e9;
+constexpr double MAX_BATCH_SIZE   = 1 << 20;  // samples of one step; their list is held in memory
+constexpr double MAX_MICRO_BATCH  = 1 << 24;  // tokens; far above what memory allows, keeps products inside int64
+
+std::string number_text(double number) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.17g", number);
+    return text;
+}
+
+// What came, in words: for the second half of a message.
+std::string describe(const Napi::Value & value) {
+    if (value.IsEmpty() || value.IsUndefined()) {
+        return "undefined";
+    }
+    if (value.IsNull()) {
+        return "null";
+    }
+    if (value.IsNumber()) {
+        return number_text(value.As<Napi::Number>().DoubleValue());
+    }
+    if (value.IsString()) {
+        const std::string text = value.As<Napi::String>().Utf8Value();
+        return text.size() <= 40 ? "the string \"" + text + "\"" : "a string of " + std::to_string(text.size()) + " bytes";
+    }
+    if (value.IsBoolean()) {
+        return value.As<Napi::Boolean>().Value() ? "true" : "false";
+    }
+    if (value.IsTypedArray()) {
+        static const char * const NAMES[] = {"Int8Array",    "Uint8Array",   "Uint8ClampedArray", "Int16Array",
+                                             "Uint16Array",  "Int32Array",   "Uint32Array",       "Float32Array",
+                                             "Float64Array", "BigInt64Array", "BigUint64Array"};
+        napi_typedarray_type type = napi_int8_array;
+        napi_get_typedarray_info(value.Env(), value, &type, nullptr, nullptr, nullptr, nullptr);
+        return size_t(type) < std::size(NAMES) ? std::string("a ") + NAMES[type] : "another typed array";
+    }
+    if (value.IsArray()) {
+        return "an array of length " + std::to_string(value.As<Napi::Array>().Length());
+    }
+    return value.IsFunction() ? "a function" : value.IsObject() ? "an object" : "another kind of value";
+}
+
+struct number_range {
+    double       min;
+    double       max;
+    bool         open_min = false;  // min itself is excluded
+    bool         open_max = false;
+    const char * words;  // "a number above 0"
+};
+
+double read_number(const Napi::Value & value, const std::string & subject, const number_range & range) {
+    if (value.IsNumber()) {
+        const double number  = value.As<Napi::Number>().DoubleValue();
+        const bool   above   = range.open_min ? number > range.min : number >= range.min;
+        const bool   below   = range.open_max ? number < range.max : number <= range.max;
+        const bool   in_range = std::isfinite(number) && above && below;
+        if (in_range) {
+            return number;
+        }
+    }
+    throw parameter_error("CONFIG_INVALID", subject, range.words, describe(value));
+}
+
+int64_t read_integer(const Napi::Value & value, const std::string & subject, double min, double max) {
+    if (value.IsNumber()) {
+        const double number = value.As<Napi::Number>().DoubleValue();
+        if (std::isfinite(number) && number == std::floor(number) && number >= min && number <= max) {
+            return int64_t(number);
+        }
+    }
+    throw parameter_error("CONFIG_INVALID", subject,
+                          "an integer from " + std::to_string(int64_t(min)) + " to " + std::to_string(int64_t(max)),
+                          describe(value));
+}
+
+constexpr double       HUGE_NUMBER = std::numeric_limits<double>::max();
+constexpr number_range NOT_NEGATIVE{0.0, HUGE_NUMBER, false, false, "a finite number of at least 0"};
+constexpr number_range POSITIVE{0.0, HUGE_NUMBER, true, false, "a finite number above 0"};
+constexpr number_range PROBABILITY{0.0, 1.0, false, true, "a number from 0 to below 1"};
+
+Napi::Object read_object(const Napi::Value & value, const std::string & subject) {
+    if (!value.IsObject() || value.IsFunction()) {
+        throw parameter_error("CONFIG_INVALID", subject, "an object", describe(value));
+    }
+    return value.As<Napi::Object>();
+}
+
+// Copies a typed array of exactly this type.
+template <typename Number>
+std::vector<Number> copy_typed_array(const Napi::Value & value, napi_typedarray_type expected_type, const char * type_name,
+                                     const char * code, const std::string & subject) {
+    if (value.IsTypedArray()) {
+        napi_typedarray_type type   = napi_int8_array;
+        size_t               length = 0;
+        void *               data   = nullptr;
+        const napi_status    status =
+            napi_get_typedarray_info(value.Env(), value, &type, &length, &data, nullptr, nullptr);
+        if (status == napi_ok && type == expected_type) {
+            std::vector<Number> copy(data == nullptr ? 0 : length);
+            if (!copy.empty()) {
+                std::memcpy(copy.data(), data, copy.size() * sizeof(Number));
+            }
+            return copy;
+        }
+    }
+    throw parameter_error(code, subject, std::string("a ") + type_name, describe(value));
+}
+
+void check_offsets(const samples_copy & samples) {
+    const std::vector<uint32_t> & offsets  = samples.offsets;
+    const size_t                  n_tokens = samples.tokens.size();
+    if (offsets.size() < 2) {
+        throw parameter_error("DATASET_INVALID", "samples.offsets", "one entry more than there are samples, at least one sample",
+                              std::to_string(offsets.size()) + " entries");
+    }
+    if (offsets.front() != 0 || offsets.back() != n_tokens) {
+        throw parameter_error("DATASET_INVALID", "samples.offsets",
+                              "a first entry of 0 and a last entry of " + std::to_string(n_tokens),
+                              std::to_string(offsets.front()) + " and " + std::to_string(offsets.back()));
+    }
+    for (size_t i = 0; i + 1 < offsets.size(); ++i) {
+        if (offsets[i + 1] <= offsets[i]) {
+            throw parameter_error("DATASET_INVALID", "samples.offsets[" + std::to_string(i + 1) + "]",
+                                  "more than " + std::to_string(offsets[i]) + " (no sample is empty)",
+                                  std::to_string(offsets[i + 1]));
+        }
+    }
+}
+
+void check_sample(const samples_copy & samples, size_t index, int64_t n_vocab) {
+    const size_t      first   = samples.offsets[index];
+    const std::string subject = "sample " + std::to_string(index);
+    if (samples.supervised[first] != 0) {
+        throw parameter_error("DATASET_INVALID", subject, "a first position that is not supervised", "a supervised one");
+    }
+    for (size_t i = first; i < samples.offsets[index + 1]; ++i) {
+        const std::string position = " at position " + std::to_string(i - first);
+        if (samples.tokens[i] < 0 || samples.tokens[i] >= n_vocab) {
+            throw parameter_error("DATASET_INVALID", subject + position,
+                                  "a token id in 0.." + std::to_string(n_vocab - 1), std::to_string(samples.tokens[i]));
+        }
+        if (samples.supervised[i] > 1) {
+            throw parameter_error("DATASET_INVALID", subject + position, "a supervised flag of 0 or 1",
+                                  std::to_string(samples.supervised[i]));
+        }
+    }
+}
+
+samples_copy read_samples(const Napi::Value & value, int64_t n_vocab) {
+    if (!value.IsObject()) {
+        throw parameter_error("DATASET_INVALID", "samples", "an object", describe(value));
+    }
+    const Napi::Object object = value.As<Napi::Object>();
+    samples_copy       samples;
+    samples.tokens     = copy_typed_array<int32_t>(object.Get("tokens"), napi_int32_array, "Int32Array", "DATASET_INVALID",
+                                                   "samples.tokens");
+    samples.supervised = copy_typed_array<uint8_t>(object.Get("supervised"), napi_uint8_array, "Uint8Array",
+                                                   "DATASET_INVALID", "samples.supervised");
+    samples.offsets    = copy_typed_array<uint32_t>(object.Get("offsets"), napi_uint32_array, "Uint32Array",
+                                                    "DATASET_INVALID", "samples.offsets");
+    if (samples.supervised.size() != samples.tokens.size()) {
+        throw parameter_error("DATASET_INVALID", "samples.supervised", std::to_string(samples.tokens.size()) + " flags",
+                              std::to_string(samples.supervised.size()));
+    }
+    check_offsets(samples);
+    for (size_t i = 0; i + 1 < samples.offsets.size(); ++i) {
+        check_sample(samples, i, n_vocab);
+    }
+    return samples;
+}
+
+optimizer_options read_optimizer(const Napi::Object & object) {
+    optimizer_options optimizer;
+    optimizer.beta1             = read_number(object.Get("beta1"), "beta1", PROBABILITY);
+    optimizer.beta2             = read_number(object.Get("beta2"), "beta2", PROBABILITY);
+    optimizer.epsilon           = read_number(object.Get("epsilon"), "epsilon", POSITIVE);
+    optimizer.weight_decay      = read_number(object.Get("weightDecay"), "weightDecay", NOT_NEGATIVE);
+    const Napi::Value max_norm = object.Get("maxGradientNorm");
+    if (!max_norm.IsUndefined()) {
+        optimizer.max_gradient_norm = read_number(max_norm, "maxGradientNorm", POSITIVE);
+    }
+    return optimizer;
+}
+
+void read_corrections(const Napi::Object & object, size_t n_parameters, train_request & request) {
+    const Napi::Value mu     = object.Get("proximalMu");
+    const Napi::Value anchor = object.Get("proximalAnchor");
+    if (mu.IsUndefined() != anchor.IsUndefined()) {
+        throw parameter_error("CONFIG_INVALID", "proximalMu and proximalAnchor", "both or none",
+                              mu.IsUndefined() ? "proximalAnchor only" : "proximalMu only");
+    }
+    if (!mu.IsUndefined()) {
+        request.options.proximal_mu = read_number(mu, "proximalMu", NOT_NEGATIVE);
+        request.proximal_anchor     = read_weights(anchor, "proximalAnchor", n_parameters);
+    }
+    const Napi::Value offset = object.Get("gradientOffset");
+    if (!offset.IsUndefined()) {
+        request.gradient_offset = read_weights(offset, "gradientOffset", n_parameters);
+    }
+}
+
+}  // namespace
+
+train_options train_request::view() const {
+    train_options result   = options;
+    result.samples         = samples.view();
+    result.proximal_anchor = proximal_anchor.empty() ? nullptr : proximal_anchor.data();
+    result.gradient_offset = gradient_offset.empty() ? nullptr : gradient_offset.data();
+    return result;
+}
+
+evaluate_options evaluate_request::view() const {
+    evaluate_options result;
+    result.adapter            = has_adapter ? &adapter : nullptr;
+    result.weights            = has_adapter ? &weights : nullptr;
+    result.samples            = samples.view();
+    result.micro_batch_tokens = micro_batch_tokens;
+    return result;
+}
+
+std::string read_text(const Napi::Value & value, const std::string & subject) {
+    if (!value.IsString()) {
+        throw parameter_error("CONFIG_INVALID", subject, "a string", describe(value));
+    }
+    return value.As<Napi::String>().Utf8Value();
+}
+
+bool read_flag(const Napi::Value & value, const std::string & subject) {
+    if (!value.IsBoolean()) {
+        throw parameter_error("CONFIG_INVALID", subject, "true or false", describe(value));
+    }
+    return value.As<Napi::Boolean>().Value();
+}
+
+uint64_t read_seed(const Napi::Value & value, const std::string & subject) {
+    return uint64_t(read_integer(value, subject, 0, MAX_SAFE_INTEGER));
+}
+
+int read_num_threads(const Napi::Value & value, const std::string & subject) {
+    return int(read_integer(value, subject, 1, MAX_THREADS));
+}
+
+std::vector<int32_t> read_tokens(const Napi::Value & value, const std::string & subject) {
+    return copy_typed_array<int32_t>(value, napi_int32_array, "Int32Array", "CONFIG_INVALID", subject);
+}
+
+model_options read_model_options(const Napi::Value & value) {
+    const Napi::Object object = read_object(value, "options");
+    model_options      options;
+    const Napi::Value  device = object.Get("device");
+    if (!device.IsUndefined()) {
+        options.device = read_text(device, "device");
+        if (options.device.empty()) {
+            throw parameter_error("CONFIG_INVALID", "device", "the name of a device", "an empty string");
+        }
+    }
+    options.n_threads = read_num_threads(object.Get("numThreads"), "numThreads");
+    return options;
+}
+
+quantize_options read_quantize_options(const Napi::Value & type, const Napi::Value & num_threads) {
+    quantize_options options;
+    options.type      = read_text(type, "type");
+    options.n_threads = read_num_threads(num_threads, "numThreads");
+    return options;
+}
+
+adapter_options read_adapter_options(const Napi::Value & value) {
+    const Napi::Object object = read_object(value, "adapter");
+    adapter_options    options;
+    options.rank       = int32_t(read_integer(object.Get("rank"), "adapter.rank", 1, std::numeric_limits<int32_t>::max()));
+    const double alpha = read_number(object.Get("loraAlpha"), "adapter.loraAlpha",
+                                     {0.0, std::numeric_limits<float>::max(), true, false, "a finite number above 0"});
+    options.lora_alpha = float(alpha);
+    const Napi::Value modules = object.Get("targetModules");
+    if (!modules.IsArray()) {
+        throw parameter_error("CONFIG_INVALID", "adapter.targetModules", "an array of module names", describe(modules));
+    }
+    const Napi::Array names = modules.As<Napi::Array>();
+    if (names.Length() < 1 || names.Length() > MODULE_COUNT) {
+        throw parameter_error("CONFIG_INVALID", "adapter.targetModules",
+                              "1 to " + std::to_string(MODULE_COUNT) + " module names", describe(modules));
+    }
+    for (uint32_t i = 0; i < names.Length(); ++i) {
+        const Napi::Value name = names.Get(i);
+        options.target_modules.push_back(read_text(name, "adapter.targetModules[" + std::to_string(i) + "]"));
+    }
+    return options;
+}
+
+std::vector<float> read_weights(const Napi::Value & value, const std::string & subject, size_t length) {
+    std::vector<float> weights =
+        copy_typed_array<float>(value, napi_float32_array, "Float32Array", "ADAPTER_INVALID", subject);
+    if (weights.size() != length) {
+        throw parameter_error("ADAPTER_INVALID", subject, std::to_string(length) + " numbers",
+                              std::to_string(weights.size()));
+    }
+    for (size_t i = 0; i < weights.size(); ++i) {
+        if (!std::isfinite(weights[i])) {
+            throw parameter_error("ADAPTER_INVALID", subject + "[" + std::to_string(i) + "]", "a finite number",
+                                  number_text(double(weights[i])));
+        }
+    }
+    return weights;
+}
+
+train_request read_train_request(const Napi::Value & value, const base_model & model) {
+    const Napi::Object object = read_object(value, "options");
+    train_request      request;
+    train_options &    options    = request.options;
+    options.adapter               = read_adapter_options(object.Get("adapter"));
+    const size_t n_parameters     = adapter_make_layout(model, options.adapter).n_parameters;
+    request.weights               = read_weights(object.Get("weights"), "weights", n_parameters);
+    request.samples               = read_samples(object.Get("samples"), model.info().n_vocab);
+    options.local_steps           = read_integer(object.Get("localSteps"), "localSteps", 1, MAX_STEPS);
+    options.batch_size            = read_integer(object.Get("batchSize"), "batchSize", 1, MAX_BATCH_SIZE);
+    options.micro_batch_tokens    = read_integer(object.Get("microBatchTokens"), "microBatchTokens", 1, MAX_MICRO_BATCH);
+    options.learning_rate         = read_number(object.Get("learningRate"), "learningRate", NOT_NEGATIVE);
+    options.optimizer             = read_optimizer(object);
+    options.dropout               = read_number(object.Get("dropout"), "dropout", PROBABILITY);
+    options.seed                  = read_seed(object.Get("seed"), "seed");
+    read_corrections(object, n_parameters, request);
+    return request;
+}
+
+evaluate_request read_evaluate_request(const Napi::Value & value, const base_model & model) {
+    const Napi::Object object  = read_object(value, "options");
+    const Napi::Value  adapter = object.Get("adapter");
+    const Napi::Value  weights = object.Get("weights");
+    if (adapter.IsUndefined() != weights.IsUndefined()) {
+        throw parameter_error("CONFIG_INVALID", "adapter and weights", "both or none",
+                              adapter.IsUndefined() ? "weights only" : "adapter only");
+    }
+    evaluate_request request;
+    if (!adapter.IsUndefined()) {
+        request.has_adapter = true;
+        request.adapter     = read_adapter_options(adapter);
+        request.weights     = read_weights(weights, "weights", adapter_make_layout(model, request.adapter).n_parameters);
+    }
+    request.samples            = read_samples(object.Get("samples"), model.info().n_vocab);
+    request.micro_batch_tokens = read_integer(object.Get("microBatchTokens"), "microBatchTokens", 1, MAX_MICRO_BATCH);
+    return request;
+}
+
+Napi::Function read_progress_callback(const Napi::Value & options) {
+    const Napi::Value callback = read_object(options, "options").Get("onProgress");
+    if (callback.IsUndefined()) {
+        return Napi::Function();
+    }
+    if (!callback.IsFunction()) {
+        throw parameter_error("CONFIG_INVALID", "onProgress", "a function", describe(callback));
+    }
+    return callback.As<Napi::Function>();
+}
+
+}  // namespace fedllm::addon

@@ -1,0 +1,147 @@
+// See results.h.
+#include "results.h"
+
+#include <cstring>
+
+namespace fedllm::addon {
+
+namespace {
+
+const char * device_type_name(device_type type) {
+    switch (type) {
+        case device_type::cpu:
+            return "cpu";
+        case device_type::gpu:
+            return "gpu";
+        case device_type::igpu:
+            return "igpu";
+        case device_type::accel:
+            return "accel";
+    }
+    return "accel";
+}
+
+Napi::Number make_count(Napi::Env env, double count) {
+    return Napi::Number::New(env, count);
+}
+
+// JsArray is the N-API class of the same element type.
+template <typename JsArray, typename Number>
+JsArray make_typed_array(Napi::Env env, const std::vector<Number> & numbers) {
+    JsArray array = JsArray::New(env, numbers.size());
+    if (!numbers.empty()) {
+        std::memcpy(array.Data(), numbers.data(), numbers.size() * sizeof(Number));
+    }
+    return array;
+}
+
+}  // namespace
+
+Napi::Array make_devices(Napi::Env env, const std::vector<device_info> & devices) {
+    Napi::Array array = Napi::Array::New(env, devices.size());
+    for (size_t i = 0; i < devices.size(); ++i) {
+        Napi::Object device = Napi::Object::New(env);
+        device.Set("name", devices[i].name);
+        device.Set("description", devices[i].description);
+        device.Set("type", device_type_name(devices[i].type));
+        device.Set("freeBytes", make_count(env, double(devices[i].free_bytes)));
+        device.Set("totalBytes", make_count(env, double(devices[i].total_bytes)));
+        array.Set(uint32_t(i), device);
+    }
+    return array;
+}
+
+Napi::Object make_model_info(Napi::Env env, const model_info & info) {
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("architecture", info.architecture);
+    if (!info.name.empty()) {
+        object.Set("name", info.name);
+    }
+    object.Set("numLayers", make_count(env, double(info.n_layers)));
+    object.Set("embeddingLength", make_count(env, double(info.n_embd)));
+    object.Set("feedForwardLength", make_count(env, double(info.n_ff)));
+    object.Set("numHeads", make_count(env, double(info.n_heads)));
+    object.Set("numKvHeads", make_count(env, double(info.n_kv_heads)));
+    object.Set("headLength", make_count(env, double(info.head_length)));
+    object.Set("vocabularySize", make_count(env, double(info.n_vocab)));
+    object.Set("contextLength", make_count(env, double(info.context_length)));
+    object.Set("tiedHead", Napi::Boolean::New(env, info.tied_head));
+    object.Set("numParameters", make_count(env, double(info.n_parameters)));
+    object.Set("weightBytes", make_count(env, double(info.weight_bytes)));
+    Napi::Object types = Napi::Object::New(env);
+    for (const auto & [type, count] : info.tensor_types) {
+        types.Set(type, make_count(env, double(count)));
+    }
+    object.Set("tensorTypes", types);
+    return object;
+}
+
+Napi::Object make_adapter_layout(Napi::Env env, const adapter_layout & layout) {
+    Napi::Array tensors = Napi::Array::New(env, layout.tensors.size());
+    for (size_t i = 0; i < layout.tensors.size(); ++i) {
+        const adapter_tensor & source = layout.tensors[i];
+        Napi::Array            shape  = Napi::Array::New(env, 2);
+        shape.Set(uint32_t(0), make_count(env, double(source.shape[0])));
+        shape.Set(uint32_t(1), make_count(env, double(source.shape[1])));
+        Napi::Object tensor = Napi::Object::New(env);
+        tensor.Set("name", source.name);
+        tensor.Set("shape", shape);
+        tensor.Set("offset", make_count(env, double(source.offset)));
+        tensors.Set(uint32_t(i), tensor);
+    }
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("tensors", tensors);
+    object.Set("numParameters", make_count(env, double(layout.n_parameters)));
+    return object;
+}
+
+Napi::Object make_adapter_options(Napi::Env env, const adapter_options & options) {
+    Napi::Array modules = Napi::Array::New(env, options.target_modules.size());
+    for (size_t i = 0; i < options.target_modules.size(); ++i) {
+        modules.Set(uint32_t(i), options.target_modules[i]);
+    }
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("rank", make_count(env, double(options.rank)));
+    object.Set("loraAlpha", make_count(env, double(options.lora_alpha)));
+    object.Set("targetModules", modules);
+    return object;
+}
+
+Napi::Float32Array make_weights(Napi::Env env, const std::vector<float> & weights) {
+    return make_typed_array<Napi::Float32Array>(env, weights);
+}
+
+Napi::Int32Array make_tokens(Napi::Env env, const std::vector<int32_t> & tokens) {
+    return make_typed_array<Napi::Int32Array>(env, tokens);
+}
+
+Napi::Object make_train_result(Napi::Env env, const train_result & result) {
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("weights", make_weights(env, result.weights));
+    object.Set("numSteps", make_count(env, double(result.step_losses.size())));
+    object.Set("stepLosses", make_typed_array<Napi::Float64Array>(env, result.step_losses));
+    object.Set("gradientNorms", make_typed_array<Napi::Float64Array>(env, result.gradient_norms));
+    object.Set("numTokens", make_count(env, double(result.n_tokens)));
+    object.Set("numSupervisedTokens", make_count(env, double(result.n_supervised_tokens)));
+    object.Set("trainDurationMs", make_count(env, result.duration_ms));
+    return object;
+}
+
+Napi::Object make_evaluate_result(Napi::Env env, const evaluation & result) {
+    std::vector<double>   log_probabilities;
+    std::vector<uint32_t> n_correct;
+    std::vector<uint32_t> n_supervised;
+    for (const sample_score & score : result.scores) {
+        log_probabilities.push_back(score.log_probability);
+        n_correct.push_back(score.n_correct);
+        n_supervised.push_back(score.n_supervised);
+    }
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("logProbabilities", make_typed_array<Napi::Float64Array>(env, log_probabilities));
+    object.Set("numCorrectTokens", make_typed_array<Napi::Uint32Array>(env, n_correct));
+    object.Set("numSupervisedTokens", make_typed_array<Napi::Uint32Array>(env, n_supervised));
+    object.Set("evaluateDurationMs", make_count(env, result.duration_ms));
+    return object;
+}
+
+}  // namespace fedllm::addon

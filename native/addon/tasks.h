@@ -1,0 +1,30 @@
+// The computations that the addon offers, each bound to async-task.h. A running task shares ownership of the model, so
+// disposing a handle frees the memory only when its last task has ended.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include <napi.h>
+
+#include "options.h"
+
+namespace fedllm::addon {
+
+// A NativeTask whose promise gives a NativeTrainResult. `on_progress` receives (step, loss, numTokens); empty: none.
+Napi::Object start_train(Napi::Env env, std::shared_ptr<base_model> model, train_request request,
+                         const Napi::Function & on_progress);
+
+// A NativeTask whose promise gives a NativeEvaluateResult.
+Napi::Object start_evaluate(Napi::Env env, std::shared_ptr<base_model> model, evaluate_request request);
+
+Napi::Promise start_save_adapter(Napi::Env env, std::shared_ptr<base_model> model, std::string path,
+                                 adapter_options options, std::vector<float> weights);
+
+// The promise gives { options, weights }.
+Napi::Promise start_load_adapter(Napi::Env env, std::shared_ptr<base_model> model, std::string path);
+
+// quantizeModel(inputPath, outputPath, type, numThreads): Promise<void>
+Napi::Value quantize_file(const Napi::CallbackInfo & info);
+
+}  // namespace fedllm::addon

@@ -1,0 +1,202 @@
+// Times training steps of the core on a random model of a given shape, beside the machine's own single-precision product
+// in the same run, so that the result is a ratio and not only a number. Needs no Node.
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "../test/gguf-fixture.h"
+#include "cpu/gemm.h"
+#include "engine.h"
+#include "error.h"
+#include "optimizer.h"
+
+using namespace fedllm;
+
+namespace {
+
+struct bench_options {
+    std::string libs_dir;
+    std::string model;  // empty: a random one of the shape below
+    std::string type = "F16";
+    std::string targets = "attn_q,attn_v";
+    std::string device;
+    fedllm_test::fixture_options shape;
+    int64_t sequence = 512, batch = 1, rank = 16, steps = 4;
+    int     threads = 2;
+    bool    portable = false;
+    bool    forward_only = false;
+    bool    recompute = false;
+};
+
+const char * USAGE =
+    "usage: core_bench [--libs DIR] [--model FILE | --shape DIM LAYERS HEADS KV_HEADS FFN VOCAB] [--type F32|F16|BF16|Q8_0|Q4_0|Q4_K|Q5_K|Q6_K|MIXED]\n"
+    "                  [--sequence N] [--batch N] [--rank N] [--targets a,b] [--steps N] [--threads N] [--device NAME] [--portable] [--recompute] [--forward]\n";
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+bench_options parse(int argc, char ** argv) {
+    bench_options o;
+#ifdef FEDLLM_LIBS_DIR
+    o.libs_dir = FEDLLM_LIBS_DIR;
+#endif
+    o.shape.n_embd = 768; o.shape.n_layers = 12; o.shape.n_heads = 12; o.shape.n_kv_heads = 12; o.shape.n_ff = 2048; o.shape.n_vocab = 32000;
+    for (int i = 1; i < argc; ++i) {
+        const std::string name = argv[i];
+        const auto text = [&] {
+            if (i + 1 >= argc) { std::fputs(USAGE, stderr); std::exit(2); }
+            return std::string(argv[++i]);
+        };
+        const auto number = [&] { return int64_t(std::atoll(text().c_str())); };
+        if (name == "--libs") o.libs_dir = text();
+        else if (name == "--model") o.model = text();
+        else if (name == "--shape") {
+            o.shape.n_embd = number(); o.shape.n_layers = number(); o.shape.n_heads = number();
+            o.shape.n_kv_heads = number(); o.shape.n_ff = number(); o.shape.n_vocab = number();
+        }
+        else if (name == "--type") o.type = text();
+        else if (name == "--targets") o.targets = text();
+        else if (name == "--device") o.device = text();
+        else if (name == "--sequence") o.sequence = number();
+        else if (name == "--batch") o.batch = number();
+        else if (name == "--rank") o.rank = number();
+        else if (name == "--steps") o.steps = number();
+        else if (name == "--threads") o.threads = int(number());
+        else if (name == "--portable") o.portable = true;
+        else if (name == "--recompute") o.recompute = true;
+        else if (name == "--forward") o.forward_only = true;
+        else { std::fputs(USAGE, stderr); std::exit(name == "--help" ? 0 : 2); }
+    }
+    return o;
+}
+
+ggml_type type_by_name(const std::string & name) {
+    for (int i = 0; i < GGML_TYPE_COUNT; ++i) {
+        std::string known = ggml_type_name(ggml_type(i)) ? ggml_type_name(ggml_type(i)) : "";
+        std::transform(known.begin(), known.end(), known.begin(), [](char c) { return char(std::toupper(c)); });
+        if (known == name) return ggml_type(i);
+    }
+    std::fprintf(stderr, "type: expected a ggml type name or MIXED, received %s\n", name.c_str());
+    std::exit(2);
+}
+
+// GFLOP/s of the CPU kernel on a 2048 cube, the best of several.
+double measure_gemm(int threads) {
+    const int64_t n = 2048;
+    std::vector<float> a(size_t(n * n), 0.5f), b(size_t(n * n), 0.25f), c(size_t(n * n));
+    gemm_problem p;
+    p.a = { reinterpret_cast<const uint8_t *>(a.data()), GGML_TYPE_F32, n * 4, false };
+    p.b = { reinterpret_cast<const uint8_t *>(b.data()), GGML_TYPE_F32, n * 4, false };
+    p.c = c.data();
+    p.c_row_bytes = n * 4;
+    p.m = p.n = p.k = n;
+    p.alpha = 1.0f;
+    p.accumulate = false;
+    double best = 1e30;
+    for (int repeat = 0; repeat < 4; ++repeat) {
+        const double begin = now();
+        std::vector<std::thread> workers;
+        for (int i = 0; i < threads; ++i) workers.emplace_back([&, i] { gemm_run_share(gemm_select_kernel(), p, i, threads); });
+        for (std::thread & worker : workers) worker.join();
+        best = std::min(best, now() - begin);
+    }
+    return 2.0 * double(n) * double(n) * double(n) / best / 1e9;
+}
+
+adapter_options make_adapter(const bench_options & o) {
+    adapter_options adapter;
+    adapter.rank = int32_t(o.rank);
+    adapter.lora_alpha = float(2 * o.rank);
+    for (size_t begin = 0; begin <= o.targets.size();) {
+        const size_t end = std::min(o.targets.find(',', begin), o.targets.size());
+        adapter.target_modules.push_back(o.targets.substr(begin, end - begin));
+        begin = end + 1;
+    }
+    return adapter;
+}
+
+void run(const bench_options & o) {
+    backend_load_all(o.libs_dir);
+    std::string path = o.model;
+    if (path.empty()) {
+        fedllm_test::fixture_options shape = o.shape;
+        shape.context_length = std::max<int64_t>(o.sequence, 512);
+        if (o.type == "MIXED") shape.mixed = true;
+        else shape.type = type_by_name(o.type);
+        path = "/tmp/core-bench-" + std::to_string(getpid()) + ".gguf";
+        fedllm_test::fixture_write(path, shape);
+    }
+    const auto model = base_model::load(path, { o.device, o.threads });
+    if (o.model.empty()) std::remove(path.c_str());
+    const model_info & info = model->info();
+    const adapter_options adapter = make_adapter(o);
+
+    std::vector<int32_t> tokens;
+    std::vector<uint8_t> supervised;
+    std::vector<uint32_t> offsets = { 0 };
+    fedllm_test::random_source random(1);
+    for (int64_t b = 0; b < o.batch; ++b) {
+        for (int64_t i = 0; i <= o.sequence; ++i) {  // one more: the last is only a label
+            tokens.push_back(int32_t(random.below(info.n_vocab)));
+            supervised.push_back(i > 0);
+        }
+        offsets.push_back(uint32_t(tokens.size()));
+    }
+    const sample_set samples = { tokens.data(), supervised.data(), offsets.data(), size_t(o.batch) };
+    std::vector<uint32_t> indices;
+    for (uint32_t b = 0; b < uint32_t(o.batch); ++b) indices.push_back(b);
+    const std::vector<micro_batch> batches = batch_pack(samples, indices, o.sequence * o.batch, 0);
+
+    engine_options settings;
+    settings.portable = o.portable;
+    if (o.recompute) settings.tier = checkpoint_tier::layer_inputs;
+    engine runner(*model, &adapter, settings);
+    std::vector<float> weights = adapter_init_weights(adapter_make_layout(*model, adapter), 1), gradient;
+    adamw optimizer({}, weights.size());
+    double best = 1e30, loss = 0.0;
+    for (int64_t step = 0; step < o.steps; ++step) {
+        const double begin = now();
+        runner.set_weights(weights);
+        runner.clear_gradient();
+        loss = 0.0;
+        for (const micro_batch & batch : batches) {
+            for (const row_score & score : runner.run(batch, !o.forward_only)) loss -= double(score.log_probability);
+        }
+        if (!o.forward_only) {
+            runner.get_gradient(gradient);
+            for (float & g : gradient) g /= float(o.sequence * o.batch);
+            optimizer.step(weights, gradient, 1e-4);
+        }
+        best = std::min(best, now() - begin);
+    }
+    // N: numbers that take part in products; the embedding does only as a tied head.
+    const double n_matmul = double(info.n_parameters) - (info.tied_head ? 0.0 : double(info.n_embd * info.n_vocab));
+    const double n_tokens = double(o.sequence * o.batch), rate = n_tokens / best;
+    const double flops = (o.forward_only ? 2.0 : 4.0) * n_matmul * rate / 1e9;
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    const double gemm = measure_gemm(o.threads);
+    std::printf("{\"type\": \"%s\", \"parameters\": %.1f, \"loss\": %.4f, \"seconds_per_step\": %.4f, \"tokens_per_second\": %.1f, \"gflops\": %.1f, "
+                "\"gemm_gflops\": %.1f, \"fraction_of_gemm\": %.3f, \"peak_megabytes\": %.0f, \"kernel\": \"%s\"}\n",
+                o.model.empty() ? o.type.c_str() : "file", double(info.n_parameters), loss / n_tokens, best, rate, flops, gemm, flops / gemm,
+                double(usage.ru_maxrss) / 1024.0, gemm_select_kernel().name);
+}
+
+}  // namespace
+
+int main(int argc, char ** argv) {
+    try {
+        run(parse(argc, argv));
+        return 0;
+    } catch (const train_error & error) {
+        std::fprintf(stderr, "error %s: %s\n", error.code.c_str(), error.what());
+        return 1;
+    }
+}

@@ -1,0 +1,22 @@
+// Makes a quantized GGUF out of an unquantized one with llama.cpp's own quantizer.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace fedllm {
+
+struct quantize_options {
+    std::string type;                      // llama.cpp's name, for example "Q4_K_M"; upper or lower case
+    int         n_threads        = 1;
+    bool        allow_requantize = false;  // accept an input that is quantized already (loses quality)
+};
+
+// Names that quantize_model accepts. Types that need an importance matrix are not among them.
+std::vector<std::string> quantize_type_names();
+
+// Atomic: writes a temporary file beside `output_path`, syncs it, renames it and syncs the folder; an existing file is
+// replaced. Throws CONFIG_INVALID (type, paths, input quantized already), MODEL_LOAD_FAILED (input), IO_FAILED (output).
+void quantize_model(const std::string & input_path, const std::string & output_path, const quantize_options & options);
+
+}  // namespace fedllm

@@ -1,0 +1,206 @@
+// Implements the random models of gguf-fixture.h through gguf.h and ggml_quantize_chunk.
+#include "gguf-fixture.h"
+
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <stdexcept>
+
+namespace fedllm_test {
+
+uint64_t random_source::next() {
+    state_ += 0x9e3779b97f4a7c15ull;
+    uint64_t z = state_;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+    return z ^ (z >> 31);
+}
+
+double random_source::uniform() {
+    return double(next() >> 11) * 0x1.0p-53;
+}
+
+double random_source::normal() {
+    const double radius = std::sqrt(-2.0 * std::log(1.0 - uniform()));
+    return radius * std::cos(6.283185307179586476925 * uniform());
+}
+
+namespace {
+
+// FNV-1a, so that a tensor's numbers depend on its name and the seed only, not on which other tensors exist.
+uint64_t hash_name(const std::string & name, uint64_t seed) {
+    uint64_t hash = 0xcbf29ce484222325ull ^ (seed * 0x9e3779b97f4a7c15ull);
+    for (const char c : name) {
+        hash = (hash ^ uint64_t(uint8_t(c))) * 0x100000001b3ull;
+    }
+    return hash;
+}
+
+class fixture_writer {
+  public:
+    explicit fixture_writer(const fixture_options & options) : options_(options), file_(gguf_init_empty()) {
+        // Generous: all tensors in F32 twice over, plus their headers.
+        const int64_t per_layer = 4 * (options.n_embd * (2 * options.key_length() * (options.n_heads + options.n_kv_heads)) +
+                                       3 * options.n_embd * options.n_ff + 8 * options.n_embd);
+        const size_t  n_bytes = size_t(per_layer * options.n_layers + 8 * options.n_embd * options.n_vocab) * 2 + (1u << 20);
+        context_ = ggml_init({n_bytes, nullptr, false});
+        if (context_ == nullptr) {
+            throw std::runtime_error("fixture: ggml_init failed");
+        }
+    }
+    ~fixture_writer() {
+        ggml_free(context_);
+        gguf_free(file_);
+    }
+    fixture_writer(const fixture_writer &)             = delete;
+    fixture_writer & operator=(const fixture_writer &) = delete;
+
+    void write(const std::string & path) {
+        add_metadata();
+        add_tensors();
+        if (!gguf_write_to_file(file_, path.c_str(), false)) {
+            throw std::runtime_error("fixture: cannot write " + path);
+        }
+    }
+
+  private:
+    void add_metadata() {
+        const fixture_options & o = options_;
+        gguf_set_val_str(file_, "general.architecture", "llama");
+        gguf_set_val_str(file_, "general.name", "random fixture");
+        gguf_set_val_u32(file_, "llama.context_length", uint32_t(o.context_length));
+        gguf_set_val_u32(file_, "llama.embedding_length", uint32_t(o.n_embd));
+        gguf_set_val_u32(file_, "llama.block_count", uint32_t(o.n_layers));
+        gguf_set_val_u32(file_, "llama.feed_forward_length", uint32_t(o.n_ff));
+        gguf_set_val_u32(file_, "llama.attention.head_count", uint32_t(o.n_heads));
+        gguf_set_val_u32(file_, "llama.attention.head_count_kv", uint32_t(o.n_kv_heads));
+        gguf_set_val_f32(file_, "llama.attention.layer_norm_rms_epsilon", o.norm_epsilon);
+        gguf_set_val_u32(file_, "llama.rope.dimension_count", uint32_t(o.key_length()));
+        gguf_set_val_f32(file_, "llama.rope.freq_base", o.rope_base);
+        gguf_set_val_u32(file_, "llama.vocab_size", uint32_t(o.n_vocab));
+        if (o.head_length != 0) {
+            gguf_set_val_u32(file_, "llama.attention.key_length", uint32_t(o.head_length));
+            gguf_set_val_u32(file_, "llama.attention.value_length", uint32_t(o.head_length));
+        }
+        if (o.rope_linear_factor != 1.0f) {
+            gguf_set_val_str(file_, "llama.rope.scaling.type", "linear");
+            gguf_set_val_f32(file_, "llama.rope.scaling.factor", o.rope_linear_factor);
+        }
+        gguf_set_val_str(file_, "tokenizer.ggml.model", "no_vocab");
+        if (o.edit_metadata) {
+            o.edit_metadata(file_);
+        }
+    }
+
+    ggml_type matrix_type(const std::string & name) const {
+        if (!options_.mixed) {
+            return options_.type;
+        }
+        const auto contains = [&](const char * part) { return name.find(part) != std::string::npos; };
+        const bool is_fine = contains("attn_v") || contains("ffn_down") || name == "output.weight";
+        return is_fine ? GGML_TYPE_Q6_K : GGML_TYPE_Q4_K;
+    }
+
+    // Values are mean + deviation * N(0, 1).
+    void add_tensor(const std::string & name, std::vector<int64_t> shape, ggml_type type, double mean, double deviation) {
+        if (options_.dropped_tensors.count(name) != 0) {
+            return;
+        }
+        const auto other = options_.other_shapes.find(name);
+        if (other != options_.other_shapes.end()) {
+            shape = other->second;
+        }
+        const auto other_type = options_.other_types.find(name);
+        if (other_type != options_.other_types.end()) {
+            type = other_type->second;
+        }
+        ggml_tensor *      tensor = ggml_new_tensor(context_, type, int(shape.size()), shape.data());
+        std::vector<float> values(size_t(ggml_nelements(tensor)));
+        random_source      random(hash_name(name, options_.seed));
+        for (float & value : values) {
+            value = float(mean + deviation * random.normal());
+        }
+        ggml_set_name(tensor, name.c_str());
+        const int64_t n_rows = ggml_nrows(tensor);
+        if (ggml_get_type_traits(type)->to_float == nullptr && type != GGML_TYPE_F32) {
+            std::memset(tensor->data, 0, ggml_nbytes(tensor));  // integers: no weights at all
+        } else if (n_rows > 0 && tensor->ne[0] > 0) {
+            ggml_quantize_chunk(type, values.data(), tensor->data, 0, n_rows, tensor->ne[0], nullptr);
+        }
+        gguf_add_tensor(file_, tensor);
+    }
+
+    // Deviation 1/sqrt(d_in) keeps activations of order one through the layers.
+    void add_matrix(const std::string & name, int64_t d_in, int64_t d_out, double gain = 1.0) {
+        add_tensor(name, {d_in, d_out}, matrix_type(name), 0.0, gain / std::sqrt(double(d_in)));
+    }
+
+    void add_tensors() {
+        const fixture_options & o = options_;
+        const int64_t           d_q = o.n_heads * o.key_length();
+        const int64_t           d_kv = o.n_kv_heads * o.key_length();
+        // A tied matrix is both input and head: small enough that logits stay of order one.
+        add_tensor("token_embd.weight", {o.n_embd, o.n_vocab}, matrix_type("token_embd.weight"), 0.0,
+                   o.tied_head ? 0.2 : 1.0);
+        if (o.rope_factors) {
+            add_rope_factors();
+        }
+        for (int64_t i = 0; i < o.n_layers; i++) {
+            const std::string layer = "blk." + std::to_string(i) + ".";
+            add_tensor(layer + "attn_norm.weight", {o.n_embd}, GGML_TYPE_F32, 1.0, 0.2);
+            add_matrix(layer + "attn_q.weight", o.n_embd, d_q, 1.5);
+            add_matrix(layer + "attn_k.weight", o.n_embd, d_kv, 1.5);
+            add_matrix(layer + "attn_v.weight", o.n_embd, d_kv);
+            add_matrix(layer + "attn_output.weight", d_q, o.n_embd);
+            if (o.biases) {
+                add_tensor(layer + "attn_q.bias", {d_q}, GGML_TYPE_F32, 0.0, 0.3);
+                add_tensor(layer + "attn_k.bias", {d_kv}, GGML_TYPE_F32, 0.0, 0.3);
+                add_tensor(layer + "attn_v.bias", {d_kv}, GGML_TYPE_F32, 0.0, 0.3);
+                add_tensor(layer + "attn_output.bias", {o.n_embd}, GGML_TYPE_F32, 0.0, 0.3);
+            }
+            add_tensor(layer + "ffn_norm.weight", {o.n_embd}, GGML_TYPE_F32, 1.0, 0.2);
+            add_matrix(layer + "ffn_gate.weight", o.n_embd, o.n_ff);
+            add_matrix(layer + "ffn_up.weight", o.n_embd, o.n_ff);
+            add_matrix(layer + "ffn_down.weight", o.n_ff, o.n_embd);
+        }
+        add_tensor("output_norm.weight", {o.n_embd}, GGML_TYPE_F32, 1.0, 0.2);
+        if (!o.tied_head) {
+            add_matrix("output.weight", o.n_embd, o.n_vocab, 2.0);
+        }
+    }
+
+    // Divisors between 1 and 8, as those of Llama 3.1 are.
+    void add_rope_factors() {
+        ggml_tensor * tensor = ggml_new_tensor_1d(context_, GGML_TYPE_F32, options_.key_length() / 2);
+        ggml_set_name(tensor, "rope_freqs.weight");
+        random_source random(hash_name("rope_freqs.weight", options_.seed));
+        for (int64_t i = 0; i < tensor->ne[0]; i++) {
+            static_cast<float *>(tensor->data)[i] = float(1.0 + 7.0 * random.uniform());
+        }
+        gguf_add_tensor(file_, tensor);
+    }
+
+    const fixture_options & options_;
+    gguf_context *          file_;
+    ggml_context *          context_ = nullptr;
+};
+
+}  // namespace
+
+void fixture_write(const std::string & path, const fixture_options & options) {
+    fixture_writer(options).write(path);
+}
+
+fixture_options fixture_for_type(ggml_type type) {
+    fixture_options options;
+    options.n_embd = 256;
+    options.n_ff = 512;
+    options.n_heads = 4;
+    options.n_kv_heads = 2;
+    options.n_vocab = 160;
+    options.type = type;
+    options.seed = 7;
+    return options;
+}
+
+}  // namespace fedllm_test
