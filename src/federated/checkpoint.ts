@@ -1,0 +1,269 @@
+/**
+ * Snapshots as files, one per round, the last two kept: `checkpoint-<round>.bin`. Layout, all numbers little-endian:
+ *   8 bytes magic, u32 version, u32 header length, header (JSON, UTF-8), float32 data, SHA-256 of all bytes before it.
+ * The header lists round, fingerprints, named numbers and, for each vector, its owner, name and length in the order of
+ * the data. Magic, version and trailer keep their places in every version, so damage is told from a newer file.
+ * A checkpoint is trusted only when its hash fits: a torn or flipped newest one gives way to the one before.
+ */
+import { createHash } from "node:crypto";
+import { mkdir, open, readdir, rm, type FileHandle } from "node:fs/promises";
+import { endianness } from "node:os";
+import { dirname, join } from "node:path";
+import { FedllmError, problemError } from "../errors.js";
+import { assert } from "../util/assert.js";
+import { hasErrorCode, removeTemporaryFiles, syncFolder, writeFileAtomic } from "../util/atomic-file.js";
+import { decodeHeader, encodeHeader, type CheckpointHeader } from "./checkpoint-header.js";
+import type { NamedState } from "./protocol.js";
+import type { CheckpointSink, Snapshot } from "./records.js";
+
+const MAGIC = Buffer.from("FEDLLMCP", "ascii");
+const VERSION = 1;
+/** Magic, version, header length. */
+const PREFIX_BYTES = 16;
+const HASH_BYTES = 32;
+/** Above any real header (about 100 bytes per vector), below what could exhaust memory. */
+const MAX_HEADER_BYTES = 64 * 1024 * 1024;
+const READ_CHUNK_BYTES = 1024 * 1024;
+const NUM_KEPT = 2;
+const NAME_PATTERN = /^checkpoint-(\d{8})\.bin$/;
+
+/** What a checkpoint must agree with before a run may go on from it. */
+export interface CheckpointIdentity {
+  /** Of everything in the configuration that changes results. */
+  readonly configFingerprint: string;
+  readonly layoutFingerprint: string;
+}
+
+export interface LoadedCheckpoint {
+  readonly snapshot: Snapshot;
+  /** Sentences for the user, for example that the newest file was damaged. */
+  readonly warnings: readonly string[];
+}
+
+/** The checkpoints of one arm in a folder of its own (made when absent) inside a run's folder, whose run's lock the caller holds. */
+export class CheckpointFolder implements CheckpointSink {
+  readonly #folder: string;
+  readonly #identity: CheckpointIdentity;
+
+  constructor(folder: string, identity: CheckpointIdentity) {
+    this.#folder = folder;
+    this.#identity = identity;
+  }
+
+  /**
+   * Writes the snapshot durably, then removes all but it and the one before. Files of later rounds go too: the run was
+   * taken up before them. Throws IO_FAILED.
+   */
+  async save(snapshot: Snapshot): Promise<void> {
+    await this.#makeFolder();
+    const newest = checkpointName(snapshot.round);
+    await writeFileAtomic(join(this.#folder, newest), encode(snapshot, this.#identity));
+    const names = await this.#names();
+    const kept = names.slice(names.indexOf(newest)).slice(0, NUM_KEPT);
+    const removed = names.filter((name) => !kept.includes(name));
+    for (const name of removed) await rm(join(this.#folder, name), { force: true });
+    if (removed.length > 0) await syncFolder(this.#folder);
+  }
+
+  /**
+   * The newest good snapshot; undefined when there is no checkpoint at all. Throws CHECKPOINT_CORRUPT when there are
+   * some but none is good, and CONFIG_INVALID when a good one belongs to another configuration, layout or version.
+   */
+  async load(): Promise<LoadedCheckpoint | undefined> {
+    await this.#makeFolder();
+    await removeTemporaryFiles(this.#folder);
+    const names = await this.#names();
+    const warnings: string[] = [];
+    for (const name of names) {
+      const path = join(this.#folder, name);
+      try {
+        const snapshot = await readCheckpoint(path, this.#identity);
+        if (warnings.length > 0) warnings.push(`Going on from the checkpoint of round ${String(snapshot.round)}.`);
+        return { snapshot, warnings };
+      } catch (error) {
+        if (!(error instanceof FedllmError) || error.code !== "CHECKPOINT_CORRUPT") throw error;
+        warnings.push(error.message);
+      }
+    }
+    if (names.length === 0) return undefined;
+    throw problemError("CHECKPOINT_CORRUPT", {
+      subject: this.#folder,
+      expected: "at least one undamaged checkpoint",
+      received: warnings.join("; "),
+      remedy: "Restore the folder from a copy, or start the run again in another folder",
+    });
+  }
+
+  async #makeFolder(): Promise<void> {
+    try {
+      if ((await mkdir(this.#folder, { recursive: true })) !== undefined) await syncFolder(dirname(this.#folder));
+    } catch (error) {
+      throw new FedllmError("IO_FAILED", `cannot make the folder ${this.#folder}`, { cause: error });
+    }
+  }
+
+  /** Newest first. */
+  async #names(): Promise<readonly string[]> {
+    const names = await readdir(this.#folder);
+    return names
+      .filter((name) => NAME_PATTERN.test(name))
+      .sort()
+      .reverse();
+  }
+}
+
+function checkpointName(round: number): string {
+  assert(Number.isSafeInteger(round) && round >= 0 && round < 1e8, "the round of a checkpoint has at most 8 digits");
+  return `checkpoint-${String(round).padStart(8, "0")}.bin`;
+}
+
+/** The parts of the file in order; nothing is copied but the header. */
+function encode(snapshot: Snapshot, identity: CheckpointIdentity): Iterable<Uint8Array> {
+  const { header, vectors } = encodeHeader(snapshot, identity);
+  const headerBytes = Buffer.from(JSON.stringify(header), "utf8");
+  assert(headerBytes.length <= MAX_HEADER_BYTES, "the header of a checkpoint stays below its limit");
+  const prefix = Buffer.alloc(PREFIX_BYTES);
+  MAGIC.copy(prefix);
+  prefix.writeUInt32LE(VERSION, 8);
+  prefix.writeUInt32LE(headerBytes.length, 12);
+  return withHash([prefix, headerBytes], vectors);
+}
+
+function* withHash(head: readonly Uint8Array[], vectors: readonly Float32Array[]): Generator<Uint8Array> {
+  const hash = createHash("sha256");
+  for (const part of head) {
+    hash.update(part);
+    yield part;
+  }
+  for (const vector of vectors) {
+    const part = littleEndianBytes(vector);
+    hash.update(part);
+    yield part;
+  }
+  yield hash.digest();
+}
+
+/** The bytes of the numbers; a view on a little-endian machine, a swapped copy elsewhere. */
+function littleEndianBytes(vector: Float32Array): Buffer {
+  const view = Buffer.from(vector.buffer, vector.byteOffset, vector.byteLength);
+  return endianness() === "LE" ? view : Buffer.from(view).swap32();
+}
+
+async function readCheckpoint(path: string, identity: CheckpointIdentity): Promise<Snapshot> {
+  let handle: FileHandle | undefined;
+  try {
+    handle = await open(path, "r");
+    const { size } = await handle.stat();
+    await verifyHash(handle, path, size);
+    const { header, dataStart } = await readHeader(handle, path, size);
+    checkIdentity(header, identity, path);
+    return await readStates(handle, path, header, dataStart, size - HASH_BYTES);
+  } catch (error) {
+    if (error instanceof FedllmError) throw error;
+    if (hasErrorCode(error, "ENOENT")) throw corrupt(path, "an existing file", "none", error);
+    throw new FedllmError("IO_FAILED", `cannot read ${path}`, { cause: error });
+  } finally {
+    await handle?.close();
+  }
+}
+
+async function verifyHash(handle: FileHandle, path: string, size: number): Promise<void> {
+  if (size < PREFIX_BYTES + HASH_BYTES) throw corrupt(path, "a whole checkpoint", `${String(size)} bytes`);
+  const hash = createHash("sha256");
+  const end = size - HASH_BYTES;
+  for (let position = 0; position < end; position += READ_CHUNK_BYTES) {
+    hash.update(await readExactly(handle, path, position, Math.min(READ_CHUNK_BYTES, end - position)));
+  }
+  const stored = await readExactly(handle, path, end, HASH_BYTES);
+  const actual = hash.digest();
+  if (actual.equals(stored)) return;
+  throw corrupt(path, `SHA-256 ${stored.toString("hex")}`, actual.toString("hex"));
+}
+
+async function readHeader(
+  handle: FileHandle,
+  path: string,
+  size: number,
+): Promise<{ header: CheckpointHeader; dataStart: number }> {
+  const prefix = await readExactly(handle, path, 0, PREFIX_BYTES);
+  if (!prefix.subarray(0, MAGIC.length).equals(MAGIC)) {
+    throw corrupt(path, "the magic of a checkpoint", JSON.stringify(prefix.toString("latin1", 0, MAGIC.length)));
+  }
+  const version = prefix.readUInt32LE(8);
+  if (version !== VERSION) {
+    throw problemError("CONFIG_INVALID", {
+      subject: path,
+      expected: `checkpoint version ${String(VERSION)}`,
+      received: String(version),
+      remedy: "Resume this run with the release of fedllm-native that wrote it",
+    });
+  }
+  const length = prefix.readUInt32LE(12);
+  if (length > MAX_HEADER_BYTES || PREFIX_BYTES + length > size - HASH_BYTES) {
+    throw corrupt(path, "a header inside the file", `${String(length)} bytes`);
+  }
+  const text = (await readExactly(handle, path, PREFIX_BYTES, length)).toString("utf8");
+  const header = decodeHeader(text);
+  if (header === undefined) throw corrupt(path, "a complete header", "one that does not parse");
+  return { header, dataStart: PREFIX_BYTES + length };
+}
+
+function checkIdentity(header: CheckpointHeader, identity: CheckpointIdentity, path: string): void {
+  for (const name of ["configFingerprint", "layoutFingerprint"] as const) {
+    if (header[name] === identity[name]) continue;
+    throw problemError("CONFIG_INVALID", {
+      subject: `${name} of ${path}`,
+      expected: identity[name],
+      received: header[name],
+      remedy: "A run can only go on with the settings and the model it began with; start a new run in another folder",
+    });
+  }
+}
+
+async function readStates(
+  handle: FileHandle,
+  path: string,
+  header: CheckpointHeader,
+  dataStart: number,
+  dataEnd: number,
+): Promise<Snapshot> {
+  const numValues = header.vectors.reduce((sum, { length }) => sum + length, 0);
+  if (dataStart + numValues * 4 !== dataEnd) {
+    throw corrupt(path, `${String(numValues)} numbers of data`, `${String(dataEnd - dataStart)} bytes`);
+  }
+  const owners = [header.server, ...header.clients];
+  const states = owners.map(({ numbers }) => ({ arrays: new Map<string, Float32Array>(), numbers }));
+  let position = dataStart;
+  for (const { owner, name, length } of header.vectors) {
+    const state = states[owner];
+    if (state === undefined) throw corrupt(path, "vectors of listed owners", `owner ${String(owner)}`);
+    const bytes = await readExactly(handle, path, position, length * 4);
+    if (endianness() === "BE") bytes.swap32();
+    state.arrays.set(name, new Float32Array(bytes.buffer, bytes.byteOffset, length));
+    position += length * 4;
+  }
+  const [server, ...rest] = states.map(({ arrays, numbers }) => ({ arrays: Object.fromEntries(arrays), numbers }));
+  assert(server !== undefined, "the server's state comes first");
+  const clients = new Map<string, NamedState>();
+  for (const [index, { id }] of header.clients.entries()) {
+    const state = rest[index];
+    if (state !== undefined) clients.set(id, state);
+  }
+  return { round: header.round, state: { server, clients } };
+}
+
+/** A fresh buffer of exactly these bytes, aligned for float32. */
+async function readExactly(handle: FileHandle, path: string, position: number, length: number): Promise<Buffer> {
+  const buffer = Buffer.from(new ArrayBuffer(length));
+  let done = 0;
+  while (done < length) {
+    const { bytesRead } = await handle.read(buffer, done, length - done, position + done);
+    if (bytesRead === 0) throw corrupt(path, `${String(length)} bytes at ${String(position)}`, String(done));
+    done += bytesRead;
+  }
+  return buffer;
+}
+
+function corrupt(path: string, expected: string, received: string, cause?: unknown): FedllmError {
+  return problemError("CHECKPOINT_CORRUPT", { subject: `checkpoint ${path}`, expected, received }, cause);
+}

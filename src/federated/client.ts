@@ -1,0 +1,145 @@
+/**
+ * The client's part of a round: draw the sub-sample, train, return the update and beside it the client's own next
+ * state. A failure is returned as a value; only cancellation is thrown. Checking the update is the server's part.
+ */
+import { subtractWeights } from "../adapter/weights.js";
+import { errorCodeOf, problemError } from "../errors.js";
+import { deriveSeed } from "../util/random.js";
+import type { SampleIndices } from "./cohort.js";
+import type { LocalTrainer, OptimizerOptions, TokenizedSample, TrainProgress, TrainResult } from "./local-trainer.js";
+import type { ClientFailure, ClientUpdate, FederatedClient, NamedState, TrainTask } from "./protocol.js";
+import type { ClientSide } from "./strategy.js";
+
+/** Settings of local training that no strategy changes. */
+export interface LocalTrainingOptions {
+  /** Seed of the run; dropout takes its seeds from it. */
+  readonly seed: number;
+  readonly microBatchTokens: number;
+  readonly optimizer: OptimizerOptions;
+  /** LoRA dropout probability, 0 <= p < 1. */
+  readonly dropout: number;
+}
+
+/** What a client works with. */
+export interface ClientDeps {
+  readonly trainer: LocalTrainer;
+  readonly layoutFingerprint: string;
+  readonly sampleIndices: SampleIndices;
+  readonly clientSide?: ClientSide;
+  readonly onProgress?: (progress: TrainProgress) => void;
+  readonly signal?: AbortSignal;
+}
+
+/** What came of a task. */
+export type ClientOutcome =
+  | { readonly kind: "update"; readonly update: ClientUpdate; readonly nextState?: NamedState }
+  | { readonly kind: "failure"; readonly failure: ClientFailure };
+
+/** Does one task. Throws only when the signal is aborted. */
+export async function trainClient(
+  task: TrainTask,
+  client: FederatedClient,
+  ownState: NamedState | undefined,
+  options: LocalTrainingOptions,
+  deps: ClientDeps,
+): Promise<ClientOutcome> {
+  try {
+    const ownTask = deps.clientSide?.begin(task, ownState) ?? task;
+    const samples = await drawSamples(ownTask, client, deps.sampleIndices);
+    const result = await trainLocally(ownTask, samples, options, deps);
+    checkTrainedShape(result, ownTask);
+    const outcome = { startWeights: ownTask.weights, trainedWeights: result.weights, numSteps: result.numSteps };
+    const finished = deps.clientSide?.finish(ownTask, outcome, ownState);
+    const update = describeUpdate(ownTask, samples.length, result, deps.layoutFingerprint);
+    return {
+      kind: "update",
+      update:
+        finished?.controlVariateUpdate === undefined
+          ? update
+          : { ...update, controlVariateUpdate: finished.controlVariateUpdate },
+      ...(finished?.nextState === undefined ? {} : { nextState: finished.nextState }),
+    };
+  } catch (error) {
+    if (deps.signal?.aborted === true) throw error;
+    const message = error instanceof Error ? error.message : String(error);
+    return {
+      kind: "failure",
+      failure: { clientId: task.clientId, round: task.round, code: errorCodeOf(error), message },
+    };
+  }
+}
+
+async function drawSamples(
+  task: TrainTask,
+  client: FederatedClient,
+  sampleIndices: SampleIndices,
+): Promise<readonly TokenizedSample[]> {
+  if (client.numSamples === 0) {
+    throw problemError("DATASET_INVALID", {
+      subject: `client ${JSON.stringify(client.id)}`,
+      expected: "at least one training sample",
+      received: "none",
+    });
+  }
+  return client.readSamples(sampleIndices(task.sampleSeed, client.numSamples, task.numSamples));
+}
+
+function trainLocally(
+  task: TrainTask,
+  samples: readonly TokenizedSample[],
+  options: LocalTrainingOptions,
+  { trainer, onProgress, signal }: ClientDeps,
+): Promise<TrainResult> {
+  return trainer.train(
+    {
+      weights: task.weights,
+      samples,
+      localSteps: task.localSteps,
+      batchSize: task.batchSize,
+      microBatchTokens: options.microBatchTokens,
+      clientLearningRate: task.clientLearningRate,
+      optimizer: options.optimizer,
+      dropout: options.dropout,
+      seed: deriveSeed(options.seed, "dropout", task.round, task.clientId),
+      ...(task.proximal === undefined ? {} : { proximal: task.proximal }),
+      ...(task.gradientOffset === undefined ? {} : { gradientOffset: task.gradientOffset }),
+      ...(onProgress === undefined ? {} : { onProgress }),
+    },
+    signal,
+  );
+}
+
+/** An update of another length cannot even be computed, so it is refused here and not by the server. */
+function checkTrainedShape(result: TrainResult, task: TrainTask): void {
+  if (result.weights.length === task.weights.length) return;
+  throw problemError("UPDATE_REJECTED", {
+    subject: `update of client ${JSON.stringify(task.clientId)}`,
+    expected: `${String(task.weights.length)} adapter weights`,
+    received: String(result.weights.length),
+  });
+}
+
+function describeUpdate(
+  task: TrainTask,
+  numSamples: number,
+  result: TrainResult,
+  layoutFingerprint: string,
+): ClientUpdate {
+  const { stepLosses } = result;
+  return {
+    clientId: task.clientId,
+    numExamples: task.numExamples,
+    round: task.round,
+    update: subtractWeights(result.weights, task.weights),
+    layoutFingerprint,
+    numSamples,
+    numSteps: result.numSteps,
+    numTokens: result.numTokens,
+    numSupervisedTokens: result.numSupervisedTokens,
+    // Without a step these are NaN, which the server refuses.
+    trainLoss: stepLosses.reduce((sum, loss) => sum + loss, 0) / stepLosses.length,
+    firstTrainLoss: stepLosses.at(0) ?? Number.NaN,
+    lastTrainLoss: stepLosses.at(-1) ?? Number.NaN,
+    trainDurationMs: result.trainDurationMs,
+  };
+}

@@ -1,0 +1,82 @@
+/**
+ * What a federation is run with: the settings and the things it works with, all passed in. The checks here guard the
+ * library's callers; a run from a configuration file was checked field by field before.
+ */
+import { problemError } from "../errors.js";
+import type { LocalTrainingOptions } from "./client.js";
+import type { SampleIndices } from "./cohort.js";
+import type { LocalTrainer } from "./local-trainer.js";
+import type { FederatedClient } from "./protocol.js";
+import type { CheckpointSink, Clock, Evaluate, FederationEvent, MetricsSink } from "./records.js";
+import type { Strategy, TrainingPlan } from "./strategy.js";
+
+export interface FederationOptions extends LocalTrainingOptions {
+  readonly plan: TrainingPlan;
+  /** Accepted updates a round needs; with fewer it throws COHORT_TOO_SMALL. */
+  readonly minClients: number;
+  /** Clients that train at the same time; changes no result. */
+  readonly maxConcurrentClients: number;
+  /** Evaluate after every this many rounds, and always after the last. */
+  readonly evaluateEvery: number;
+  /** Evaluate the initial adapter too, as round 0. */
+  readonly evaluateBeforeTraining: boolean;
+  /** Checkpoint after every this many rounds, and always after the last. */
+  readonly checkpointEvery: number;
+}
+
+export interface FederationDeps {
+  readonly trainer: LocalTrainer;
+  readonly strategy: Strategy;
+  /** In the order of the data set, which the draw of cohorts depends on. */
+  readonly clients: readonly FederatedClient[];
+  readonly sampleIndices: SampleIndices;
+  readonly clock: Clock;
+  readonly metrics: MetricsSink;
+  readonly checkpoints?: CheckpointSink;
+  readonly evaluate?: Evaluate;
+  readonly onEvent?: (event: FederationEvent) => void;
+  readonly peakMemoryBytes?: () => number;
+  readonly signal?: AbortSignal;
+}
+
+/** Throws CONFIG_INVALID or DATASET_INVALID for settings that could not give a meaningful run. */
+export function checkFederation(options: FederationOptions, clients: readonly FederatedClient[]): void {
+  const { plan } = options;
+  const counts: readonly (readonly [string, number | undefined])[] = [
+    ["numRounds", plan.numRounds],
+    ["clientsPerRound", plan.clientsPerRound],
+    ["localSteps", plan.localSteps],
+    ["pooledSteps", plan.pooledSteps],
+    ["batchSize", plan.batchSize],
+    ["minClients", options.minClients],
+    ["maxConcurrentClients", options.maxConcurrentClients],
+    ["evaluateEvery", options.evaluateEvery],
+    ["checkpointEvery", options.checkpointEvery],
+  ];
+  for (const [subject, value] of counts) {
+    if (value === undefined || (Number.isSafeInteger(value) && value > 0)) continue;
+    throw problemError("CONFIG_INVALID", { subject, expected: "a whole number above 0", received: String(value) });
+  }
+  checkUnique("fixedClients", plan.fixedClients ?? [], "CONFIG_INVALID");
+  checkUnique(
+    "client ids",
+    clients.map((client) => client.id),
+    "DATASET_INVALID",
+  );
+  if (clients.some((client) => client.numSamples > 0)) return;
+  throw problemError("DATASET_INVALID", {
+    subject: "training data",
+    expected: "at least one client with samples",
+    received: `${String(clients.length)} clients without any`,
+  });
+}
+
+function checkUnique(subject: string, ids: readonly string[], code: "CONFIG_INVALID" | "DATASET_INVALID"): void {
+  const seen = new Set<string>();
+  for (const id of ids) {
+    if (seen.has(id)) {
+      throw problemError(code, { subject, expected: "each id once", received: `${JSON.stringify(id)} twice` });
+    }
+    seen.add(id);
+  }
+}

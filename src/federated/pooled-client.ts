@@ -1,0 +1,41 @@
+/** One participant that has the data of all clients, one client's samples after another's in the order of the list. */
+import { assert } from "../util/assert.js";
+import type { TokenizedSample } from "./local-trainer.js";
+import type { FederatedClient } from "./protocol.js";
+
+/** Id of the pooled participant in rows and events. */
+export const POOLED_CLIENT_ID = "pooled";
+
+/** Index i of the pool is the i-th sample of the concatenated clients; only the samples asked for are read. */
+export function poolClients(clients: readonly FederatedClient[]): FederatedClient {
+  const starts: number[] = [];
+  let numSamples = 0;
+  for (const client of clients) {
+    starts.push(numSamples);
+    numSamples += client.numSamples;
+  }
+  return {
+    id: POOLED_CLIENT_ID,
+    numSamples,
+    async readSamples(indices) {
+      const positions = indices.map((index) => locate(starts, index));
+      const result = new Array<TokenizedSample | undefined>(indices.length);
+      for (const [clientIndex, client] of clients.entries()) {
+        const slots = [...positions.entries()].filter(([, position]) => position.clientIndex === clientIndex);
+        if (slots.length === 0) continue;
+        const samples = await client.readSamples(slots.map(([, position]) => position.sampleIndex));
+        for (const [k, [slot]] of slots.entries()) result[slot] = samples[k];
+      }
+      return result.map((sample) => {
+        assert(sample !== undefined, "a client returns as many samples as were asked for");
+        return sample;
+      });
+    },
+  };
+}
+
+/** The last client that starts at or before the index; empty clients share a start with the next one and are passed. */
+function locate(starts: readonly number[], index: number): { clientIndex: number; sampleIndex: number } {
+  const clientIndex = starts.findLastIndex((start) => start <= index);
+  return { clientIndex, sampleIndex: index - (starts[clientIndex] ?? 0) };
+}

@@ -1,0 +1,98 @@
+/**
+ * The values that cross between server and client in one round. They are plain, and nobody changes one after handing
+ * it on. What a strategy demands of a client is a field of TrainTask; what only the client may know (its samples, its
+ * own state between rounds) is in none of them.
+ */
+import type { ErrorCode } from "../errors.js";
+import type { TokenizedSample } from "./local-trainer.js";
+
+/** A participant with its own data. The pooled data of all participants is one of these as well. */
+export interface FederatedClient {
+  /** Unique within a run. */
+  readonly id: string;
+  /** All training samples the client has. */
+  readonly numSamples: number;
+  /** The samples at these positions (0 .. numSamples - 1), in the order asked for. */
+  readSamples(indices: readonly number[]): Promise<readonly TokenizedSample[]> | readonly TokenizedSample[];
+}
+
+/** What the server knows of a participant. */
+export interface CohortMember {
+  readonly clientId: string;
+  /** Full size of the client's training data, which is also its weight in a mean; not the sub-sample of one round. */
+  readonly numExamples: number;
+}
+
+/** Server to client: train once. Weight vectors are in layout order. */
+export interface TrainTask extends CohortMember {
+  /** Counted from 1. */
+  readonly round: number;
+  /** Where training starts. */
+  readonly weights: Float32Array;
+  /** Optimizer steps; passes over the sub-sample repeat until they are done. */
+  readonly localSteps: number;
+  /** Samples per optimizer step. */
+  readonly batchSize: number;
+  readonly clientLearningRate: number;
+  /** Size of the sub-sample the client draws, at most `numExamples`. */
+  readonly numSamples: number;
+  /** Seed of that draw, given to the Python-compatible sampler. */
+  readonly sampleSeed: number;
+  /** FedProx: (mu / 2) * ||w - anchor||^2 is added to the loss. */
+  readonly proximal?: { readonly mu: number; readonly anchor: Float32Array };
+  /** After each step w <- w - clientLearningRate * gradientOffset. */
+  readonly gradientOffset?: Float32Array;
+  /** SCAFFOLD's c, from which the client makes its own gradient offset. */
+  readonly serverControlVariate?: Float32Array;
+}
+
+/** Client to server: the result of a task. */
+export interface ClientUpdate extends CohortMember {
+  readonly round: number;
+  /** Trained weights minus the weights of the task, rounded to single precision. */
+  readonly update: Float32Array;
+  /** Fingerprint of the layout the client trained in. */
+  readonly layoutFingerprint: string;
+  readonly numSamples: number;
+  readonly numSteps: number;
+  /** Sum over steps of all computed tokens. */
+  readonly numTokens: number;
+  readonly numSupervisedTokens: number;
+  /** Mean over steps of the loss per supervised token. */
+  readonly trainLoss: number;
+  readonly firstTrainLoss: number;
+  readonly lastTrainLoss: number;
+  readonly trainDurationMs: number;
+  /** SCAFFOLD's change of c_i. */
+  readonly controlVariateUpdate?: Float32Array;
+}
+
+/** A client that gave no usable update: a value, recorded and counted. */
+export interface ClientFailure {
+  readonly clientId: string;
+  readonly round: number;
+  /** UPDATE_REJECTED: the client answered, but the server refuses the answer. */
+  readonly code: ErrorCode;
+  readonly message: string;
+}
+
+/**
+ * A serialisable state between rounds: named weight vectors and named finite numbers, nothing else. The server has one;
+ * a client may have one, which never enters a ClientUpdate.
+ */
+export interface NamedState {
+  readonly arrays: Readonly<Record<string, Float32Array>>;
+  readonly numbers: Readonly<Record<string, number>>;
+}
+
+/** Everything that must survive between rounds: the checkpoint is this value and the round it belongs to. */
+export interface FederationState {
+  readonly server: NamedState;
+  /** The clients' own states by client id; a client without one has no entry. */
+  readonly clients: ReadonlyMap<string, NamedState>;
+}
+
+/** The adapters a strategy has at one moment: one for all, or one of its own per client that took part. */
+export type AdapterSet =
+  | { readonly kind: "global"; readonly weights: Float32Array }
+  | { readonly kind: "perClient"; readonly weights: ReadonlyMap<string, Float32Array> };

@@ -1,0 +1,30 @@
+/**
+ * Centralized training, the upper baseline: the data of all clients in one place, one adapter, and in each round as
+ * many optimizer steps as all clients of a federated round make together. What is compared is federation, so the
+ * optimizer starts anew in each round here as well.
+ */
+import { addUpdate } from "../../adapter/weights.js";
+import { weightedMeanUpdate } from "../aggregators/weighted-mean.js";
+import { plainTask, stateArray, type RoundContext, type Strategy } from "../strategy.js";
+
+/** Server state: `adapter`. The pooled participant keeps nothing. */
+export function createCentralized(): Strategy {
+  return {
+    name: "centralized",
+    participants: "pooled",
+    cohort: "fixed",
+    exchangesWeights: false,
+    init: (weights) => ({ arrays: { adapter: weights }, numbers: {} }),
+    configure: (state, cohort, context) =>
+      cohort.map((member) => plainTask(member, stateArray(state, "adapter"), context, pooledSteps(context))),
+    aggregate: (state, updates) => ({
+      arrays: { adapter: addUpdate(stateArray(state, "adapter"), weightedMeanUpdate(updates)) },
+      numbers: {},
+    }),
+    adapters: ({ server }) => ({ kind: "global", weights: stateArray(server, "adapter") }),
+  };
+}
+
+function pooledSteps({ plan, numClients }: RoundContext): number {
+  return plan.pooledSteps ?? plan.localSteps * Math.min(plan.clientsPerRound, numClients);
+}

@@ -1,0 +1,114 @@
+/**
+ * Interface Strategy: one published method, both halves of it. A method is one file in strategies/ and one line in
+ * strategies/registry.ts; nothing else compares names of strategies.
+ *
+ * The contract, checked for every registered strategy by test/contract/strategy.case.ts:
+ * - All functions are pure: they read their arguments, change none, and keep nothing between calls. What must be kept
+ *   is in the server's state or in a client's own state, so a checkpoint holds everything.
+ * - `configure` gives exactly one task per member of the cohort.
+ * - `aggregate` gets at least one update, only checked ones, sorted by client id; its result depends on the values of
+ *   the updates and not on their order. Clients that failed are simply absent.
+ * - A client's own state is read by `begin`, replaced by what `finish` returns, and only after the whole round.
+ */
+import { assert } from "../util/assert.js";
+import { cosineLearningRate } from "./learning-rate.js";
+import type { AdapterSet, ClientUpdate, CohortMember, FederationState, NamedState, TrainTask } from "./protocol.js";
+
+/** How much is trained and how; the same for all rounds of a run. */
+export interface TrainingPlan {
+  readonly numRounds: number;
+  /** Clients drawn in each round; all of them when there are fewer. */
+  readonly clientsPerRound: number;
+  /** Optimizer steps per client and round. */
+  readonly localSteps: number;
+  /** Optimizer steps per round on pooled data; absent: as many as all clients of a round make together. */
+  readonly pooledSteps?: number;
+  /** Samples per optimizer step. */
+  readonly batchSize: number;
+  /** Learning rate of the first round. */
+  readonly initialLearningRate: number;
+  /** Lower end of the cosine between rounds, approached but not reached. */
+  readonly finalLearningRate: number;
+  /** Cohort of strategies that keep one cohort; absent: the cohort that round 1 would draw. */
+  readonly fixedClients?: readonly string[];
+}
+
+/** What a strategy may know of the round it configures or aggregates. */
+export interface RoundContext {
+  /** Counted from 1. */
+  readonly round: number;
+  readonly plan: TrainingPlan;
+  /** All clients of the federation, also those not in this round's cohort. */
+  readonly numClients: number;
+}
+
+/** The result of a client's local training, before it leaves the client. */
+export interface LocalOutcome {
+  readonly startWeights: Float32Array;
+  readonly trainedWeights: Float32Array;
+  readonly numSteps: number;
+}
+
+/** The half of a strategy that runs at the client, with the client's own state (undefined before its first round). */
+export interface ClientSide {
+  /** The task as this client will do it. */
+  begin(task: TrainTask, ownState: NamedState | undefined): TrainTask;
+  /** What leaves the client beside the update, and the state the client keeps if the round succeeds. */
+  finish(
+    task: TrainTask,
+    outcome: LocalOutcome,
+    ownState: NamedState | undefined,
+  ): { readonly controlVariateUpdate?: Float32Array; readonly nextState?: NamedState };
+}
+
+export interface Strategy {
+  readonly name: string;
+  /** `clients`: each with its own data; `pooled`: one participant that has the data of all. */
+  readonly participants: "clients" | "pooled";
+  /** `sampled`: drawn anew in each round; `fixed`: the same in all rounds. */
+  readonly cohort: "sampled" | "fixed";
+  /** Whether weights travel between server and clients, so that bytes are counted. */
+  readonly exchangesWeights: boolean;
+  readonly clientSide?: ClientSide;
+  /** The server's state before round 1, from the initial adapter weights. */
+  init(weights: Float32Array): NamedState;
+  configure(state: NamedState, cohort: readonly CohortMember[], context: RoundContext): readonly TrainTask[];
+  aggregate(state: NamedState, updates: readonly ClientUpdate[], context: RoundContext): NamedState;
+  /** The adapters to evaluate and to save. */
+  adapters(state: FederationState): AdapterSet;
+}
+
+/** A vector of a state that the strategy itself put there. */
+export function stateArray(state: NamedState, name: string): Float32Array {
+  const array = state.arrays[name];
+  assert(array !== undefined, `the state has the array ${name}`);
+  return array;
+}
+
+/** The steps, rate and sub-sample every strategy starts from; a method adds fields or replaces `localSteps`. */
+export function plainTask(
+  member: CohortMember,
+  weights: Float32Array,
+  context: RoundContext,
+  localSteps = context.plan.localSteps,
+): TrainTask {
+  const { plan, round } = context;
+  // The data set's reference counts rounds from 0, for the learning rate as for the seeds of its draws.
+  const roundIndex = round - 1;
+  return {
+    clientId: member.clientId,
+    numExamples: member.numExamples,
+    round,
+    weights,
+    localSteps,
+    batchSize: plan.batchSize,
+    clientLearningRate: cosineLearningRate({
+      initial: plan.initialLearningRate,
+      final: plan.finalLearningRate,
+      roundIndex,
+      numRounds: plan.numRounds,
+    }),
+    numSamples: Math.min(member.numExamples, plan.batchSize * localSteps),
+    sampleSeed: roundIndex,
+  };
+}

@@ -1,0 +1,184 @@
+/** One function per question that a table, a report or a command asks of metrics.sqlite. Nothing here writes. */
+import type { MetricsDatabase } from "./database.js";
+
+/** One arm and the last round in which a metric of it was measured. */
+export interface SummaryLine {
+  readonly arm: string;
+  readonly strategy: string | null;
+  readonly modelName: string;
+  readonly modelWeightBytes: number;
+  readonly metric: string;
+  readonly round: number;
+  /** The global value; NULL when only clients were measured. */
+  readonly globalValue: number | null;
+  /** Mean over clients, each counting once; NULL when no client was measured. */
+  readonly clientMean: number | null;
+  readonly numClients: number;
+}
+
+/** For every arm (in order) and metric (by name): the values of the last round that measured it. */
+export function summaryTable(database: MetricsDatabase): readonly SummaryLine[] {
+  return database
+    .prepare<[], SummaryLine>(
+      `SELECT a.name AS arm, a.strategy, a.model_name AS modelName, a.model_weight_bytes AS modelWeightBytes,
+              e.metric, e.round,
+              max(CASE WHEN e.client_id IS NULL THEN e.value END) AS globalValue,
+              avg(CASE WHEN e.client_id IS NOT NULL THEN e.value END) AS clientMean,
+              count(e.client_id) AS numClients
+         FROM arms a JOIN evaluations e ON e.arm = a.name
+        WHERE e.round = (SELECT max(l.round) FROM evaluations l WHERE l.arm = e.arm AND l.metric = e.metric)
+        GROUP BY a.name, e.metric
+        ORDER BY a.arm_index, e.metric`,
+    )
+    .all();
+}
+
+export interface ClientRoundLine {
+  readonly round: number;
+  readonly clientId: string;
+  readonly numExamples: number;
+  readonly numSamples: number | null;
+  readonly numTokens: number | null;
+  readonly numSupervisedTokens: number | null;
+  readonly numSteps: number | null;
+  readonly trainLoss: number | null;
+  readonly firstTrainLoss: number | null;
+  readonly lastTrainLoss: number | null;
+  readonly learningRate: number;
+  readonly trainDurationMs: number | null;
+  readonly tokensPerSecond: number | null;
+  readonly updateNorm: number | null;
+  readonly uploadBytes: number;
+  readonly downloadBytes: number;
+  readonly peakMemoryBytes: number | null;
+  readonly failureCode: string | null;
+  readonly failureMessage: string | null;
+}
+
+/** All clients of an arm in all rounds, by round and client id. */
+export function clientRounds(database: MetricsDatabase, arm: string): readonly ClientRoundLine[] {
+  return database
+    .prepare<[string], ClientRoundLine>(
+      `SELECT round, client_id AS clientId, num_examples AS numExamples, num_samples AS numSamples,
+              num_tokens AS numTokens, num_supervised_tokens AS numSupervisedTokens, num_steps AS numSteps,
+              train_loss AS trainLoss, first_train_loss AS firstTrainLoss, last_train_loss AS lastTrainLoss,
+              learning_rate AS learningRate, train_duration_ms AS trainDurationMs,
+              tokens_per_second AS tokensPerSecond, update_norm AS updateNorm, upload_bytes AS uploadBytes,
+              download_bytes AS downloadBytes, peak_memory_bytes AS peakMemoryBytes, failure_code AS failureCode,
+              failure_message AS failureMessage
+         FROM client_rounds WHERE arm = ? ORDER BY round, client_id`,
+    )
+    .all(arm);
+}
+
+export interface EvaluationLine {
+  readonly round: number;
+  /** NULL: global. */
+  readonly clientId: string | null;
+  readonly metric: string;
+  readonly value: number | null;
+}
+
+/** All measurements of an arm, by round, metric and client id, the global one first. */
+export function evaluationsByArm(database: MetricsDatabase, arm: string): readonly EvaluationLine[] {
+  return database
+    .prepare<[string], EvaluationLine>(
+      `SELECT round, client_id AS clientId, metric, value
+         FROM evaluations WHERE arm = ? ORDER BY round, metric, client_id`,
+    )
+    .all(arm);
+}
+
+export interface ArmTotals {
+  readonly numRounds: number;
+  readonly numClientRounds: number;
+  readonly numFailures: number;
+  readonly numRejected: number;
+  readonly numTokens: number;
+  readonly numSupervisedTokens: number;
+  readonly uploadBytes: number;
+  readonly downloadBytes: number;
+  /** Sum over clients; with clients in parallel more than what the clock shows. */
+  readonly trainDurationMs: number;
+  /** Sum over rounds, evaluation included. */
+  readonly durationMs: number;
+  /** Computed tokens over training time; NULL when nothing was trained. */
+  readonly tokensPerSecond: number | null;
+  readonly peakMemoryBytes: number | null;
+}
+
+/** Sums over all rounds of an arm; round 0 adds its evaluation's time only. */
+export function totals(database: MetricsDatabase, arm: string): ArmTotals {
+  const rounds = database
+    .prepare<[string], Pick<ArmTotals, "numRounds" | "numRejected" | "durationMs">>(
+      `SELECT count(CASE WHEN round > 0 THEN 1 END) AS numRounds, coalesce(sum(num_rejected), 0) AS numRejected,
+              coalesce(sum(duration_ms), 0.0) AS durationMs
+         FROM rounds WHERE arm = ?`,
+    )
+    .get(arm);
+  const clients = database
+    .prepare<[string], Omit<ArmTotals, "numRounds" | "numRejected" | "durationMs">>(
+      `SELECT count(*) AS numClientRounds, count(failure_code) AS numFailures,
+              coalesce(sum(num_tokens), 0) AS numTokens,
+              coalesce(sum(num_supervised_tokens), 0) AS numSupervisedTokens,
+              coalesce(sum(upload_bytes), 0) AS uploadBytes, coalesce(sum(download_bytes), 0) AS downloadBytes,
+              coalesce(sum(train_duration_ms), 0.0) AS trainDurationMs,
+              1000.0 * sum(num_tokens) / nullif(sum(CASE WHEN num_tokens IS NOT NULL THEN train_duration_ms END), 0)
+                AS tokensPerSecond,
+              max(peak_memory_bytes) AS peakMemoryBytes
+         FROM client_rounds WHERE arm = ?`,
+    )
+    .get(arm);
+  if (rounds === undefined || clients === undefined) throw new Error("an aggregate query gives one row");
+  return { ...rounds, ...clients };
+}
+
+export interface EventLine {
+  readonly createdAt: string;
+  readonly arm: string | null;
+  readonly round: number | null;
+  readonly clientId: string | null;
+  readonly kind: string;
+  readonly message: string;
+}
+
+/** All events in the order in which they were recorded. */
+export function events(database: MetricsDatabase): readonly EventLine[] {
+  return database
+    .prepare<[], EventLine>(
+      `SELECT created_at AS createdAt, arm, round, client_id AS clientId, kind, message FROM events ORDER BY id`,
+    )
+    .all();
+}
+
+export interface RunLine {
+  readonly id: string;
+  readonly createdAt: string;
+  readonly seed: number;
+  readonly configJson: string;
+  readonly versionsJson: string;
+  readonly dataSha256: string | null;
+}
+
+/** The run of the file; undefined before it was recorded. */
+export function run(database: MetricsDatabase): RunLine | undefined {
+  return database
+    .prepare<[], RunLine>(
+      `SELECT id, created_at AS createdAt, seed, config_json AS configJson, versions_json AS versionsJson,
+              data_sha256 AS dataSha256
+         FROM runs ORDER BY created_at LIMIT 1`,
+    )
+    .get();
+}
+
+/** The last recorded round of each arm, by place in tables; NULL for an arm that has not begun. */
+export function armProgress(
+  database: MetricsDatabase,
+): readonly { readonly arm: string; readonly lastRound: number | null }[] {
+  return database
+    .prepare<[], { arm: string; lastRound: number | null }>(
+      `SELECT a.name AS arm, max(r.round) AS lastRound
+         FROM arms a LEFT JOIN rounds r ON r.arm = a.name GROUP BY a.name ORDER BY a.arm_index`,
+    )
+    .all();
+}

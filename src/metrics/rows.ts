@@ -1,0 +1,88 @@
+/** The rows that go into the store, in the words of the program; a field that does not exist is absent. */
+
+export interface RunRow {
+  readonly id: string;
+  /** ISO 8601. */
+  readonly createdAt: string;
+  readonly seed: number;
+  /** The resolved configuration, stored as JSON. */
+  readonly config: unknown;
+  /** Versions by name, for example of the program, Node and llama.cpp. */
+  readonly versions: Readonly<Record<string, string>>;
+  readonly dataSha256?: string;
+}
+
+export interface ArmRow {
+  readonly name: string;
+  /** Place in tables, from 0. */
+  readonly armIndex: number;
+  /** Absent: nothing is trained. */
+  readonly strategy?: string;
+  readonly modelName: string;
+  readonly modelSha256: string;
+  readonly modelWeightBytes: number;
+  /** Trainable ones. */
+  readonly numParameters?: number;
+}
+
+export interface ClientRoundRow {
+  readonly clientId: string;
+  readonly numExamples: number;
+  readonly numSamples?: number;
+  readonly numTokens?: number;
+  readonly numSupervisedTokens?: number;
+  readonly numSteps?: number;
+  readonly trainLoss?: number;
+  readonly firstTrainLoss?: number;
+  readonly lastTrainLoss?: number;
+  readonly learningRate: number;
+  readonly trainDurationMs?: number;
+  readonly tokensPerSecond?: number;
+  readonly updateNorm?: number;
+  readonly uploadBytes: number;
+  readonly downloadBytes: number;
+  readonly peakMemoryBytes?: number;
+  readonly failureCode?: string;
+  readonly failureMessage?: string;
+}
+
+export interface EvaluationRow {
+  /** Absent: global. */
+  readonly clientId?: string;
+  readonly metric: string;
+  /** A number that is not finite is stored as NULL. */
+  readonly value: number;
+}
+
+export interface RoundEventRow {
+  readonly kind: string;
+  readonly clientId?: string;
+  readonly message: string;
+}
+
+/** One round with everything that belongs to it; written in one transaction. */
+export interface RoundRow {
+  readonly round: number;
+  readonly startedAt: string;
+  readonly durationMs: number;
+  readonly evaluationDurationMs?: number;
+  readonly cohortSize: number;
+  readonly numSucceeded: number;
+  readonly numFailed: number;
+  readonly numRejected: number;
+  readonly trainLoss?: number;
+  readonly globalUpdateNorm?: number;
+  readonly uploadBytes: number;
+  readonly downloadBytes: number;
+  readonly clients: readonly ClientRoundRow[];
+  readonly evaluations: readonly EvaluationRow[];
+  readonly events: readonly RoundEventRow[];
+}
+
+/** An event outside of a recorded round. */
+export interface EventRow extends RoundEventRow {
+  /** ISO 8601. */
+  readonly createdAt: string;
+  readonly arm?: string;
+  readonly round?: number;
+}

@@ -1,0 +1,113 @@
+/**
+ * The tables of metrics.sqlite and their history. The database is of one run; its arms are the trainings it compares.
+ * A migration is never edited after a release: a change is a new entry, and `user_version` counts how many were applied.
+ * Columns carry their units; a value that does not exist is NULL. Columns that depend on the clock or on the state of
+ * the machine are listed in WALL_CLOCK_COLUMNS: two runs with the same seed agree in all others.
+ */
+
+/** Marks a file as ours in `application_id`: the letters FDLM. */
+export const APPLICATION_ID = 0x46444c4d;
+
+/** One SQL script per schema version, the first for an empty file. */
+export const MIGRATIONS: readonly string[] = [
+  `
+  CREATE TABLE runs (
+    id TEXT NOT NULL PRIMARY KEY,
+    created_at TEXT NOT NULL,                 -- ISO 8601, wall clock
+    seed INTEGER NOT NULL,
+    config_json TEXT NOT NULL CHECK (json_valid(config_json)),      -- resolved configuration
+    versions_json TEXT NOT NULL CHECK (json_valid(versions_json)),  -- program, Node, llama.cpp
+    data_sha256 TEXT
+  ) STRICT;
+
+  CREATE TABLE arms (
+    name TEXT NOT NULL PRIMARY KEY,
+    run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    arm_index INTEGER NOT NULL,               -- place in tables, from 0
+    strategy TEXT,                            -- NULL: nothing is trained
+    model_name TEXT NOT NULL,
+    model_sha256 TEXT NOT NULL,
+    model_weight_bytes INTEGER NOT NULL,
+    num_parameters INTEGER,                   -- trainable ones
+    UNIQUE (run_id, arm_index)
+  ) STRICT;
+
+  CREATE TABLE rounds (
+    arm TEXT NOT NULL REFERENCES arms (name) ON DELETE CASCADE,
+    round INTEGER NOT NULL CHECK (round >= 0),  -- 0: before training
+    started_at TEXT NOT NULL,                 -- ISO 8601, wall clock
+    duration_ms REAL NOT NULL,                -- training and evaluation
+    evaluation_duration_ms REAL,
+    cohort_size INTEGER NOT NULL,
+    num_succeeded INTEGER NOT NULL,
+    num_failed INTEGER NOT NULL,              -- without an accepted update
+    num_rejected INTEGER NOT NULL,            -- of these, with a refused one
+    train_loss REAL,                          -- mean over succeeded clients
+    global_update_norm REAL,
+    upload_bytes INTEGER NOT NULL,
+    download_bytes INTEGER NOT NULL,
+    PRIMARY KEY (arm, round)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE client_rounds (
+    arm TEXT NOT NULL,
+    round INTEGER NOT NULL,
+    client_id TEXT NOT NULL,
+    num_examples INTEGER NOT NULL,            -- full data size, the weight in a mean
+    num_samples INTEGER,                      -- drawn in this round
+    num_tokens INTEGER,                       -- computed, summed over steps
+    num_supervised_tokens INTEGER,
+    num_steps INTEGER,
+    train_loss REAL,                          -- per supervised token, mean over steps
+    first_train_loss REAL,
+    last_train_loss REAL,
+    learning_rate REAL NOT NULL,
+    train_duration_ms REAL,
+    tokens_per_second REAL,                   -- computed tokens
+    update_norm REAL,
+    upload_bytes INTEGER NOT NULL,
+    download_bytes INTEGER NOT NULL,
+    peak_memory_bytes INTEGER,                -- of the training process, so far
+    failure_code TEXT,                        -- NULL: all went well
+    failure_message TEXT,
+    PRIMARY KEY (arm, round, client_id),
+    FOREIGN KEY (arm, round) REFERENCES rounds (arm, round) ON DELETE CASCADE,
+    CHECK ((failure_code IS NULL) = (failure_message IS NULL)),
+    CHECK (failure_code IS NULL OR train_loss IS NULL)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE evaluations (
+    arm TEXT NOT NULL,
+    round INTEGER NOT NULL,
+    client_id TEXT,                           -- NULL: global
+    metric TEXT NOT NULL,
+    value REAL,                               -- NULL: not a finite number
+    FOREIGN KEY (arm, round) REFERENCES rounds (arm, round) ON DELETE CASCADE
+  ) STRICT;
+  CREATE UNIQUE INDEX evaluations_of_clients ON evaluations (arm, round, metric, client_id)
+    WHERE client_id IS NOT NULL;
+  CREATE UNIQUE INDEX evaluations_global ON evaluations (arm, round, metric) WHERE client_id IS NULL;
+
+  CREATE TABLE events (
+    id INTEGER PRIMARY KEY,
+    created_at TEXT NOT NULL,                 -- ISO 8601, wall clock
+    arm TEXT REFERENCES arms (name) ON DELETE CASCADE,  -- NULL: the whole run
+    round INTEGER,
+    client_id TEXT,
+    kind TEXT NOT NULL,
+    message TEXT NOT NULL
+  ) STRICT;
+  CREATE INDEX events_of_arms ON events (arm, round);
+  `,
+];
+
+/** Columns that differ between two runs that are otherwise the same. */
+export const WALL_CLOCK_COLUMNS: readonly string[] = [
+  "created_at",
+  "started_at",
+  "duration_ms",
+  "evaluation_duration_ms",
+  "train_duration_ms",
+  "tokens_per_second",
+  "peak_memory_bytes",
+];

@@ -1,0 +1,194 @@
+/**
+ * Writes metrics.sqlite: one run, its arms, and per round one transaction with everything that belongs to the round.
+ * Opening, settings and migrations are in database.ts, reading is in queries.ts.
+ */
+import Database from "better-sqlite3";
+import { FedllmError } from "../errors.js";
+import { openMetricsDatabase, type MetricsDatabase } from "./database.js";
+import type { ArmRow, ClientRoundRow, EvaluationRow, EventRow, RoundRow, RunRow } from "./rows.js";
+
+type SqlValue = string | number | null;
+/** Column name to value; the order of the columns is that of the keys. */
+type Columns = Readonly<Record<string, SqlValue>>;
+
+/** The one writer of a run's metrics. Every function is durable when it returns and throws IO_FAILED otherwise. */
+export class MetricsStore {
+  /** For the functions of queries.ts. */
+  readonly database: MetricsDatabase;
+
+  /** Opens or creates the file; errors as openMetricsDatabase. */
+  constructor(path: string) {
+    this.database = openMetricsDatabase(path);
+  }
+
+  /** Writes the run, or its newer description when it is there already (a resumed run has the same id). */
+  saveRun(run: RunRow): void {
+    const columns: Columns = {
+      id: run.id,
+      created_at: run.createdAt,
+      seed: run.seed,
+      config_json: JSON.stringify(run.config),
+      versions_json: JSON.stringify(run.versions),
+      data_sha256: run.dataSha256 ?? null,
+    };
+    // created_at stays that of the first start.
+    this.#upsert("runs", columns, ["id"], ["created_at"]);
+  }
+
+  /** Writes an arm of the run, or its newer description; its rounds stay. */
+  saveArm(runId: string, arm: ArmRow): void {
+    const columns: Columns = {
+      name: arm.name,
+      run_id: runId,
+      arm_index: arm.armIndex,
+      strategy: arm.strategy ?? null,
+      model_name: arm.modelName,
+      model_sha256: arm.modelSha256,
+      model_weight_bytes: arm.modelWeightBytes,
+      num_parameters: arm.numParameters ?? null,
+    };
+    this.#upsert("arms", columns, ["name"], []);
+  }
+
+  /** All rows of a round or none. A round that is there already is an error: it must be removed first. */
+  recordRound(arm: string, row: RoundRow): void {
+    this.#transaction(() => {
+      this.#insert("rounds", roundColumns(arm, row));
+      for (const client of row.clients) this.#insert("client_rounds", clientColumns(arm, row.round, client));
+      for (const evaluation of row.evaluations)
+        this.#insert("evaluations", evaluationColumns(arm, row.round, evaluation));
+      for (const event of row.events) {
+        this.#insert("events", eventColumns({ ...event, arm, round: row.round, createdAt: row.startedAt }));
+      }
+    });
+  }
+
+  /** Adds measurements to a recorded round, for example of a metric that is computed after the run. */
+  recordEvaluations(arm: string, round: number, rows: readonly EvaluationRow[]): void {
+    this.#transaction(() => {
+      for (const row of rows) this.#insert("evaluations", evaluationColumns(arm, round, row));
+    });
+  }
+
+  /** Adds an event that belongs to no recorded round. */
+  recordEvent(event: EventRow): void {
+    this.#transaction(() => {
+      this.#insert("events", eventColumns(event));
+    });
+  }
+
+  /**
+   * Removes an arm's rounds later than this one with all their rows, or all rounds when none is named. Events of the
+   * run itself, without a round, stay.
+   */
+  deleteAfterRound(arm: string, round: number | undefined): void {
+    this.#transaction(() => {
+      for (const table of ["events", "rounds"]) {
+        if (round === undefined) {
+          this.database.prepare(`DELETE FROM ${table} WHERE arm = ? AND round IS NOT NULL`).run(arm);
+        } else {
+          this.database.prepare(`DELETE FROM ${table} WHERE arm = ? AND round > ?`).run(arm, round);
+        }
+      }
+    });
+  }
+
+  /** Closes the file; safe to call twice. */
+  close(): void {
+    this.database.close();
+  }
+
+  #transaction(work: () => void): void {
+    try {
+      this.database.transaction(work).immediate();
+    } catch (error) {
+      if (!(error instanceof Database.SqliteError)) throw error;
+      const text = `cannot write ${this.database.name}: ${error.message} (${error.code})`;
+      throw new FedllmError("IO_FAILED", text, { cause: error });
+    }
+  }
+
+  /** Table and column names are constants of this file. */
+  #insert(table: string, columns: Columns): void {
+    this.database.prepare(insertSql(table, columns)).run(...Object.values(columns));
+  }
+
+  #upsert(table: string, columns: Columns, keys: readonly string[], kept: readonly string[]): void {
+    const updates = Object.keys(columns)
+      .filter((name) => !keys.includes(name) && !kept.includes(name))
+      .map((name) => `${name} = excluded.${name}`);
+    const sql = `${insertSql(table, columns)} ON CONFLICT (${keys.join(", ")}) DO UPDATE SET ${updates.join(", ")}`;
+    this.#transaction(() => {
+      this.database.prepare(sql).run(...Object.values(columns));
+    });
+  }
+}
+
+function insertSql(table: string, columns: Columns): string {
+  const names = Object.keys(columns);
+  return `INSERT INTO ${table} (${names.join(", ")}) VALUES (${names.map(() => "?").join(", ")})`;
+}
+
+function roundColumns(arm: string, row: RoundRow): Columns {
+  return {
+    arm,
+    round: row.round,
+    started_at: row.startedAt,
+    duration_ms: row.durationMs,
+    evaluation_duration_ms: row.evaluationDurationMs ?? null,
+    cohort_size: row.cohortSize,
+    num_succeeded: row.numSucceeded,
+    num_failed: row.numFailed,
+    num_rejected: row.numRejected,
+    train_loss: row.trainLoss ?? null,
+    global_update_norm: row.globalUpdateNorm ?? null,
+    upload_bytes: row.uploadBytes,
+    download_bytes: row.downloadBytes,
+  };
+}
+
+function clientColumns(arm: string, round: number, row: ClientRoundRow): Columns {
+  return {
+    arm,
+    round,
+    client_id: row.clientId,
+    num_examples: row.numExamples,
+    num_samples: row.numSamples ?? null,
+    num_tokens: row.numTokens ?? null,
+    num_supervised_tokens: row.numSupervisedTokens ?? null,
+    num_steps: row.numSteps ?? null,
+    train_loss: row.trainLoss ?? null,
+    first_train_loss: row.firstTrainLoss ?? null,
+    last_train_loss: row.lastTrainLoss ?? null,
+    learning_rate: row.learningRate,
+    train_duration_ms: row.trainDurationMs ?? null,
+    tokens_per_second: row.tokensPerSecond ?? null,
+    update_norm: row.updateNorm ?? null,
+    upload_bytes: row.uploadBytes,
+    download_bytes: row.downloadBytes,
+    peak_memory_bytes: row.peakMemoryBytes ?? null,
+    failure_code: row.failureCode ?? null,
+    failure_message: row.failureMessage ?? null,
+  };
+}
+
+function evaluationColumns(arm: string, round: number, row: EvaluationRow): Columns {
+  return {
+    arm,
+    round,
+    client_id: row.clientId ?? null,
+    metric: row.metric,
+    value: Number.isFinite(row.value) ? row.value : null,
+  };
+}
+
+function eventColumns(row: EventRow): Columns {
+  return {
+    created_at: row.createdAt,
+    arm: row.arm ?? null,
+    round: row.round ?? null,
+    client_id: row.clientId ?? null,
+    kind: row.kind,
+    message: row.message,
+  };
+}

@@ -1,0 +1,17 @@
+/**
+ * Derived seeds: each random draw of the program takes a seed made from (seed, purpose, parts), so adding one draw
+ * moves no other. Generators themselves live where they are used (the core draws its own numbers from such a seed;
+ * the draws that must equal Python's are in src/data/python-random.ts).
+ */
+import { createHash } from "node:crypto";
+
+/**
+ * An integer in [0, 2^53) from the first bits of the SHA-256 of the arguments.
+ * The arguments are encoded as a JSON array, so ("a", "bc") and ("ab", "c") differ, as do 1 and "1".
+ */
+export function deriveSeed(seed: number, purpose: string, ...parts: readonly (string | number)[]): number {
+  const digest = createHash("sha256")
+    .update(JSON.stringify([seed, purpose, ...parts]))
+    .digest();
+  return Number(digest.readBigUInt64BE(0) >> 11n);
+}
