@@ -41,7 +41,9 @@ FEDLLM_TEST("errors: broken samples give DATASET_INVALID and name the sample") {
         {"no samples", [](sample_list & s) { s = sample_list(); }, nullptr},
         {"an empty sample", [](sample_list & s) { s.offsets = {0, 10, 10, 30}; }, "1"},
         {"descending offsets", [](sample_list & s) { s.offsets = {0, 20, 10, 30}; }, nullptr},
-        {"a sample without supervised tokens", [](sample_list & s) { std::fill(s.supervised.begin() + 10, s.supervised.begin() + 24, uint8_t(0)); }, "1"},
+        {"a sample without supervised tokens", [](sample_list & s) {
+             std::fill(s.supervised.begin() + 10, s.supervised.begin() + 24, uint8_t(0));
+         }, "1"},
         {"a sample whose first token only is supervised", [](sample_list & s) {
              std::fill(s.supervised.begin() + 10, s.supervised.begin() + 24, uint8_t(0));
              s.supervised[10] = 1;

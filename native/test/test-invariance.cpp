@@ -153,6 +153,22 @@ FEDLLM_TEST("invariance: the same call gives the same bits") {
     return "";
 }
 
+FEDLLM_TEST("invariance: two threads repeat their bits too, and agree with one thread") {
+    fixture_options options = fixture_for_type(GGML_TYPE_Q4_K);
+    options.n_layers = 1;
+    const model_pair      one = make_models("threads.gguf", options);
+    const model_pair      two = load_models(one.path, 2);
+    const sample_list     samples = random_samples(options.n_vocab, {30, 12}, 0.5, 80);
+    const adapter_pair    adapter = random_adapter(one, ALL_MODULES, 4, 81);
+    fedllm::train_options train = make_train_options(adapter, samples, 3);
+    train.dropout = 0.1;
+    const auto first = core_train(two, train, adapter.weights);
+    require(core_train(two, train, adapter.weights).weights == first.weights, "two threads do not repeat their bits");
+    const double error = relative_l2(core_train(one, train, adapter.weights).weights, first.weights);
+    require_below(error, 1e-5, "one thread against two: relative L2 error of the weights");
+    return format("one thread against two %.1e", error);
+}
+
 FEDLLM_TEST("invariance: initial weights are seeded by tensor name, A within its limit and B zero") {
     const fixture_options         options;
     const model_pair              models = make_models("initial.gguf", options);

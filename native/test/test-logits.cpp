@@ -109,7 +109,8 @@ FEDLLM_TEST("logits: an adapter of ours loaded by llama.cpp gives our logits for
 
 FEDLLM_TEST("logits: bases of further types that the loader reads agree with the reference") {
     std::string details;
-    for (const ggml_type type : {GGML_TYPE_Q4_1, GGML_TYPE_Q5_0, GGML_TYPE_Q5_1, GGML_TYPE_Q2_K, GGML_TYPE_Q3_K, GGML_TYPE_IQ4_NL, GGML_TYPE_IQ4_XS}) {
+    for (const ggml_type type : {GGML_TYPE_Q4_1, GGML_TYPE_Q5_0, GGML_TYPE_Q5_1, GGML_TYPE_Q2_K, GGML_TYPE_Q3_K,
+                                 GGML_TYPE_IQ4_NL, GGML_TYPE_IQ4_XS}) {
         const fixture_options options = fixture_for_type(type);
         const model_pair      models = make_models(format("further-%d.gguf", int(type)), options);
         const auto            tokens = random_tokens(options.n_vocab, 12, 37);

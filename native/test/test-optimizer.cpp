@@ -9,12 +9,16 @@ using namespace fedllm_test;
 namespace {
 
 struct optimizer_case {
-    const char *            name;
-    double                  weight_decay = 0.0;
-    std::optional<double>   max_gradient_norm = std::nullopt;
-    double                  proximal_mu = 0.0;
-    bool                    has_offset = false;
-    bool                    zero_b = false;
+    const char *          name;
+    double                weight_decay = 0.0;
+    std::optional<double> max_gradient_norm = std::nullopt;
+    double                proximal_mu = 0.0;
+    bool                  has_offset = false;
+    bool                  zero_b = false;
+    double                learning_rate = 3e-3;
+    double                epsilon = 1e-8;
+    double                beta1 = 0.9, beta2 = 0.999;
+    float                 lora_alpha = 6.0f;
 };
 
 // Numbers around the start weights, so that anchor and offset matter from the first step.
@@ -38,10 +42,13 @@ comparison compare(const model_pair & models, const adapter_pair & adapter, cons
     reference_train_options expected_options;
     options.optimizer.weight_decay = expected_options.weight_decay = c.weight_decay;
     options.optimizer.max_gradient_norm = expected_options.max_gradient_norm = c.max_gradient_norm;
+    options.optimizer.epsilon = expected_options.epsilon = c.epsilon;
+    options.optimizer.beta1 = expected_options.beta1 = c.beta1;
+    options.optimizer.beta2 = expected_options.beta2 = c.beta2;
+    options.learning_rate = expected_options.learning_rate = c.learning_rate;
     options.proximal_mu = expected_options.proximal_mu = c.proximal_mu;
     expected_options.local_steps = options.local_steps;
     expected_options.batch_size = options.batch_size;
-    expected_options.learning_rate = options.learning_rate;
     if (c.proximal_mu > 0.0) {
         options.proximal_anchor = anchor.data();
         expected_options.proximal_anchor = to_double(anchor);
@@ -80,6 +87,11 @@ FEDLLM_TEST("optimizer: ten AdamW steps end where the reference ends, with every
         {"proximal", 0.0, std::nullopt, 0.5},
         {"offset", 0.0, std::nullopt, 0.0, true},
         {"everything", 0.1, 0.05, 0.3, true},
+        {"other betas", 0.0, std::nullopt, 0.0, false, false, 3e-3, 1e-8, 0.7, 0.95},
+        // Adam forgets the gradient's size unless epsilon is large beside it, and with it whether it was clipped.
+        {"clip seen through epsilon", 0.0, 0.05, 0.0, false, false, 1.0, 1.0},
+        // Gradients near torch's 1e-6 in the clipping factor.
+        {"clip of a tiny gradient", 0.0, 1e-7, 0.0, false, false, 3e-3, 1e-8, 0.9, 0.999, 1e-6f},
     };
     const fixture_options options;
     const model_pair      models = make_models("optimizer.gguf", options);
@@ -87,8 +99,9 @@ FEDLLM_TEST("optimizer: ten AdamW steps end where the reference ends, with every
     const sample_list     samples = random_samples(options.n_vocab, {12, 5, 20, 3, 16}, 0.5, 41);
     std::string           details;
     for (const optimizer_case & c : cases) {
-        const adapter_pair adapter = c.zero_b ? fresh_adapter(models, ALL_MODULES, 3, 42) : random_adapter(models, ALL_MODULES, 3, 42);
-        const comparison   worst = compare(models, adapter, samples, c);
+        adapter_pair adapter = c.zero_b ? fresh_adapter(models, ALL_MODULES, 3, 42) : random_adapter(models, ALL_MODULES, 3, 42);
+        adapter.options.lora_alpha = c.lora_alpha;
+        const comparison worst = compare(models, adapter, samples, c);
         // Adam divides by the gradient's own size, so entries with gradients near F32's rounding take steps of
         // uncertain sign; they are few, and ten steps of the others agree to about 1e-5.
         require_below(worst.losses, 1e-5, std::string(c.name) + ": relative error of a step's loss");

@@ -38,14 +38,14 @@ std::string temporary_path(const std::string & file_name) {
     return (folder.path / file_name).string();
 }
 
-std::shared_ptr<fedllm::base_model> load_core(const std::string & path) {
+std::shared_ptr<fedllm::base_model> load_core(const std::string & path, int n_threads) {
     fedllm::model_options options;
-    options.n_threads = TEST_THREADS;
+    options.n_threads = n_threads;
     return fedllm::base_model::load(path, options);
 }
 
-model_pair load_models(const std::string & path) {
-    return {path, load_core(path), reference_model::load(path)};
+model_pair load_models(const std::string & path, int n_threads) {
+    return {path, load_core(path, n_threads), reference_model::load(path)};
 }
 
 model_pair make_models(const std::string & file_name, const fixture_options & options) {

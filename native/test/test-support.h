@@ -24,6 +24,8 @@ std::string & shared_data_dir();
 // Path inside a folder that is removed when the program ends.
 std::string temporary_path(const std::string & file_name);
 
+// One thread: models this small spend their time at ggml's barriers otherwise, the more so on a busy machine. The tests
+// named after threads use two.
 constexpr int TEST_THREADS = 1;
 
 // One GGUF, in the core and in the reference.
@@ -35,8 +37,8 @@ struct model_pair {
 
 // Writes the fixture as `file_name` and loads it twice.
 model_pair make_models(const std::string & file_name, const fixture_options & options);
-model_pair load_models(const std::string & path);
-std::shared_ptr<fedllm::base_model> load_core(const std::string & path);
+model_pair load_models(const std::string & path, int n_threads = TEST_THREADS);
+std::shared_ptr<fedllm::base_model> load_core(const std::string & path, int n_threads = TEST_THREADS);
 
 // The same adapter for core and reference.
 struct adapter_pair {
