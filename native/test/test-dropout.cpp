@@ -19,6 +19,18 @@ FEDLLM_TEST("dropout: probability zero ignores the seed, and another probability
     return "";
 }
 
+FEDLLM_TEST("dropout: a sample's mask does not depend on how a step is split into micro-batches") {
+    const fixture_options options;
+    const model_pair      models = make_models("dropout-split.gguf", options);
+    const sample_list     samples = random_samples(options.n_vocab, {20, 12, 17}, 0.5, 82);
+    const adapter_pair    adapter = random_adapter(models, ALL_MODULES, 4, 83);
+    const auto            whole = core_loss_and_gradient(models, adapter, samples, 4096, 0.25, 3);
+    const auto            split = core_loss_and_gradient(models, adapter, samples, 20, 0.25, 3);
+    require_close(split.loss_sum, whole.loss_sum, 1e-6, "loss");
+    require_below(relative_l2(split.values, whole.values), 1e-5, "relative L2 error of the gradient");
+    return "";
+}
+
 FEDLLM_TEST("dropout: the gradient under a fixed mask agrees with central differences") {
     const fixture_options options;
     const model_pair      models = make_models("dropout-differences.gguf", options);

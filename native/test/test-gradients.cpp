@@ -207,6 +207,23 @@ FEDLLM_TEST("gradients: every tensor agrees with the reference for every weight 
     return format("worst relative L2 %.1e (%s), loss %.1e", worst.value, worst.where.c_str(), worst_loss.value);
 }
 
+FEDLLM_TEST("gradients: long samples with hundreds of supervised tokens agree with the reference") {
+    // More rows and longer sequences than the core takes at once anywhere.
+    fixture_options options;
+    options.n_layers = 1;
+    const model_pair   models = make_models("long.gguf", options);
+    const sample_list  samples = random_samples(options.n_vocab, {300, 70, 290, 60}, 0.95, 27);
+    const adapter_pair adapter = random_adapter(models, ALL_MODULES, 3, 12);
+    worst_value        worst;
+    const double       loss = worst_relative_l2(models, adapter, samples, worst);
+    const auto         weights = adapter.reference();
+    const double       expected = models.reference.loss(samples.reference(), &weights).loss_sum;
+    require_below(loss, 1e-6, "relative error of the loss");
+    require_below(worst.value, 1e-4, "relative L2 error, " + worst.where);
+    require_close(core_evaluate(models, &adapter, samples).loss_sum, expected, 1e-6, "evaluated loss");
+    return format("worst relative L2 %.1e, loss %.1e", worst.value, loss);
+}
+
 FEDLLM_TEST("gradients: every subset of target modules gives the reference's gradient in the documented order") {
     const fixture_options                       options;
     const model_pair                            models = make_models("subsets.gguf", options);

@@ -131,11 +131,12 @@ FEDLLM_TEST("logits: F32 files of every architecture variant agree with llama_de
     wide.n_kv_heads = 1;
     deep.n_layers = 6;
     deep.n_kv_heads = 4;
+    full.context_length = wide.context_length = deep.context_length = 512;
     std::string details;
     int         variant = 0;
     for (const fixture_options & options : {full, wide, deep}) {
         const model_pair models = make_models(format("architecture-%d.gguf", variant++), options);
-        const auto       tokens = random_tokens(options.n_vocab, 150, 34);
+        const auto       tokens = random_tokens(options.n_vocab, 280, 34);
         const auto       ours = core_logits(models, nullptr, tokens);
         const double     to_llama = normalised_mse(ours, llama_oracle(models.path).logits(tokens));
         const double     to_reference = normalised_mse(ours, models.reference.logits(tokens, nullptr));
