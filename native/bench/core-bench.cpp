@@ -25,6 +25,7 @@ namespace {
 struct bench_options {
     std::string libs_dir;
     std::string model;  // empty: a random one of the shape below
+    std::string write;  // not empty: write that random model there and stop
     std::string type = "F16";
     std::string targets = "attn_q,attn_v";
     std::string device;
@@ -38,7 +39,8 @@ struct bench_options {
 
 const char * USAGE =
     "usage: core_bench [--libs DIR] [--model FILE | --shape DIM LAYERS HEADS KV_HEADS FFN VOCAB] [--type F32|F16|BF16|Q8_0|Q4_0|Q4_K|Q5_K|Q6_K|MIXED]\n"
-    "                  [--sequence N] [--batch N] [--rank N] [--targets a,b] [--steps N] [--threads N] [--device NAME] [--portable] [--recompute] [--forward]\n";
+    "                  [--sequence N] [--batch N] [--rank N] [--targets a,b] [--steps N] [--threads N] [--device NAME] [--portable] [--recompute] [--forward]\n"
+    "                  [--write FILE]   write the random model and stop\n";
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
@@ -61,6 +63,7 @@ bench_options parse(int argc, char ** argv) {
             o.shape.n_embd = number(); o.shape.n_layers = number(); o.shape.n_heads = number();
             o.shape.n_kv_heads = number(); o.shape.n_ff = number(); o.shape.n_vocab = number();
         }
+        else if (name == "--write") o.write = text();
         else if (name == "--type") o.type = text();
         else if (name == "--targets") o.targets = text();
         else if (name == "--device") o.device = text();
@@ -130,8 +133,9 @@ void run(const bench_options & o) {
         shape.context_length = std::max<int64_t>(o.sequence, 512);
         if (o.type == "MIXED") shape.mixed = true;
         else shape.type = type_by_name(o.type);
-        path = "/tmp/core-bench-" + std::to_string(getpid()) + ".gguf";
+        path = o.write.empty() ? "/tmp/core-bench-" + std::to_string(getpid()) + ".gguf" : o.write;
         fedllm_test::fixture_write(path, shape);
+        if (!o.write.empty()) return;
     }
     const auto model = base_model::load(path, { o.device, o.threads });
     if (o.model.empty()) std::remove(path.c_str());

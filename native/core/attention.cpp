@@ -38,12 +38,13 @@ attention_chunk make_chunk(graph_builder & g, const std::vector<sequence_span> &
 
 }  // namespace
 
-std::vector<attention_chunk> attention_plan(graph_builder & g, const std::vector<sequence_span> & sequences) {
-    std::vector<attention_chunk> chunks;
+// Calls make(members, q0, q1) for each chunk: groups of short neighbours, or the pieces of a long sequence.
+template <typename Make>
+static void for_each_chunk(const std::vector<sequence_span> & sequences, const Make & make) {
     std::vector<sequence_span> group;
     int64_t group_length = 0;
     const auto flush = [&] {
-        if (!group.empty()) chunks.push_back(make_chunk(g, group, group.front().start, group.front().start + group_length));
+        if (!group.empty()) make(group, group.front().start, group.front().start + group_length);
         group.clear();
         group_length = 0;
     };
@@ -52,7 +53,7 @@ std::vector<attention_chunk> attention_plan(graph_builder & g, const std::vector
         if (sequence.length > ATTENTION_CHUNK) {
             for (int64_t q0 = 0; q0 < sequence.length; q0 += ATTENTION_CHUNK) {
                 const int64_t q1 = std::min(sequence.length, q0 + ATTENTION_CHUNK);
-                chunks.push_back(make_chunk(g, { sequence }, sequence.start + q0, sequence.start + q1));
+                make({ sequence }, sequence.start + q0, sequence.start + q1);
             }
             continue;
         }
@@ -60,6 +61,17 @@ std::vector<attention_chunk> attention_plan(graph_builder & g, const std::vector
         group_length += sequence.length;
     }
     flush();
+}
+
+size_t attention_count_chunks(const std::vector<sequence_span> & sequences) {
+    size_t count = 0;
+    for_each_chunk(sequences, [&](const std::vector<sequence_span> &, int64_t, int64_t) { ++count; });
+    return count;
+}
+
+std::vector<attention_chunk> attention_plan(graph_builder & g, const std::vector<sequence_span> & sequences) {
+    std::vector<attention_chunk> chunks;
+    for_each_chunk(sequences, [&](const std::vector<sequence_span> & members, int64_t q0, int64_t q1) { chunks.push_back(make_chunk(g, members, q0, q1)); });
     return chunks;
 }
 

@@ -18,6 +18,8 @@ struct attention_chunk {
 // Queries per chunk: large enough for full matrix speed, small enough that scores stay in the caches.
 constexpr int64_t ATTENTION_CHUNK = 128;
 
+// How many chunks attention_plan makes of these sequences.
+size_t attention_count_chunks(const std::vector<sequence_span> & sequences);
 std::vector<attention_chunk> attention_plan(graph_builder & g, const std::vector<sequence_span> & sequences);
 
 // q [head, H, T], k and v [head, H_kv, T], rotated -> [head * H, T].

@@ -96,10 +96,10 @@ bool engine::keeps_all(int64_t n_tokens) const {
 }
 
 size_t engine::estimate_nodes(const micro_batch & batch) const {
-    // Upper bounds counted from the layer and loss files: about 260 tensors a layer without attention, 30 per attention chunk
-    // and layer, 30 per head chunk.
-    const size_t n_chunks = batch.sequences.size() + size_t(batch.n_tokens() / ATTENTION_CHUNK) + 1;
-    return layers_.size() * (400 + 60 * n_chunks) + 40 * (size_t(batch.n_loss() / HEAD_CHUNK) + 1) + 256;
+    // Upper bounds for forward, recompute and backward together, about twice what the portable lowering makes: 400 tensors a
+    // layer, 120 per attention chunk and layer, 60 per head chunk.
+    const size_t n_chunks = attention_count_chunks(batch.sequences);
+    return layers_.size() * (400 + 120 * n_chunks) + 60 * (size_t(batch.n_loss() / HEAD_CHUNK) + 1) + 256;
 }
 
 engine::forward_pass engine::forward(graph_builder & g, const micro_batch & batch, bool keep) {
