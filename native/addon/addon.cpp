@@ -1,6 +1,7 @@
 // The export table of the addon, as src/native/binding.ts describes it, and nothing else.
 #include <napi.h>
 
+#include "async-task.h"
 #include "environment.h"
 #include "fedllm_llama_release.h"
 #include "logger.h"
@@ -13,10 +14,19 @@ namespace {
 
 using namespace fedllm::addon;
 
+// Makes the process wait for running tasks before it exits.
+void stop_tasks_at_exit(Napi::Env env, std::shared_ptr<task_registry> tasks) {
+    const Napi::Object process = env.Global().Get("process").As<Napi::Object>();
+    const auto         listener = [tasks = std::move(tasks)](const Napi::CallbackInfo &) { tasks->stop_all(); };
+    process.Get("on").As<Napi::Function>().Call(process, {Napi::String::New(env, "exit"), Napi::Function::New(env, listener)});
+}
+
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
     auto data             = std::make_unique<environment_data>();
     data->model_class     = Napi::Persistent(model_handle::define(env));
     data->tokenizer_class = Napi::Persistent(tokenizer_handle::define(env));
+    data->tasks           = std::make_shared<task_registry>();
+    stop_tasks_at_exit(env, data->tasks);
     env.SetInstanceData(data.release());
 
     exports.Set("llamaCppRelease", FEDLLM_LLAMA_RELEASE);

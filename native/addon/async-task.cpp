@@ -4,7 +4,18 @@
 
 #include <system_error>
 
+#include "environment.h"
+
 namespace fedllm::addon {
+
+void task_registry::stop_all() {
+    for (async_task_base * task : tasks_) {
+        task->cancel_->store(true);
+    }
+    for (async_task_base * task : tasks_) {
+        task->join();
+    }
+}
 
 // Numbers for the progress callback, or the end of the task.
 struct task_message {
@@ -14,7 +25,7 @@ struct task_message {
 
 async_task_base::async_task_base(Napi::Env env, const Napi::Function & on_progress)
     : cancel_(std::make_shared<std::atomic<bool>>(false)), deferred_(Napi::Promise::Deferred::New(env)),
-      caller_stack_(capture_caller_stack(env)) {
+      registry_(environment_of(env).tasks), caller_stack_(capture_caller_stack(env)) {
     if (!on_progress.IsEmpty()) {
         on_progress_ = Napi::Persistent(on_progress);
     }
@@ -23,6 +34,7 @@ async_task_base::async_task_base(Napi::Env env, const Napi::Function & on_progre
 void async_task_base::start(Napi::Env env, const char * name) {
     channel_      = channel::New(env, name, /*maxQueueSize=*/0, /*initialThreadCount=*/1, this, on_finalize);
     channel_open_ = true;
+    registry_->add(this);
     try {
         thread_ = std::thread([this] { run(); });
     } catch (const std::system_error &) {
@@ -117,15 +129,20 @@ void async_task_base::settle(Napi::Env env) {
     }
 }
 
+void async_task_base::join() {
+    if (thread_.joinable()) {
+        thread_.join();
+    }
+}
+
 void async_task_base::on_finalize(Napi::Env, void *, async_task_base * task) {
     task->cancel_->store(true);
     {
         const std::lock_guard<std::mutex> lock(task->channel_mutex_);
         task->channel_open_ = false;
     }
-    if (task->thread_.joinable()) {
-        task->thread_.join();
-    }
+    task->join();
+    task->registry_->remove(task);
     delete task;
 }
 

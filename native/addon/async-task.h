@@ -1,6 +1,6 @@
 // The one worker for long computations: a thread of its own per task (libuv's pool stays free), progress through a
 // thread-safe function, a cancel flag, and a promise that settles on the JS thread. A task that still runs when the
-// environment ends is cancelled and joined.
+// process exits or its environment ends is cancelled and joined.
 #pragma once
 
 #include <atomic>
@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -28,6 +29,21 @@ class task_control {
 
   protected:
     ~task_control() = default;
+};
+
+class async_task_base;
+
+// The unfinished tasks of one environment. process.exit ends the process without ending the environment first, and a
+// thread that still computes then would use what the libraries' destructors have freed. Used on the JS thread only.
+class task_registry {
+  public:
+    void add(async_task_base * task) { tasks_.insert(task); }
+    void remove(async_task_base * task) { tasks_.erase(task); }
+    // Cancels all tasks and waits for the ends of their threads. Their promises stay unsettled.
+    void stop_all();
+
+  private:
+    std::set<async_task_base *> tasks_;
 };
 
 struct task_message;
@@ -53,6 +69,7 @@ class async_task_base : public task_control {
     std::shared_ptr<std::atomic<bool>> cancel_;
 
   private:
+    friend class task_registry;
     static void on_message(Napi::Env env, Napi::Function, async_task_base * task, task_message * message);
     static void on_finalize(Napi::Env env, void *, async_task_base * task);
     using channel = Napi::TypedThreadSafeFunction<async_task_base, task_message, on_message>;
@@ -62,16 +79,18 @@ class async_task_base : public task_control {
     void finish();
     void call_progress(Napi::Env env, const std::vector<double> & numbers);
     void settle(Napi::Env env);
+    void join();
 
-    Napi::Promise::Deferred     deferred_;
-    Napi::FunctionReference     on_progress_;
-    std::string                 caller_stack_;
-    std::optional<Napi::Error>  progress_error_;  // first exception of the progress callback
-    std::optional<task_failure> failure_;
-    std::thread                 thread_;
-    std::mutex                  channel_mutex_;  // guards the two below
-    channel                     channel_;
-    bool                        channel_open_ = false;
+    Napi::Promise::Deferred        deferred_;
+    std::shared_ptr<task_registry> registry_;  // of the task's environment
+    Napi::FunctionReference        on_progress_;
+    std::string                    caller_stack_;
+    std::optional<Napi::Error>     progress_error_;  // first exception of the progress callback
+    std::optional<task_failure>    failure_;
+    std::thread                    thread_;
+    std::mutex                     channel_mutex_;  // guards the two below
+    channel                        channel_;
+    bool                           channel_open_ = false;
 };
 
 // A computation: `run` on the task's thread, then `convert` on the JS thread. Both own copies of all inputs, so the caller

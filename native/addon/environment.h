@@ -1,5 +1,5 @@
-// What one JS environment (main thread or worker) keeps: the constructors of the wrapped classes and its log channel.
-// Stored as the addon's instance data and destroyed with the environment.
+// What one JS environment (main thread or worker) keeps: the constructors of the wrapped classes, its running tasks and its
+// log channel. Stored as the addon's instance data and destroyed with the environment.
 #pragma once
 
 #include <memory>
@@ -9,11 +9,13 @@
 namespace fedllm::addon {
 
 class log_channel;
+class task_registry;
 
 struct environment_data {
-    Napi::FunctionReference      model_class;
-    Napi::FunctionReference      tokenizer_class;
-    std::shared_ptr<log_channel> log;
+    Napi::FunctionReference        model_class;
+    Napi::FunctionReference        tokenizer_class;
+    std::shared_ptr<task_registry> tasks;
+    std::shared_ptr<log_channel>   log;
 };
 
 // Valid once the export table has been built.

@@ -60,6 +60,9 @@ void on_log(ggml_log_level level, const char * text, void * /*user_data*/) {
         log.other(level, text, log.other_data);
     }
     if (level != GGML_LOG_LEVEL_CONT) {
+        if (level == GGML_LOG_LEVEL_ERROR && log.line_level != GGML_LOG_LEVEL_ERROR) {
+            finish_line(log);  // an error in the middle of a progress line is a line of its own
+        }
         log.last_level = level;
     }
     for (const char * at = text; *at != '\0'; ++at) {

@@ -1,0 +1,163 @@
+/**
+ * The LocalTrainer of real runs: checks a request, hands it to the addon, follows an abort signal. Keeps no state of its
+ * own, so one trainer serves all clients of a run. Several requests may run at once; each uses the model's threads.
+ */
+import type { AdapterLayout } from "../adapter/layout.js";
+import { FedllmError, isFedllmError } from "../errors.js";
+import type {
+  EvaluateRequest,
+  EvaluateResult,
+  LocalTrainer,
+  OptimizerOptions,
+  TrainRequest,
+  TrainResult,
+} from "../federated/local-trainer.js";
+import type { BaseModel } from "./base-model.js";
+import type { NativeAdapterOptions, NativeEvaluateResult, NativeTask, NativeTrainOptions } from "./binding.js";
+import { checkInteger, checkNumber, checkWeights, packSamples } from "./checks.js";
+import { callNative, convertNativeError } from "./native-error.js";
+
+/** Most tokens of a micro-batch; far above what memory allows. */
+const MAX_MICRO_BATCH_TOKENS = 2 ** 24;
+
+/** Most samples of one optimizer step; the list of a step is held in memory. */
+const MAX_BATCH_SIZE = 2 ** 20;
+
+export class NativeTrainer implements LocalTrainer {
+  readonly layout: AdapterLayout;
+  readonly adapter: NativeAdapterOptions;
+  private readonly model: BaseModel;
+
+  /** Throws ADAPTER_INVALID or CONFIG_INVALID when the adapter options do not fit the model. */
+  constructor(model: BaseModel, adapter: NativeAdapterOptions) {
+    this.model = model;
+    this.adapter = { ...adapter, targetModules: [...adapter.targetModules] };
+    this.layout = model.adapterLayout(this.adapter);
+  }
+
+  initialWeights(seed: number): Float32Array {
+    return this.model.initialWeights(this.adapter, seed);
+  }
+
+  /** Rejects with a FedllmError; after an abort with CANCELLED, within one micro-batch. */
+  async train(request: TrainRequest, signal?: AbortSignal): Promise<TrainResult> {
+    const options = this.buildTrainOptions(request);
+    throwIfAborted(signal, "training");
+    const task = callNative(() => this.model.native.train(options));
+    return await settleTask(task, signal, "training");
+  }
+
+  /** Rejects with a FedllmError; after an abort with CANCELLED, within one micro-batch. */
+  async evaluate(request: EvaluateRequest, signal?: AbortSignal): Promise<EvaluateResult> {
+    checkWeights(request.weights, "weights", this.layout.numParameters);
+    return await this.runEvaluation(request, signal, { adapter: this.adapter, weights: request.weights });
+  }
+
+  /** Evaluates the base model alone, without any adapter. */
+  async evaluateBase(request: Omit<EvaluateRequest, "weights">, signal?: AbortSignal): Promise<EvaluateResult> {
+    return await this.runEvaluation(request, signal, {});
+  }
+
+  private async runEvaluation(
+    request: Omit<EvaluateRequest, "weights">,
+    signal: AbortSignal | undefined,
+    adapter: { adapter?: NativeAdapterOptions; weights?: Float32Array },
+  ): Promise<EvaluateResult> {
+    const { microBatchTokens } = request;
+    checkInteger(microBatchTokens, "microBatchTokens", 1, MAX_MICRO_BATCH_TOKENS);
+    const samples = packSamples(request.samples, this.model.info.vocabularySize);
+    throwIfAborted(signal, "evaluation");
+    const task = callNative(() => this.model.native.evaluate({ ...adapter, samples, microBatchTokens }));
+    return toEvaluateResult(await settleTask(task, signal, "evaluation"));
+  }
+
+  private buildTrainOptions(request: TrainRequest): NativeTrainOptions {
+    const { localSteps, optimizer, proximal, gradientOffset, onProgress } = request;
+    checkTrainNumbers(request);
+    checkOptimizer(optimizer);
+    const numParameters = this.layout.numParameters;
+    checkWeights(request.weights, "weights", numParameters);
+    if (proximal !== undefined) {
+      checkNumber(proximal.mu, "proximal.mu", { min: 0 });
+      checkWeights(proximal.anchor, "proximal.anchor", numParameters);
+    }
+    if (gradientOffset !== undefined) checkWeights(gradientOffset, "gradientOffset", numParameters);
+    return {
+      adapter: this.adapter,
+      weights: request.weights,
+      samples: packSamples(request.samples, this.model.info.vocabularySize),
+      localSteps,
+      batchSize: request.batchSize,
+      microBatchTokens: request.microBatchTokens,
+      learningRate: request.clientLearningRate,
+      beta1: optimizer.beta1,
+      beta2: optimizer.beta2,
+      epsilon: optimizer.epsilon,
+      weightDecay: optimizer.weightDecay,
+      dropout: request.dropout,
+      seed: request.seed,
+      ...(optimizer.maxGradientNorm === undefined ? {} : { maxGradientNorm: optimizer.maxGradientNorm }),
+      ...(proximal === undefined ? {} : { proximalMu: proximal.mu, proximalAnchor: proximal.anchor }),
+      ...(gradientOffset === undefined ? {} : { gradientOffset }),
+      ...(onProgress === undefined
+        ? {}
+        : {
+            onProgress: (step: number, loss: number, numTokens: number): void => {
+              onProgress({ step, localSteps, loss, numTokens });
+            },
+          }),
+    };
+  }
+}
+
+function checkTrainNumbers(request: TrainRequest): void {
+  checkInteger(request.localSteps, "localSteps", 1);
+  checkInteger(request.batchSize, "batchSize", 1, MAX_BATCH_SIZE);
+  checkInteger(request.microBatchTokens, "microBatchTokens", 1, MAX_MICRO_BATCH_TOKENS);
+  checkNumber(request.clientLearningRate, "clientLearningRate", { min: 0 });
+  checkNumber(request.dropout, "dropout", { min: 0, max: 1, openMax: true });
+  checkInteger(request.seed, "seed", 0, Number.MAX_SAFE_INTEGER);
+}
+
+function checkOptimizer(optimizer: OptimizerOptions): void {
+  checkNumber(optimizer.beta1, "optimizer.beta1", { min: 0, max: 1, openMax: true });
+  checkNumber(optimizer.beta2, "optimizer.beta2", { min: 0, max: 1, openMax: true });
+  checkNumber(optimizer.epsilon, "optimizer.epsilon", { min: 0, openMin: true });
+  checkNumber(optimizer.weightDecay, "optimizer.weightDecay", { min: 0 });
+  if (optimizer.maxGradientNorm !== undefined) {
+    checkNumber(optimizer.maxGradientNorm, "optimizer.maxGradientNorm", { min: 0, openMin: true });
+  }
+}
+
+/** Waits for a task while an abort signal may cancel it. */
+async function settleTask<T>(task: NativeTask<T>, signal: AbortSignal | undefined, subject: string): Promise<T> {
+  const cancel = (): void => {
+    task.cancel();
+  };
+  signal?.addEventListener("abort", cancel, { once: true });
+  try {
+    return await task.promise;
+  } catch (error) {
+    const converted = convertNativeError(error);
+    throw isFedllmError(converted, "CANCELLED") && signal?.aborted === true ? cancelledError(subject, signal) : converted;
+  } finally {
+    signal?.removeEventListener("abort", cancel);
+  }
+}
+
+function throwIfAborted(signal: AbortSignal | undefined, subject: string): void {
+  if (signal?.aborted === true) throw cancelledError(subject, signal);
+}
+
+function cancelledError(subject: string, signal: AbortSignal): FedllmError {
+  return new FedllmError("CANCELLED", `${subject} was cancelled`, { cause: signal.reason });
+}
+
+function toEvaluateResult(result: NativeEvaluateResult): EvaluateResult {
+  const samples = Array.from(result.logProbabilities, (logProbability, index) => ({
+    logProbability,
+    numSupervisedTokens: result.numSupervisedTokens[index] ?? 0,
+    numCorrectTokens: result.numCorrectTokens[index] ?? 0,
+  }));
+  return { samples, evaluateDurationMs: result.evaluateDurationMs };
+}
