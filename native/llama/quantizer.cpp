@@ -203,14 +203,6 @@ void run_quantizer(const std::string & input, const fs::path & output, llama_fty
 
 }  // namespace
 
-std::vector<std::string> quantize_type_names() {
-    std::vector<std::string> names;
-    for (const quantize_type & type : TYPES) {
-        names.emplace_back(type.name);
-    }
-    return names;
-}
-
 void quantize_model(const std::string & input_path, const std::string & output_path, const quantize_options & options) {
     const llama_ftype ftype  = find_type(options.type);
     const fs::path    output = fs::u8path(output_path);

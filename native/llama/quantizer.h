@@ -2,18 +2,15 @@
 #pragma once
 
 #include <string>
-#include <vector>
 
 namespace fedllm {
 
 struct quantize_options {
-    std::string type;                      // llama.cpp's name, for example "Q4_K_M"; upper or lower case
+    // llama.cpp's name, for example "Q4_K_M"; upper or lower case. Types that need an importance matrix are not offered.
+    std::string type;
     int         n_threads        = 1;
     bool        allow_requantize = false;  // accept an input that is quantized already (loses quality)
 };
-
-// Names that quantize_model accepts. Types that need an importance matrix are not among them.
-std::vector<std::string> quantize_type_names();
 
 // Atomic: writes a temporary file beside `output_path`, syncs it, renames it and syncs the folder; an existing file is
 // replaced. Throws CONFIG_INVALID (type, paths, input quantized already), MODEL_LOAD_FAILED (input), IO_FAILED (output).
