@@ -18,6 +18,8 @@ import type { ArmConfig, ExperimentConfig, LoraConfig, ParsedExperiment, Trainin
 const FILE_BYTES_MAX = 1 << 20;
 /** Fields that hold file paths; those written in the file are relative to the file, overrides to the working directory. */
 const PATH_FIELDS = [["model"], ["data", "train"], ["data", "heldOutFile"]] as const;
+/** Held out of each client when nothing is said and no file of held-out samples is named. */
+const DEFAULT_HELD_OUT_FRACTION = 0.1;
 /** Keys that would reach an object's prototype. */
 const FORBIDDEN_KEYS = new Set(["__proto__", "constructor", "prototype"]);
 
@@ -132,6 +134,15 @@ async function readExperimentFile(file: string): Promise<ExperimentDocument> {
 function setValue(raw: unknown, override: ConfigOverride): void {
   let target = raw as Record<string, unknown>;
   for (const [index, part] of override.path.entries()) {
+    if (Array.isArray(target) && !(/^\d+$/.test(part) && Number(part) < target.length)) {
+      const name = override.path.slice(0, index).join(".");
+      throw problemError("CONFIG_INVALID", {
+        subject: `${override.origin} ${override.path.join(".")}`,
+        expected: "a field of a section",
+        received: `${JSON.stringify(part)}, but ${name} is a list`,
+        remedy: `Name an entry by its position, or set ${name} as a whole`,
+      });
+    }
     if (index === override.path.length - 1) {
       target[part] = override.value;
       return;
@@ -156,7 +167,11 @@ function makeOriginOf(
 ): OriginOf {
   return (path, options) => {
     const full = [...path, ...(options?.key === undefined ? [] : [options.key])].map((part) => String(part));
-    const override = overrides.findLast((entry) => entry.path.every((part, index) => full[index] === part));
+    // An override concerns the fields at and below its path, and a section that it made above.
+    const override = overrides.findLast((entry) => {
+      const shared = Math.min(entry.path.length, full.length);
+      return entry.path.slice(0, shared).every((part, index) => full[index] === part);
+    });
     if (override !== undefined) return override.origin;
     if (file === undefined || parsed === undefined) return undefined;
     const line = lineOf(parsed, path, options?.key);
@@ -204,12 +219,13 @@ interface ArmInput extends Pick<ArmConfig, "precision" | "strategy"> {
 
 /** Spells out the arms and fills in what depends on the machine. */
 function resolveExperiment(parsed: ParsedExperiment): ExperimentConfig {
-  const { arms, lora, training, numThreads, ...rest } = parsed;
+  const { arms, data, lora, training, numThreads, ...rest } = parsed;
   const list: readonly ArmInput[] = Array.isArray(arms)
     ? arms
     : arms.precisions.flatMap((precision) => arms.strategies.map((strategy) => ({ precision, strategy })));
   return {
     ...rest,
+    data: { ...data, heldOutFraction: data.heldOutFraction ?? (data.heldOutFile === undefined ? DEFAULT_HELD_OUT_FRACTION : 0) },
     numThreads: numThreads ?? availableParallelism(),
     arms: list.map((arm): ArmConfig => {
       return {
@@ -260,6 +276,13 @@ function checkArm(arm: ArmConfig): void {
       subject: `training.finalLearningRate of arm ${arm.name}`,
       expected: `at most initialLearningRate (${String(training.initialLearningRate)})`,
       received: String(training.finalLearningRate),
+    });
+  }
+  if (training.minClients > training.clientsPerRound) {
+    throw problemError("CONFIG_INVALID", {
+      subject: `training.minClients of arm ${arm.name}`,
+      expected: `at most clientsPerRound (${String(training.clientsPerRound)})`,
+      received: String(training.minClients),
     });
   }
   if (new Set(lora.targetModules).size !== lora.targetModules.length) {

@@ -124,13 +124,15 @@ export const experimentSchema = z.strictObject({
     .describe("GGUF file of the base model, or builtin:fedllm-tiny"),
   data: z.strictObject({
     train: path().describe("JSON or JSON Lines file of client data: {user: [samples]} or a plain array"),
-    heldOutFile: path().optional().describe("held-out samples in the same form; without it a fraction is held out of each client"),
+    heldOutFile: path()
+      .optional()
+      .describe("samples in the same form by which all adapters are judged; default: the clients' held-out parts together"),
     heldOutFraction: z
       .number()
       .min(0)
       .max(0.9)
-      .default(0.1)
-      .describe("part of each client that is held out when there is no heldOutFile; 0: none, so nothing is evaluated"),
+      .optional()
+      .describe("part of each client that is held out for it; default: 0.1, or 0 when there is a heldOutFile"),
     minSamples: count().default(1).describe("users with fewer samples in the file do not take part"),
     maxClients: count().optional().describe("only the first so many of the remaining users, in file order"),
     template: z.enum(TEMPLATE_NAMES).default("alpaca").describe("how a sample becomes text; chat: the model's own template"),
@@ -141,10 +143,11 @@ export const experimentSchema = z.strictObject({
   evaluation: z
     .strictObject({
       every: count().optional().describe("evaluate after every so many rounds; always after the last"),
-      maxSamplesPerClient: count().optional().describe("only the first held-out samples of each client"),
+      maxSamples: count().optional().describe("at most so many samples of the overall held-out set, evenly spaced"),
+      maxSamplesPerClient: count().optional().describe("at most so many held-out samples of each client"),
       localSampleStride: count()
         .default(1)
-        .describe("strategy local: adapter i is scored on its own samples and on those samples j of the others where i + j is a multiple of this"),
+        .describe("strategy local: adapter number i is judged by the overall samples number j with i + j a multiple of this"),
     })
     .prefault({})
     .describe("held-out evaluation"),
@@ -162,6 +165,9 @@ export const experimentSchema = z.strictObject({
 export type ExperimentInput = z.input<typeof experimentSchema>;
 export type ParsedExperiment = z.output<typeof experimentSchema>;
 
+/** Where samples come from and how they become tokens. */
+export type DataConfig = ParsedExperiment["data"] & { readonly heldOutFraction: number };
+
 /** One arm with everything it needs, defaults and overrides merged. */
 export interface ArmConfig {
   readonly name: string;
@@ -172,7 +178,8 @@ export interface ArmConfig {
 }
 
 /** The resolved configuration: absolute paths, arms spelled out, nothing left to default. Deeply frozen. */
-export interface ExperimentConfig extends Omit<ParsedExperiment, "arms" | "lora" | "training" | "numThreads"> {
+export interface ExperimentConfig extends Omit<ParsedExperiment, "arms" | "data" | "lora" | "training" | "numThreads"> {
+  readonly data: DataConfig;
   readonly arms: readonly ArmConfig[];
   readonly numThreads: number;
 }

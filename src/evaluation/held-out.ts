@@ -6,13 +6,16 @@
  * it. That is the same as asking whether greedy decoding from the prompt reproduces the reference token by token,
  * the end-of-sequence token included.
  */
-import type { EvaluateResult, LocalTrainer, SampleScore, TokenizedSample } from "../federated/local-trainer.js";
+import type { LocalTrainer, SampleScore, TokenizedSample } from "../federated/local-trainer.js";
 import { assert } from "../util/assert.js";
 
-/** Held-out samples of all clients, in the order of the file; `clientIds[i]` owns `samples[i]`. */
+/** Held-out samples and what they are for; a sample may be in the overall set and a client's own at once. */
 export interface HeldOutSet {
   readonly samples: readonly TokenizedSample[];
-  readonly clientIds: readonly string[];
+  /** Positions in `samples` of the set every adapter is judged by. */
+  readonly overall: readonly number[];
+  /** Positions in `samples` of each client's own held-out part; clients without one have no entry. */
+  readonly own: ReadonlyMap<string, readonly number[]>;
 }
 
 /** Names of the stored metrics. Loss is the mean over supervised tokens, perplexity its exponential. */
@@ -41,21 +44,21 @@ export interface EvaluationContext {
 
 /** Metrics of a set of scores; undefined when there is no supervised token to judge by. */
 export function summarizeScores(scores: readonly SampleScore[]): HeldOutMetrics | undefined {
-  let logProbability = 0;
+  let lossSum = 0;
   let numTokens = 0;
   let numCorrect = 0;
   let numScored = 0;
   let numExact = 0;
   for (const score of scores) {
     if (score.numSupervisedTokens === 0) continue;
-    logProbability += score.logProbability;
+    lossSum -= score.logProbability;
     numTokens += score.numSupervisedTokens;
     numCorrect += score.numCorrectTokens;
     numScored += 1;
     if (score.numCorrectTokens === score.numSupervisedTokens) numExact += 1;
   }
   if (numTokens === 0) return undefined;
-  const loss = -logProbability / numTokens;
+  const loss = lossSum / numTokens;
   return {
     heldout_loss: loss,
     heldout_token_accuracy: numCorrect / numTokens,
@@ -64,16 +67,16 @@ export function summarizeScores(scores: readonly SampleScore[]): HeldOutMetrics 
   };
 }
 
-/** One adapter for everybody: the overall row, then a row per client in order of first appearance. */
+/** One adapter for everybody: the overall row, then a row per client in the order of `own`. */
 export async function evaluateGlobal(context: EvaluationContext, weights: Float32Array): Promise<HeldOutRow[]> {
-  const { heldOut } = context;
-  const scores = await score(context, weights, heldOut.samples);
+  const { overall, own } = context.heldOut;
+  const scores = await score(context, weights, [...overall, ...[...own.values()].flat()]);
   context.onProgress?.(1, 1);
   const rows: HeldOutRow[] = [];
-  const overall = summarizeScores(scores);
-  if (overall !== undefined) rows.push({ metrics: overall });
-  for (const [clientId, indices] of samplesByClient(heldOut)) {
-    const metrics = summarizeScores(pick(scores, indices));
+  const overallMetrics = summarizeScores(pick(scores, overall));
+  if (overallMetrics !== undefined) rows.push({ metrics: overallMetrics });
+  for (const [clientId, positions] of own) {
+    const metrics = summarizeScores(pick(scores, positions));
     if (metrics !== undefined) rows.push({ clientId, metrics });
   }
   return rows;
@@ -81,9 +84,9 @@ export async function evaluateGlobal(context: EvaluationContext, weights: Float3
 
 /**
  * One adapter per client: the overall row is the mean over the adapters of their metrics on the overall set, a client's
- * row is its own adapter on its own samples. With a stride above 1 the adapter at position i sees, beside its own
- * samples, only those overall samples j with (i + j) divisible by the stride; only these enter the overall row, so each
- * adapter and each sample keeps its share and the mean estimates the full one.
+ * row is its own adapter on its own samples. With a stride above 1 adapter number i (from 0) is judged by those overall
+ * samples number j with i + j divisible by the stride; each adapter and each sample keeps its share, so the mean
+ * estimates the full one.
  */
 export async function evaluatePersonal(
   context: EvaluationContext,
@@ -92,24 +95,22 @@ export async function evaluatePersonal(
 ): Promise<HeldOutRow[]> {
   assert(Number.isInteger(stride) && stride >= 1, "the stride is a whole number of at least 1");
   const { heldOut } = context;
-  const own = samplesByClient(heldOut);
-  const overall: HeldOutMetrics[] = [];
+  const overallMetrics: HeldOutMetrics[] = [];
   const rows: HeldOutRow[] = [];
-  let position = 0;
+  let number = 0;
   for (const [clientId, weights] of adapters) {
-    const shared = heldOut.samples.map((_, index) => index).filter((index) => (position + index) % stride === 0);
-    const mine = own.get(clientId) ?? [];
-    const wanted = [...new Set([...shared, ...mine])].sort((left, right) => left - right);
-    const found = await score(context, weights, pick(heldOut.samples, wanted));
-    const byIndex = new Map(wanted.map((index, place) => [index, at(found, place)]));
-    const sharedMetrics = summarizeScores(shared.map((index) => at(byIndex, index)));
-    if (sharedMetrics !== undefined) overall.push(sharedMetrics);
-    const ownMetrics = summarizeScores(mine.map((index) => at(byIndex, index)));
+    const adapterNumber = number;
+    const shared = heldOut.overall.filter((_, place) => (adapterNumber + place) % stride === 0);
+    const mine = heldOut.own.get(clientId) ?? [];
+    const scores = await score(context, weights, [...shared, ...mine]);
+    const sharedMetrics = summarizeScores(pick(scores, shared));
+    if (sharedMetrics !== undefined) overallMetrics.push(sharedMetrics);
+    const ownMetrics = summarizeScores(pick(scores, mine));
     if (ownMetrics !== undefined) rows.push({ clientId, metrics: ownMetrics });
-    position += 1;
-    context.onProgress?.(position, adapters.size);
+    number += 1;
+    context.onProgress?.(number, adapters.size);
   }
-  return overall.length === 0 ? rows : [{ metrics: meanMetrics(overall) }, ...rows];
+  return overallMetrics.length === 0 ? rows : [{ metrics: meanMetrics(overallMetrics) }, ...rows];
 }
 
 /** Arithmetic means over adapters; perplexity stays the exponential of the (mean) loss. */
@@ -125,34 +126,31 @@ export function meanMetrics(all: readonly HeldOutMetrics[]): HeldOutMetrics {
   };
 }
 
+/** Scores by position, each sample computed once and in the order of the set. */
 async function score(
   context: EvaluationContext,
   weights: Float32Array,
-  samples: readonly TokenizedSample[],
-): Promise<readonly SampleScore[]> {
-  if (samples.length === 0) return [];
-  const request = { weights, samples, microBatchTokens: context.microBatchTokens };
-  const result: EvaluateResult = await context.trainer.evaluate(request, context.signal);
+  positions: readonly number[],
+): Promise<ReadonlyMap<number, SampleScore>> {
+  const wanted = [...new Set(positions)].sort((left, right) => left - right);
+  if (wanted.length === 0) return new Map();
+  const samples = wanted.map((position) => {
+    const sample = context.heldOut.samples[position];
+    assert(sample !== undefined, "a held-out position is within the samples");
+    return sample;
+  });
+  const result = await context.trainer.evaluate(
+    { weights, samples, microBatchTokens: context.microBatchTokens },
+    context.signal,
+  );
   assert(result.samples.length === samples.length, "one score per sample");
-  return result.samples;
+  return new Map(result.samples.map((found, index) => [wanted[index] ?? index, found]));
 }
 
-function samplesByClient(heldOut: HeldOutSet): Map<string, number[]> {
-  const result = new Map<string, number[]>();
-  for (const [index, clientId] of heldOut.clientIds.entries()) {
-    const indices = result.get(clientId);
-    if (indices === undefined) result.set(clientId, [index]);
-    else indices.push(index);
-  }
-  return result;
-}
-
-function pick<T>(list: readonly T[], indices: readonly number[]): T[] {
-  return indices.map((index) => at(list, index));
-}
-
-function at<T>(list: readonly T[] | ReadonlyMap<number, T>, index: number): T {
-  const value = Array.isArray(list) ? (list as readonly T[])[index] : (list as ReadonlyMap<number, T>).get(index);
-  assert(value !== undefined, "index within the list");
-  return value;
+function pick(scores: ReadonlyMap<number, SampleScore>, positions: readonly number[]): SampleScore[] {
+  return positions.map((position) => {
+    const found = scores.get(position);
+    assert(found !== undefined, "every position has been scored");
+    return found;
+  });
 }

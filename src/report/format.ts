@@ -19,9 +19,10 @@ export function formatCount(value: number): string {
   return `${(value / 1_000_000).toFixed(1)}M`;
 }
 
-/** 3725000 -> "1h02m"; 65000 -> "1m05s"; 5200 -> "5s". */
+/** 3725000 -> "1h02m"; 65000 -> "1m05s"; 12000 -> "12s"; 5240 -> "5.2s". */
 export function formatDuration(milliseconds: number): string {
-  const seconds = Math.max(0, Math.round(milliseconds / 1000));
+  if (milliseconds < 9950) return `${(Math.max(0, milliseconds) / 1000).toFixed(1)}s`;
+  const seconds = Math.round(milliseconds / 1000);
   const two = (value: number) => String(value).padStart(2, "0");
   if (seconds < 60) return `${String(seconds)}s`;
   if (seconds < 3600) return `${String(Math.floor(seconds / 60))}m${two(seconds % 60)}s`;

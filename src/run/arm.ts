@@ -154,7 +154,8 @@ function federationOptions(config: ExperimentConfig, arm: ArmConfig, data: Train
       ...(training.pooledSteps === undefined ? {} : { pooledSteps: training.pooledSteps }),
       ...(training.fixedClients === undefined ? {} : { fixedClients: training.fixedClients }),
     },
-    minClients: training.minClients,
+    // Pooled data is one participant by nature.
+    minClients: createStrategy(arm.strategy).participants === "pooled" ? 1 : training.minClients,
     // The trainer uses all threads for one client; several at once would only need more memory.
     maxConcurrentClients: 1,
     evaluateEvery: config.evaluation.every ?? training.numRounds,

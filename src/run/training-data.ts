@@ -5,6 +5,8 @@
 import type { ExperimentConfig } from "../config/schema.js";
 import { describeSampleProblem, readFederatedDataset } from "../data/dataset.js";
 import { splitFederatedDataset } from "../data/federated-dataset.js";
+import type { FederatedSplit } from "../data/federated-dataset.js";
+import type { Sample } from "../data/samples.js";
 import { createTemplate } from "../data/templates.js";
 import { tokenizeSamples } from "../data/tokenized.js";
 import type { TokenizeOptions } from "../data/tokenized.js";
@@ -29,6 +31,7 @@ export interface DataCounts {
   readonly numClients: number;
   readonly numSamples: number;
   readonly numTokens: number;
+  /** Samples of the overall held-out set. */
   readonly numHeldOut: number;
   readonly numTruncated: number;
   readonly numDropped: number;
@@ -44,7 +47,8 @@ export async function loadTrainingData(config: ExperimentConfig, tokenizer: Mode
     seed,
     minSamples: data.minSamples,
     ...(data.maxClients === undefined ? {} : { maxClients: data.maxClients }),
-    ...(heldOutDataset === undefined ? { heldOutFraction: data.heldOutFraction } : { heldOutDataset }),
+    heldOutFraction: data.heldOutFraction,
+    ...(heldOutDataset === undefined ? {} : { heldOutDataset }),
   });
   const options: TokenizeOptions = { template: templateOf(config, tokenizer), tokenizer, maxLength: data.maxLength };
   const totals = { numTruncated: 0, numDropped: 0, numTokens: 0, numSamples: 0 };
@@ -67,7 +71,7 @@ export async function loadTrainingData(config: ExperimentConfig, tokenizer: Mode
       remedy: "Raise data.maxLength",
     });
   }
-  const heldOut = collectHeldOut(split.heldOutGroups, options, config.evaluation.maxSamplesPerClient);
+  const heldOut = collectHeldOut(split, options, config);
   const bad = [...dataset.problems, ...(heldOutDataset?.problems ?? [])];
   return {
     clients,
@@ -79,7 +83,7 @@ export async function loadTrainingData(config: ExperimentConfig, tokenizer: Mode
     counts: {
       ...totals,
       numClients: clients.length,
-      numHeldOut: heldOut.set.samples.length,
+      numHeldOut: heldOut.set.overall.length,
       numTruncated: totals.numTruncated + heldOut.numTruncated,
       numDropped: totals.numDropped + heldOut.numDropped,
       numBad: dataset.numProblems + (heldOutDataset?.numProblems ?? 0),
@@ -120,23 +124,38 @@ function makeClient(id: string, samples: readonly TokenizedSample[]): FederatedC
   };
 }
 
+/** Puts the overall set and the clients' own parts into one list, in which a sample of both stands once. */
 function collectHeldOut(
-  groups: readonly { readonly id: string; readonly samples: Parameters<typeof tokenizeSamples>[0] }[],
+  split: FederatedSplit,
   options: TokenizeOptions,
-  maxPerClient: number | undefined,
+  { data, evaluation }: ExperimentConfig,
 ): { set: HeldOutSet; numTruncated: number; numDropped: number } {
-  const samples: TokenizedSample[] = [];
-  const clientIds: string[] = [];
-  let numTruncated = 0;
-  let numDropped = 0;
-  for (const group of groups) {
-    const tokenized = tokenizeSamples(group.samples.slice(0, maxPerClient), options);
-    numTruncated += tokenized.numTruncated;
-    numDropped += tokenized.numDropped;
-    for (const sample of tokenized.samples) {
-      samples.push(sample);
-      clientIds.push(group.id);
-    }
-  }
-  return { set: { samples, clientIds }, numTruncated, numDropped };
+  const own = split.clients.map(({ id, heldOut }) => ({ id, samples: heldOut.slice(0, evaluation.maxSamplesPerClient) }));
+  const groups = data.heldOutFile === undefined ? own : split.heldOutGroups;
+  const overall = evenlySpaced(groups.flatMap((group) => group.samples), evaluation.maxSamples);
+  const distinct = [...new Set([...overall, ...own.flatMap((group) => group.samples)])];
+  const tokenized = tokenizeSamples(distinct, options);
+  const dropped = new Set(tokenized.droppedIndices);
+  const kept = distinct.filter((_, index) => !dropped.has(index));
+  const positions = new Map(kept.map((sample, position) => [sample, position]));
+  const positionsOf = (samples: readonly Sample[]) =>
+    samples.flatMap((sample) => {
+      const position = positions.get(sample);
+      return position === undefined ? [] : [position];
+    });
+  return {
+    set: {
+      samples: tokenized.samples,
+      overall: positionsOf(overall),
+      own: new Map(own.map(({ id, samples }) => [id, positionsOf(samples)] as const).filter(([, list]) => list.length > 0)),
+    },
+    numTruncated: tokenized.numTruncated,
+    numDropped: tokenized.numDropped,
+  };
+}
+
+/** At most so many elements at equal distances, the first one included. */
+function evenlySpaced<T>(list: readonly T[], most: number | undefined): readonly T[] {
+  if (most === undefined || list.length <= most) return list;
+  return list.filter((_, index) => Math.floor((index * most) / list.length) !== Math.floor(((index - 1) * most) / list.length));
 }

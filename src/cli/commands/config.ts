@@ -3,7 +3,7 @@ import type { Argv, CommandModule } from "yargs";
 import { loadConfigFrom, withConfigOptions } from "../options.js";
 
 export const configCommand: CommandModule = {
-  command: "config <action>",
+  command: "config",
   describe: "show, describe or check an experiment's configuration",
   builder: (argv: Argv) =>
     argv

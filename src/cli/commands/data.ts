@@ -10,7 +10,7 @@ interface InspectArguments {
 }
 
 export const dataCommand: CommandModule = {
-  command: "data <action>",
+  command: "data",
   describe: "look into client data",
   builder: (argv: Argv) => argv.command(inspectCommand).demandCommand(1, "Which action: inspect?"),
   handler: () => undefined,

@@ -4,7 +4,7 @@ import type { Argv, CommandModule } from "yargs";
 import { formatBytes, formatCount, formatTable, printable } from "../../report/format.js";
 
 export const modelCommand: CommandModule = {
-  command: "model <action>",
+  command: "model",
   describe: "look into a GGUF model, or quantize one",
   builder: (argv: Argv) =>
     argv.command(inspectCommand).command(quantizeCommand).demandCommand(1, "Which action: inspect or quantize?"),

@@ -2,7 +2,7 @@
 import type { Argv, CommandModule } from "yargs";
 
 export const nativeCommand: CommandModule = {
-  command: "native <action>",
+  command: "native",
   describe: "build the native addon",
   builder: (argv: Argv) => argv.command(buildCommand).demandCommand(1, "Which action: build?"),
   handler: () => undefined,

@@ -5,7 +5,7 @@ import { formatTable, printable } from "../../report/format.js";
 import type { RunOverview } from "../../run/overview.js";
 
 export const runsCommand: CommandModule = {
-  command: "runs <action>",
+  command: "runs",
   describe: "list, show or remove runs",
   builder: (argv: Argv) =>
     argv.command(listCommand).command(showCommand).command(removeCommand).demandCommand(1, "Which action: list, show or rm?"),

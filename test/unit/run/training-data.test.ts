@@ -1,0 +1,75 @@
+/** Held-out sets and losses on the way, with a tokenizer of one token per byte. */
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { loadConfig, parseSetOption } from "../../../src/config/load.js";
+import { loadTrainingData } from "../../../src/run/training-data.js";
+import { createByteTokenizer } from "../../helpers/byte-tokenizer.js";
+import { makeTemporaryFolder } from "../../helpers/temporary-folder.js";
+
+/** The shortest template: everything but the answer is "Q…A". */
+const CHAT = "{% for m in messages %}{{ ('Q' if m['role'] == 'user' else 'A') + m['content'] }}{% if m['role'] != 'user' %}{{ eos_token }}{% endif %}{% endfor %}{% if add_generation_prompt %}A{% endif %}";
+
+const samples = (prefix: string, count: number, length = 1) =>
+  Array.from({ length: count }, (_, index) => ({ instruction: `${prefix}${String(index)}`, response: "y".repeat(length) }));
+
+async function load(files: Record<string, unknown>, ...settings: string[]) {
+  const folder = makeTemporaryFolder();
+  for (const [name, value] of Object.entries(files)) writeFileSync(join(folder, name), JSON.stringify(value));
+  const overrides = ["data.train=train.json", "data.template=chat", "data.maxLength=16", ...settings].map((text) => parseSetOption(text));
+  const { config } = await loadConfig({ overrides, workingFolder: folder });
+  return loadTrainingData(config, createByteTokenizer({ chatTemplate: CHAT }));
+}
+
+describe("held-out samples", () => {
+  test("without a file the overall set is the clients' own parts together", async () => {
+    const { heldOut, clients, counts } = await load({ "train.json": { a: samples("a", 10), b: samples("b", 4) } }, "data.heldOutFraction=0.5");
+    expect(clients.map(({ id, numSamples }) => [id, numSamples])).toEqual([["a", 5], ["b", 2]]);
+    expect(heldOut.overall).toEqual([0, 1, 2, 3, 4, 5, 6]);
+    expect([...heldOut.own]).toEqual([["a", [0, 1, 2, 3, 4]], ["b", [5, 6]]]);
+    expect(counts).toMatchObject({ numClients: 2, numSamples: 7, numHeldOut: 7 });
+  });
+
+  test("with a file the overall set is the file, and clients keep a part of their own", async () => {
+    const { heldOut, hashes } = await load(
+      { "train.json": { a: samples("a", 10) }, "held.json": samples("h", 3) },
+      "data.heldOutFile=held.json",
+      "data.heldOutFraction=0.2",
+    );
+    expect(heldOut.overall).toEqual([0, 1, 2]);
+    expect([...heldOut.own]).toEqual([["a", [3, 4]]]);
+    expect(Object.keys(hashes)).toEqual(["data.train", "data.heldOut"]);
+  });
+
+  test("limits take the first samples of each client and evenly spaced ones of the overall set", async () => {
+    const train = { a: samples("a", 10), b: samples("b", 10) };
+    const perClient = await load({ "train.json": train }, "data.heldOutFraction=0.5", "evaluation.maxSamplesPerClient=2");
+    expect([...perClient.heldOut.own.values()].map((list) => list.length)).toEqual([2, 2]);
+    expect(perClient.heldOut.overall).toHaveLength(4);
+    const held = { "train.json": train, "held.json": samples("h", 10) };
+    const overall = await load(held, "data.heldOutFile=held.json", "evaluation.maxSamples=4");
+    const lastDigits = overall.heldOut.overall.map((position) => String.fromCharCode(overall.heldOut.samples[position]?.tokens[3] ?? 0));
+    // Tokens are BOS, Q, h and the digit; 10 samples in 4 parts begin at 0, 2.5, 5 and 7.5.
+    expect(lastDigits).toEqual(["0", "3", "5", "8"]);
+  });
+});
+
+describe("samples that cannot be used", () => {
+  test("truncated, dropped and bad ones are counted, and a client with none left does not take part", async () => {
+    const train = {
+      long: samples("l", 2, 40),
+      hopeless: [{ instruction: "x".repeat(40), response: "y" }],
+      good: [...samples("g", 3), { instruction: 5, response: "z" }],
+    };
+    const { clients, counts, warnings } = await load({ "train.json": train }, "data.heldOutFraction=0");
+    expect(clients.map(({ id, numSamples }) => [id, numSamples])).toEqual([["long", 2], ["good", 3]]);
+    expect(counts).toMatchObject({ numTruncated: 2, numDropped: 1, numBad: 1 });
+    expect(warnings.join("\n")).toContain('user "good", sample 3');
+    expect(warnings.join("\n")).toContain("1 clients have no usable sample: hopeless");
+  });
+
+  test("no usable sample at all is an error that names the remedy", async () => {
+    const train = { a: [{ instruction: "x".repeat(40), response: "y" }] };
+    await expect(load({ "train.json": train }, "data.heldOutFraction=0")).rejects.toThrow("Raise data.maxLength");
+  });
+});
