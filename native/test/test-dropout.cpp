@@ -31,6 +31,24 @@ FEDLLM_TEST("dropout: a sample's mask does not depend on how a step is split int
     return "";
 }
 
+FEDLLM_TEST("dropout: equal samples and repeated steps get masks of their own") {
+    const fixture_options options;
+    const model_pair      models = make_models("dropout-own.gguf", options);
+    const sample_list     one = random_samples(options.n_vocab, {20}, 0.5, 84);
+    sample_list           twice = one;
+    twice.add(one.tokens, one.supervised);
+    const adapter_pair adapter = random_adapter(models, ALL_MODULES, 4, 85);
+    const double       single = core_loss_and_gradient(models, adapter, one, 4096, 0.25, 3).loss_sum;
+    const double       both = core_loss_and_gradient(models, adapter, twice, 4096, 0.25, 3).loss_sum;
+    require(std::fabs(both - 2.0 * single) > 1e-3 * single, "two equal samples have the same masks");
+    fedllm::train_options train = make_train_options(adapter, one, 2);
+    train.learning_rate = 0.0;
+    train.dropout = 0.25;
+    const auto losses = core_train(models, train, adapter.weights).step_losses;
+    require(std::fabs(losses[0] - losses[1]) > 1e-3 * losses[0], "two steps have the same masks");
+    return "";
+}
+
 FEDLLM_TEST("dropout: the gradient under a fixed mask agrees with central differences") {
     const fixture_options options;
     const model_pair      models = make_models("dropout-differences.gguf", options);
