@@ -46,6 +46,15 @@ struct gguf_writer {
     }
 };
 
+// A damaged file is an invalid adapter here, not a model that failed to load.
+std::shared_ptr<gguf_file> open_adapter(const std::string & path) {
+    try {
+        return gguf_file::open(path);
+    } catch (const train_error & error) {
+        throw train_error("ADAPTER_INVALID", error.what());
+    }
+}
+
 }  // namespace
 
 void adapter_save_gguf(const std::string & path, const base_model & model, const adapter_options & options,
@@ -84,7 +93,7 @@ void adapter_save_gguf(const std::string & path, const base_model & model, const
 }
 
 loaded_adapter adapter_load_gguf(const std::string & path, const base_model & model) {
-    const std::shared_ptr<gguf_file> file = gguf_file::open(path);
+    const std::shared_ptr<gguf_file> file = open_adapter(path);
     const auto fail = [&](const std::string & text) { throw train_error("ADAPTER_INVALID", path + ": " + text); };
     if (file->get_string("general.type").value_or("") != "adapter" || file->get_string("adapter.type").value_or("") != "lora") {
         fail("expected a GGUF of general.type adapter and adapter.type lora, received another kind of file");

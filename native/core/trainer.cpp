@@ -67,6 +67,18 @@ void finish_gradient(const train_options & o, const std::vector<float> & weights
     }
 }
 
+// Real adapters stay below 10. Far above, squares leave F32's range inside the norms and the loss can look harmless again
+// (all logits zero), so the weights themselves are checked.
+constexpr float MAX_WEIGHT = 1e6f;
+
+void check_weights(const std::vector<float> & weights, int64_t step) {
+    for (const float w : weights) {
+        if (std::fabs(w) <= MAX_WEIGHT) continue;  // false for NaN
+        throw train_error("TRAIN_DIVERGED", "step " + std::to_string(step) + ": expected weights within " + std::to_string(int64_t(MAX_WEIGHT)) + ", received " +
+                                                std::to_string(w) + ". Lower the learning rate");
+    }
+}
+
 std::vector<uint32_t> step_samples(const train_options & o, int64_t step) {
     std::vector<uint32_t> indices;
     const uint64_t first = uint64_t(step) * uint64_t(o.batch_size);
@@ -107,6 +119,7 @@ train_result train(const base_model & model, const train_options & o, const std:
                 result.weights[i] = float(double(result.weights[i]) - o.learning_rate * double(o.gradient_offset[i]));
             }
         }
+        check_weights(result.weights, step + 1);
         runner.set_weights(result.weights);
         result.step_losses.push_back(loss);
         result.gradient_norms.push_back(norm);
