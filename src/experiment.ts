@@ -152,7 +152,7 @@ async function prepare(config: ExperimentConfig, options: RunOptions): Promise<P
   }
   throwIfAborted(options.signal);
   const data = await loadDataOf(config, engine, source);
-  for (const message of data.warnings) options.onEvent?.({ event: "warning", message });
+  for (const message of [...data.warnings, ...contextWarning(config, source)]) warner(options)(message);
   options.onEvent?.({ event: "data_loaded", ...data.counts });
   const variantHashes = [...variants].map(([precision, variant]) => [`model.${precision}`, variant.sha256] as const);
   return {
@@ -162,6 +162,15 @@ async function prepare(config: ExperimentConfig, options: RunOptions): Promise<P
     data,
     hashes: { model: source.sha256, ...Object.fromEntries(variantHashes), ...data.hashes },
   };
+}
+
+function contextWarning(config: ExperimentConfig, source: SourceModel): string[] {
+  const { maxLength } = config.data;
+  if (maxLength <= source.contextLength) return [];
+  return [
+    `data.maxLength (${String(maxLength)}) is above the model's context length (${String(source.contextLength)}); ` +
+      "it was not trained for longer samples",
+  ];
 }
 
 async function loadDataOf(config: ExperimentConfig, engine: TrainingEngine, source: SourceModel): Promise<TrainingData> {

@@ -15,7 +15,8 @@ import type { RunPaths } from "./run-folder.js";
 export interface RunOverview {
   readonly folder: string;
   readonly folderName: string;
-  readonly state: "finished" | "running" | "unfinished";
+  /** `damaged`: configuration or measurements cannot be read. */
+  readonly state: "finished" | "running" | "unfinished" | "damaged";
   /** ISO 8601; absent when the record cannot be read. */
   readonly startedAt?: string;
   readonly arms: readonly ArmOverview[];
@@ -44,7 +45,14 @@ const ownerSchema = z.object({ pid: z.number(), host: z.string() });
 /** Overviews of all runs directly below a folder, by name. */
 export async function listRuns(parent: string): Promise<RunOverview[]> {
   const folders = await listRunFolders(parent);
-  return folders.map((folder) => overviewOf(runPaths(folder)));
+  return folders.map((folder) => {
+    try {
+      return overviewOf(runPaths(folder));
+    } catch {
+      // One bad folder must not hide the others.
+      return { folder, folderName: basename(folder), state: "damaged", arms: [] };
+    }
+  });
 }
 
 /** Everything `runs show` prints. Throws METRICS_INVALID for measurements that cannot be read. */

@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { runCli, runProgram, CLI_COMMAND } from "../helpers/run-cli.js";
+import { CLI_COMMAND, runCli, runProgram, sourceCommand } from "../helpers/run-cli.js";
 import { makeTemporaryFolder } from "../helpers/temporary-folder.js";
 import { writeTinyExperiment } from "../helpers/tiny-experiment.js";
 
@@ -178,6 +178,16 @@ describe("interrupting", () => {
     expect(resumed.stdout).not.toContain("f16-fedavg round 1:");
   });
 
+  test("the first Ctrl-C asks to stop, the second ends the process at once", async () => {
+    const { exitCode, stdout } = await runProgram(sourceCommand("test/helpers/interrupt-program.ts"), {
+      onLine: (line, child) => {
+        if (line === "ready" || line === "first") child.kill("SIGINT");
+      },
+    });
+    expect(stdout.trimEnd().split("\n")).toEqual(["ready", "aborted: FedllmError: the run was interrupted", "first", "second"]);
+    expect(exitCode).toBe(130);
+  });
+
   test("a second process in the same folder is refused and the first goes on", async () => {
     const { file, folder } = makeExperiment();
     const out = join(folder, "out");
@@ -213,6 +223,9 @@ describe("looking at things", () => {
   test("model inspect and model quantize work on a file", async () => {
     const { folder } = makeExperiment();
     const source = join(folder, "tiny.gguf");
+    const inspected = await runCli(["model", "inspect", source]);
+    // Rank 16 on attn_q [256 -> 256] and attn_v [256 -> 128] of two layers: 28672 numbers of 4 bytes.
+    expect(inspected.stdout).toMatch(/^adapter +28\.7k parameters, 115 kB to send/m);
     const out = join(folder, "q8.gguf");
     const made = await runCli(["model", "quantize", source, "Q8_0", out]);
     expect(made.exitCode).toBe(0);
@@ -228,6 +241,11 @@ describe("looking at things", () => {
     const { file, folder } = makeExperiment();
     const out = join(folder, "runs", "one");
     await runCli(["run", file, "--out", out, "--num-rounds", "1", "--quiet"]);
+    mkdirSync(join(folder, "runs", "bad"));
+    writeFileSync(join(folder, "runs", "bad", "config.resolved.yaml"), "arms: 7");
+    const list = await runCli(["runs", "list"], { cwd: folder });
+    expect(list.stdout).toMatch(/^bad +damaged/m);
+    expect(list.stdout).toMatch(/^one +finished/m);
     expect((await runCli(["runs", "rm", "one"], { cwd: folder })).exitCode).toBe(2);
     expect((await runCli(["runs", "rm", "one", "--yes"], { cwd: folder })).stdout).toContain("removed");
     expect(existsSync(out)).toBe(false);

@@ -9,8 +9,13 @@ const PROJECT_ROOT = resolve(import.meta.dirname, "..", "..");
 /** The loader by its full path: the working folder of a test need not have node_modules above it. */
 const TSX = pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href;
 
+/** Program and leading arguments that start a TypeScript file of this project, named from its root. */
+export function sourceCommand(file: string): readonly string[] {
+  return [process.execPath, "--import", TSX, resolve(PROJECT_ROOT, file)];
+}
+
 /** Program and leading arguments that start the command line. */
-export const CLI_COMMAND: readonly string[] = [process.execPath, "--import", TSX, resolve(PROJECT_ROOT, "src", "cli", "main.ts")];
+export const CLI_COMMAND: readonly string[] = sourceCommand("src/cli/main.ts");
 
 export interface CliOptions {
   readonly cwd?: string;

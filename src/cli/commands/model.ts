@@ -27,6 +27,8 @@ const inspectCommand: CommandModule<object, { file: string; json: boolean }> = {
     const path = resolveModelPath(file);
     const model = await BaseModel.open(addon, path, { numThreads: 1 });
     const { info } = model;
+    const adapter = { rank: 16, loraAlpha: 32, targetModules: ["attn_q", "attn_v"] };
+    const { numParameters } = model.adapterLayout(adapter);
     model.dispose();
     if (json) {
       process.stdout.write(`${JSON.stringify({ path, ...info }, null, 2)}\n`);
@@ -45,6 +47,10 @@ const inspectCommand: CommandModule<object, { file: string; json: boolean }> = {
       ["vocabulary", formatCount(info.vocabularySize)],
       ["context length", String(info.contextLength)],
       ["head", info.tiedHead ? "tied to the embedding" : "separate"],
+      [
+        "adapter",
+        `${formatCount(numParameters)} parameters, ${formatBytes(4 * numParameters)} to send, with rank ${String(adapter.rank)} on ${adapter.targetModules.join(" and ")}`,
+      ],
       ["tensors", Object.entries(info.tensorTypes).map(([type, number]) => `${String(number)} ${type}`).join(", ")],
     ];
     process.stdout.write(`${formatTable([{ title: "" }, { title: "" }], rows).slice(1).join("\n")}\n`);
