@@ -13,7 +13,7 @@ namespace {
 // exp on [-87, 0] to about one unit in the last place: 2^n * p(r), with Cephes' polynomial. Written without branches so
 // that the compiler makes vectors of it.
 inline float exp_nonpositive(float x) {
-    const float clamped = x < -87.0f ? -87.0f : x;
+    const float clamped = x > -87.0f ? x : -87.0f;  // NaN becomes -87 here, so that the cast below is defined
     const float n = (clamped * 1.44269504f + 12582912.0f) - 12582912.0f;  // rounds to the nearest whole number
     const float r = (clamped - n * 0.693359375f) + n * 2.12194440e-4f;
     float p = 1.9875691500e-4f;
@@ -23,10 +23,10 @@ inline float exp_nonpositive(float x) {
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.0f;
-    const int32_t bits = (int32_t(n) + 127) << 23;
+    const uint32_t bits = uint32_t(int32_t(n) + 127) << 23;
     float power;
     std::memcpy(&power, &bits, sizeof power);
-    return x < -87.0f ? 0.0f : p * power;
+    return x < -87.0f ? 0.0f : p * power + (x - x);  // x - x is 0, or NaN for NaN: a diverged row must show
 }
 
 }  // namespace
