@@ -134,6 +134,18 @@ describe("run", () => {
     expect(list.stdout).toMatch(/mine-\d{8}-\d{6} +finished .* 1\/1 +1\/1 rounds/);
   });
 
+  test("without a file runs the demonstration, from any folder", async () => {
+    const folder = makeTemporaryFolder();
+    const shortened = ["--precisions", "Q4_K_M", "--strategies", "fedavg", "--num-rounds", "1", "--clients-per-round", "1"];
+    const args = ["run", ...shortened, "--set", "evaluation.maxSamples=8", "--set", "data.heldOutFraction=0"];
+    const { exitCode, stdout, stderr } = await runCli(args, { cwd: folder, env: { FEDLLM_CACHE_DIR: join(folder, "cache") } });
+    expect(stderr).toBe("");
+    expect(exitCode).toBe(0);
+    expect(stdout).toContain("data: 48 clients");
+    expect(stdout).toContain("model: Q4_K_M made");
+    expect(stdout).toMatch(/^Q4_K_M +fedavg +\d/m);
+  });
+
   test("a used folder is refused with 2, a failing model with 1", async () => {
     const { file, folder } = makeExperiment();
     const out = join(folder, "out");
