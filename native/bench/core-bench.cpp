@@ -9,11 +9,10 @@
 #include <cstdlib>
 #include <cstring>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "../test/gguf-fixture.h"
-#include "cpu/gemm.h"
+#include "cpu/kernels.h"
 #include "engine.h"
 #include "error.h"
 #include "optimizer.h"
@@ -102,12 +101,12 @@ double measure_gemm(int threads) {
     p.m = p.n = p.k = n;
     p.alpha = 1.0f;
     p.accumulate = false;
+    thread_pool pool(threads);
+    std::vector<float> scratch;
     double best = 1e30;
     for (int repeat = 0; repeat < 4; ++repeat) {
         const double begin = now();
-        std::vector<std::thread> workers;
-        for (int i = 0; i < threads; ++i) workers.emplace_back([&, i] { gemm_run_share(gemm_select_kernel(), p, i, threads); });
-        for (std::thread & worker : workers) worker.join();
+        gemm_run(*cpu_select_kernels().gemm, pool, scratch, p);
         best = std::min(best, now() - begin);
     }
     return 2.0 * double(n) * double(n) * double(n) / best / 1e9;
@@ -190,7 +189,7 @@ void run(const bench_options & o) {
     std::printf("{\"type\": \"%s\", \"parameters\": %.1f, \"loss\": %.4f, \"seconds_per_step\": %.4f, \"tokens_per_second\": %.1f, \"gflops\": %.1f, "
                 "\"gemm_gflops\": %.1f, \"fraction_of_gemm\": %.3f, \"peak_megabytes\": %.0f, \"kernel\": \"%s\"}\n",
                 o.model.empty() ? o.type.c_str() : "file", double(info.n_parameters), loss / n_tokens, best, rate, flops, gemm, flops / gemm,
-                double(usage.ru_maxrss) / 1024.0, gemm_select_kernel().name);
+                double(usage.ru_maxrss) / 1024.0, cpu_select_kernels().name);
 }
 
 }  // namespace

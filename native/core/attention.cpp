@@ -20,7 +20,7 @@ placement token_place(const ggml_tensor * x, int64_t t0) { return { size_t(t0) *
 
 ggml_tensor * probabilities(graph_builder & g, const attention_chunk & chunk, ggml_tensor * q, ggml_tensor * k) {
     ggml_tensor * scores = g.product(plain(token_view(g, k, chunk.k0, chunk.q1)), plain(token_view(g, q, chunk.q0, chunk.q1)));
-    return ggml_soft_max_ext(g.context(), scores, chunk.mask, 1.0f / std::sqrt(float(q->ne[0])), 0.0f);  // [keys, queries, H]
+    return g.soft_max(scores, chunk.mask, 1.0f / std::sqrt(float(q->ne[0])));  // [keys, queries, H]
 }
 
 attention_chunk make_chunk(graph_builder & g, const std::vector<sequence_span> & members, int64_t q0, int64_t q1) {

@@ -65,9 +65,14 @@ backend::backend(const std::string & device_name, int threads) : n_threads(threa
         throw train_error("OUT_OF_MEMORY", std::string("device ") + ggml_backend_dev_name(device) +
                                                ": expected it to initialise, received nothing. Close programs that use it");
     }
-    auto set_threads = reinterpret_cast<ggml_backend_set_n_threads_t>(
+    set_threads(threads);
+}
+
+void backend::set_threads(int n) {
+    n_threads = n;
+    auto set = reinterpret_cast<ggml_backend_set_n_threads_t>(
         ggml_backend_reg_get_proc_address(ggml_backend_dev_backend_reg(device), "ggml_backend_set_n_threads"));
-    if (set_threads != nullptr) set_threads(handle, n_threads);
+    if (set != nullptr) set(handle, n);
 }
 
 backend::~backend() {

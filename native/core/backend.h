@@ -37,6 +37,7 @@ struct backend {
     // Empty name: the CPU. Throws NATIVE_MISMATCH when no such device exists (the message lists those that do).
     backend(const std::string & device_name, int n_threads);
     ~backend();
+    void set_threads(int n);
     backend(const backend &)             = delete;
     backend & operator=(const backend &) = delete;
 };

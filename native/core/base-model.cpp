@@ -170,7 +170,7 @@ struct base_model_loader {
             { info.n_embd, d_q }, { info.n_embd, d_kv }, { info.n_embd, d_kv }, { d_q, info.n_embd },
             { info.n_embd, info.n_ff }, { info.n_embd, info.n_ff }, { info.n_ff, info.n_embd },
         } };
-        ggml_tensor * shared_factors = take("rope_freqs.weight", info.n_rot / 2, 1, false, false);
+        model.rope_factors_ = take("rope_freqs.weight", info.n_rot / 2, 1, false, false);
         for (int64_t l = 0; l < info.n_layers; ++l) {
             const std::string prefix = "blk." + std::to_string(l) + ".";
             layer_weights layer;
@@ -180,8 +180,6 @@ struct base_model_loader {
                 layer.linear[m] = take(prefix + MODULE_NAMES[m] + ".weight", shapes[m][0], shapes[m][1], true, true);
                 layer.bias[m]   = take(prefix + MODULE_NAMES[m] + ".bias", shapes[m][1], 1, false, false);
             }
-            ggml_tensor * own = take(prefix + "rope_freqs.weight", info.n_rot / 2, 1, false, false);
-            layer.rope_factors = own != nullptr ? own : shared_factors;
             model.layers_.push_back(layer);
         }
         for (const gguf_tensor & tensor : file.tensors()) {

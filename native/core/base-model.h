@@ -47,7 +47,6 @@ struct layer_weights {
     std::array<ggml_tensor *, MODULE_COUNT> linear{};
     // Optional biases, [d_out]; nullptr: none.
     std::array<ggml_tensor *, MODULE_COUNT> bias{};
-    ggml_tensor * rope_factors = nullptr;  // [n_rot/2], nullptr: none
 };
 
 struct model_options {
@@ -66,6 +65,7 @@ class base_model {
     const std::vector<layer_weights> & layers() const { return layers_; }
     ggml_tensor *                      token_embd() const { return token_embd_; }    // [n_embd, n_vocab]
     ggml_tensor *                      output_norm() const { return output_norm_; }  // [n_embd]
+    ggml_tensor *                      rope_factors() const { return rope_factors_; }  // [n_rot / 2]; nullptr: none
     ggml_tensor *                      output() const { return output_; }            // [n_embd, n_vocab]; token_embd when tied
 
   private:
@@ -80,6 +80,7 @@ class base_model {
     ggml_tensor *                 token_embd_ = nullptr;
     ggml_tensor *                 output_norm_ = nullptr;
     ggml_tensor *                 output_ = nullptr;
+    ggml_tensor *                 rope_factors_ = nullptr;
 };
 
 }  // namespace fedllm

@@ -2,8 +2,10 @@
 #include "engine.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
+#include "cpu/ops.h"
 #include "error.h"
 #include "random.h"
 
@@ -19,6 +21,10 @@ struct engine::forward_pass {
 engine::engine(const base_model & model, const adapter_options * adapter, const engine_options & options)
     : model_(model), options_(options), device_(model.options().device, model.options().n_threads),
       rules_(options.portable ? lowering::portable() : lowering::choose(device_)) {
+    if (rules_.cpu_kernels) {
+        device_.set_threads(1);  // the operations bring their own threads
+        runtime_ = std::make_unique<cpu_runtime>(model.options().n_threads);
+    }
     if (adapter != nullptr) {
         layout_ = adapter_make_layout(model, *adapter);
         flat_context_ = ggml_init({ ggml_tensor_overhead() * (4 * layout_.tensors.size() + 8), nullptr, true });
@@ -45,7 +51,6 @@ void engine::make_layers(const adapter_options * adapter) {
         layer_module layer;
         layer.attn_norm = source.attn_norm;
         layer.ffn_norm = source.ffn_norm;
-        layer.rope_factors = source.rope_factors;
         for (size_t m = 0; m < MODULE_COUNT; ++m) {
             layer.linear[m].weight = source.linear[m];
             layer.linear[m].bias = source.bias[m];
@@ -102,13 +107,39 @@ size_t engine::estimate_nodes(const micro_batch & batch) const {
     return layers_.size() * (400 + 120 * n_chunks) + 60 * (size_t(batch.n_loss() / HEAD_CHUNK) + 1) + 256;
 }
 
+rotation engine::make_rotation(graph_builder & g, const micro_batch & batch) const {
+    const model_info & info = model_.info();
+    rotation angles;
+    angles.factors = model_.rope_factors();
+    angles.head_length = int(info.head_length);
+    angles.base = info.rope_base;
+    angles.scale = info.rope_scale;
+    if (!rules_.cpu_kernels) {
+        angles.positions = ggml_reshape_1d(g.context(), g.input_i32(batch.n_tokens(), 1, batch.positions.data()), batch.n_tokens());
+        return angles;
+    }
+    // Angle of pair i at position p: p * scale * base^(-2i / head) / factor_i.
+    const float * factors = angles.factors != nullptr ? static_cast<const float *>(angles.factors->data) : nullptr;
+    std::vector<float> turns(size_t(info.head_length * batch.n_tokens()));
+    for (int64_t i = 0; i < info.head_length / 2; ++i) {
+        const double frequency = double(info.rope_scale) * std::pow(double(info.rope_base), -2.0 * double(i) / double(info.head_length)) /
+                                 (factors != nullptr ? double(factors[i]) : 1.0);
+        for (int64_t t = 0; t < batch.n_tokens(); ++t) {
+            const double angle = double(batch.positions[size_t(t)]) * frequency;
+            turns[size_t(t * info.head_length + 2 * i)]     = float(std::cos(angle));
+            turns[size_t(t * info.head_length + 2 * i + 1)] = float(std::sin(angle));
+        }
+    }
+    angles.turns = g.input_f32(info.head_length, batch.n_tokens(), turns.data());
+    return angles;
+}
+
 engine::forward_pass engine::forward(graph_builder & g, const micro_batch & batch, bool keep) {
     forward_pass pass;
     const int64_t n = batch.n_tokens();
     pass.chunks = attention_plan(g, batch.sequences);
     pass.inputs.info = &model_.info();
-    pass.inputs.positions = g.input_i32(n, 1, batch.positions.data());
-    pass.inputs.positions = ggml_reshape_1d(g.context(), pass.inputs.positions, n);
+    pass.inputs.angles = make_rotation(g, batch);
     pass.inputs.dropout.probability = float(options_.dropout);
     pass.inputs.dropout.host_keys = &batch.token_keys;
     if (options_.dropout > 0.0 && rules_.cpu_kernels) {
@@ -134,7 +165,7 @@ engine::forward_pass engine::forward(graph_builder & g, const micro_batch & batc
 }
 
 std::vector<row_score> engine::run(const micro_batch & batch, bool gradient) {
-    graph_builder g(device_, rules_, graph_memory_, estimate_nodes(batch));
+    graph_builder g(device_, rules_, runtime_.get(), graph_memory_, estimate_nodes(batch));
     const bool keep = gradient && keeps_all(batch.n_tokens());
     forward_pass pass = forward(g, batch, keep);
     pass.inputs.chunks = &pass.chunks;
@@ -153,7 +184,7 @@ std::vector<row_score> engine::run(const micro_batch & batch, bool gradient) {
 }
 
 std::vector<float> engine::logits(const micro_batch & batch) {
-    graph_builder g(device_, rules_, graph_memory_, estimate_nodes(batch));
+    graph_builder g(device_, rules_, runtime_.get(), graph_memory_, estimate_nodes(batch));
     const forward_pass pass = forward(g, batch, false);
     const std::vector<ggml_tensor *> chunks = head_logits(g, { model_.output_norm(), model_.output(), model_.info().norm_epsilon }, pass.hidden);
     g.run(allocator_);

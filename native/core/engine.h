@@ -12,6 +12,8 @@
 
 namespace fedllm {
 
+struct cpu_runtime;
+
 // What is kept from forward to backward: everything (fast), or each layer's x and mid only.
 enum class checkpoint_tier { keep_all, layer_inputs };
 
@@ -47,11 +49,13 @@ class engine {
     void         make_layers(const adapter_options * adapter);
     bool         keeps_all(int64_t n_tokens) const;
     size_t       estimate_nodes(const micro_batch & batch) const;
+    rotation     make_rotation(graph_builder & g, const micro_batch & batch) const;
 
     const base_model &        model_;
     engine_options            options_;
     backend                   device_;
     lowering                  rules_;
+    std::unique_ptr<cpu_runtime> runtime_;
     adapter_layout            layout_;
     ggml_context *            flat_context_ = nullptr;
     ggml_backend_buffer_t     flat_buffer_ = nullptr;

@@ -42,8 +42,9 @@ bool dropout_keeps(uint64_t key, uint64_t token_key, uint64_t position, float pr
     return random_uniform(key ^ token_key, position) >= probability;
 }
 
-graph_builder::graph_builder(const backend & device, const lowering & rules, std::vector<uint8_t> & memory, size_t max_nodes)
-    : device_(device), rules_(rules) {
+graph_builder::graph_builder(const backend & device, const lowering & rules, cpu_runtime * runtime, std::vector<uint8_t> & memory, size_t max_nodes)
+    : device_(device), rules_(rules), runtime_(runtime) {
+    FEDLLM_ASSERT(runtime != nullptr || !rules.cpu_kernels);
     // Twice the nodes, because views and inputs are tensors too but not nodes of the graph.
     const size_t bytes = 2 * max_nodes * ggml_tensor_overhead() + ggml_graph_overhead_custom(max_nodes, false);
     if (memory.size() < bytes) memory.resize(bytes);
@@ -74,11 +75,25 @@ ggml_tensor * graph_builder::output(ggml_tensor * tensor) {
     return tensor;
 }
 
+op_description graph_builder::describe() const {
+    op_description d;
+    d.runtime = runtime_;
+    return d;
+}
+
+// One thread of ggml: the operations share their work themselves.
 ggml_tensor * graph_builder::custom(ggml_tensor * target, const std::vector<ggml_tensor *> & args, const op_description & description,
                                     ggml_custom_op_t function) {
     descriptions_.push_back(description);
     std::vector<ggml_tensor *> copy = args;
-    return ggml_custom_inplace(context_, target, copy.data(), int(copy.size()), function, GGML_N_TASKS_MAX, &descriptions_.back());
+    return ggml_custom_inplace(context_, target, copy.data(), int(copy.size()), function, 1, &descriptions_.back());
+}
+
+ggml_tensor * graph_builder::custom_new(int64_t ne0, int64_t ne1, int64_t ne2, const std::vector<ggml_tensor *> & args, const op_description & description,
+                                        ggml_custom_op_t function) {
+    descriptions_.push_back(description);
+    std::vector<ggml_tensor *> copy = args;
+    return ggml_custom_4d(context_, GGML_TYPE_F32, ne0, ne1, ne2, 1, copy.data(), int(copy.size()), function, 1, &descriptions_.back());
 }
 
 // The operand with the contracted axis first, as MUL_MAT wants it.
@@ -102,15 +117,12 @@ ggml_tensor * graph_builder::product(operand a, operand b, float alpha) {
     const int64_t m = a.transposed ? a.tensor->ne[0] : a.tensor->ne[1];
     const int64_t n = b.transposed ? b.tensor->ne[0] : b.tensor->ne[1];
     FEDLLM_ASSERT((a.transposed ? a.tensor->ne[1] : a.tensor->ne[0]) == (b.transposed ? b.tensor->ne[1] : b.tensor->ne[0]));
-    op_description d;
+    op_description d = describe();
     d.a_transposed = a.transposed;
     d.b_transposed = b.transposed;
-    d.alpha  = alpha;
-    d.place  = { 0, size_t(m) * sizeof(float), size_t(m * n) * sizeof(float), b.tensor->ne[2] };
-    d.kernel = &gemm_select_kernel();
-    descriptions_.push_back(d);
-    ggml_tensor * args[2] = { a.tensor, b.tensor };
-    return ggml_custom_4d(context_, GGML_TYPE_F32, m, n, b.tensor->ne[2], 1, args, 2, op_product, GGML_N_TASKS_MAX, &descriptions_.back());
+    d.alpha = alpha;
+    d.place = { 0, size_t(m) * sizeof(float), size_t(m * n) * sizeof(float), b.tensor->ne[2] };
+    return custom_new(m, n, b.tensor->ne[2], { a.tensor, b.tensor }, d, op_product);
 }
 
 ggml_tensor * graph_builder::product_add(ggml_tensor * target, operand a, operand b, float alpha) {
@@ -120,14 +132,13 @@ ggml_tensor * graph_builder::product_add(ggml_tensor * target, operand a, operan
 
 ggml_tensor * graph_builder::product_into(ggml_tensor * target, const placement & place, operand a, operand b, float alpha, bool accumulate) {
     if (rules_.cpu_kernels) {
-        op_description d;
+        op_description d = describe();
         d.a_transposed = a.transposed;
         d.b_transposed = b.transposed;
         d.in_place   = true;
         d.accumulate = accumulate;
         d.alpha  = alpha;
         d.place  = place;
-        d.kernel = &gemm_select_kernel();
         return custom(target, { a.tensor, b.tensor }, d, op_product);
     }
     if (b.tensor->ne[2] > place.n_batch) {
@@ -153,20 +164,13 @@ ggml_tensor * graph_builder::product_into(ggml_tensor * target, const placement 
 
 ggml_tensor * graph_builder::empty_like(ggml_tensor * like, bool zero) {
     if (!rules_.cpu_kernels) return zero ? ggml_scale(context_, like, 0.0f) : ggml_dup(context_, like);
-    descriptions_.emplace_back();
-    ggml_tensor * none[1] = { nullptr };
-    return ggml_custom_4d(context_, GGML_TYPE_F32, like->ne[0], like->ne[1], like->ne[2], like->ne[3], none, 0, zero ? op_zero : op_nothing,
-                          GGML_N_TASKS_MAX, &descriptions_.back());
+    return custom_new(like->ne[0], like->ne[1], like->ne[2], {}, describe(), zero ? op_zero : op_nothing);
 }
 
 ggml_tensor * graph_builder::empty_2d(int64_t ne0, int64_t ne1, bool zero) {
-    if (!rules_.cpu_kernels) {
-        const std::vector<float> zeros(size_t(ne0 * ne1), 0.0f);
-        return ggml_dup(context_, input_f32(ne0, ne1, zeros.data()));
-    }
-    descriptions_.emplace_back();
-    ggml_tensor * none[1] = { nullptr };
-    return ggml_custom_4d(context_, GGML_TYPE_F32, ne0, ne1, 1, 1, none, 0, zero ? op_zero : op_nothing, GGML_N_TASKS_MAX, &descriptions_.back());
+    if (rules_.cpu_kernels) return custom_new(ne0, ne1, 1, {}, describe(), zero ? op_zero : op_nothing);
+    const std::vector<float> zeros(size_t(ne0 * ne1), 0.0f);
+    return ggml_dup(context_, input_f32(ne0, ne1, zeros.data()));
 }
 
 ggml_tensor * graph_builder::dropout(ggml_tensor * x, ggml_tensor * token_keys, const std::vector<uint64_t> & host_keys, uint64_t key, float probability) {
@@ -181,43 +185,17 @@ ggml_tensor * graph_builder::dropout(ggml_tensor * x, ggml_tensor * token_keys, 
         }
         return ggml_mul(context_, x, input_f32(x->ne[0], x->ne[1], mask.data()));
     }
-    op_description d;
+    op_description d = describe();
     d.key = key;
     d.probability = probability;
-    descriptions_.push_back(d);
-    ggml_tensor * args[2] = { x, token_keys };
-    return ggml_custom_4d(context_, GGML_TYPE_F32, x->ne[0], x->ne[1], 1, 1, args, 2, op_dropout, GGML_N_TASKS_MAX, &descriptions_.back());
+    return custom_new(x->ne[0], x->ne[1], 1, { x, token_keys }, d, op_dropout);
 }
 
 ggml_tensor * graph_builder::cross_entropy(ggml_tensor * logits, ggml_tensor * labels, ggml_tensor * stats, bool gradient) {
     FEDLLM_ASSERT(rules_.cpu_kernels);
-    op_description d;
+    op_description d = describe();
     d.gradient = gradient;
-    d.kernel   = &gemm_select_kernel();
     return custom(logits, { labels, stats }, d, op_cross_entropy);
-}
-
-ggml_tensor * graph_builder::rms_norm_backward(ggml_tensor * t, ggml_tensor * x, float epsilon) {
-    if (rules_.rms_norm_back) return ggml_rms_norm_back(context_, t, x, epsilon);
-    // dx = (t - xh * mean(t * xh)) / sqrt(mean(x^2) + eps), xh = RMSNorm(x)
-    ggml_tensor * xh   = ggml_rms_norm(context_, x, epsilon);
-    ggml_tensor * mean = ggml_mean(context_, ggml_mul(context_, t, xh));                                  // [1, T]
-    ggml_tensor * rms  = ggml_sqrt(context_, ggml_scale_bias(context_, ggml_mean(context_, ggml_sqr(context_, x)), 1.0f, epsilon));
-    return ggml_div(context_, ggml_sub(context_, t, ggml_mul(context_, xh, mean)), rms);
-}
-
-ggml_tensor * graph_builder::silu_backward(ggml_tensor * dy, ggml_tensor * x) {
-    if (rules_.silu_back) return ggml_silu_back(context_, dy, x);
-    // silu'(x) = s + silu(x) * (1 - s), s = sigmoid(x)
-    ggml_tensor * s = ggml_sigmoid(context_, x);
-    ggml_tensor * rest = ggml_mul(context_, ggml_silu(context_, x), ggml_scale_bias(context_, s, -1.0f, 1.0f));
-    return ggml_mul(context_, dy, ggml_add(context_, rest, s));
-}
-
-ggml_tensor * graph_builder::soft_max_backward(ggml_tensor * dp, ggml_tensor * p, float scale) {
-    if (rules_.soft_max_back) return ggml_soft_max_ext_back(context_, dp, p, scale, 0.0f);
-    ggml_tensor * dot = ggml_sum_rows(context_, ggml_mul(context_, p, dp));
-    return ggml_scale(context_, ggml_mul(context_, p, ggml_sub(context_, dp, dot)), scale);
 }
 
 void graph_builder::run(ggml_gallocr_t allocator) {

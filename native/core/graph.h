@@ -41,11 +41,22 @@ struct placement {
 };
 
 struct op_description;  // parameters of one custom operation
+struct cpu_runtime;     // threads and kernels of the CPU lowering
+
+// What turning queries and keys needs. Positions serve the portable lowering, turns the CPU kernels.
+struct rotation {
+    ggml_tensor * positions = nullptr;  // I32 [T]
+    ggml_tensor * turns = nullptr;      // F32 [head, T]: cosine and sine of each pair's angle
+    ggml_tensor * factors = nullptr;    // F32 [head / 2] or nullptr
+    int           head_length = 0;
+    float         base = 0.0f;
+    float         scale = 1.0f;
+};
 
 class graph_builder {
   public:
-    // memory: the buffer for tensor descriptions, reused from graph to graph.
-    graph_builder(const backend & device, const lowering & rules, std::vector<uint8_t> & memory, size_t max_nodes);
+    // runtime: needed when the rules name CPU kernels. memory: the buffer for tensor descriptions, reused from graph to graph.
+    graph_builder(const backend & device, const lowering & rules, cpu_runtime * runtime, std::vector<uint8_t> & memory, size_t max_nodes);
     ~graph_builder();
     graph_builder(const graph_builder &)             = delete;
     graph_builder & operator=(const graph_builder &) = delete;
@@ -78,11 +89,25 @@ class graph_builder {
     // stats [2, c] receives each row's log-probability of its label and its most likely token.
     ggml_tensor * cross_entropy(ggml_tensor * logits, ggml_tensor * labels, ggml_tensor * stats, bool gradient);
 
-    // Backward of y = RMSNorm(x) * gain given dy * gain: d/dx.
-    ggml_tensor * rms_norm_backward(ggml_tensor * dy_times_gain, ggml_tensor * x, float epsilon);
-    ggml_tensor * silu_backward(ggml_tensor * dy, ggml_tensor * x);
-    // scale * P * (dP - rowsum(P dP)).
+    ggml_tensor * add(ggml_tensor * a, ggml_tensor * b);
+    // RMSNorm(x) * gain.
+    ggml_tensor * norm(ggml_tensor * x, ggml_tensor * gain, float epsilon);
+    // d/dx of that, plus `bypass` (the gradient that goes around the norm; nullptr: none).
+    ggml_tensor * norm_backward(ggml_tensor * dy, ggml_tensor * x, ggml_tensor * gain, float epsilon, ggml_tensor * bypass);
+    // silu(gate) * up.
+    ggml_tensor * swiglu(ggml_tensor * gate, ggml_tensor * up);
+    struct gate_gradient {
+        ggml_tensor * d_gate;
+        ggml_tensor * d_up;
+    };
+    gate_gradient swiglu_backward(ggml_tensor * dy, ggml_tensor * gate, ggml_tensor * up);
+    // softmax(scale * scores + mask) along ne0; scores must not be used afterwards. mask [keys, queries], the same for all batches.
+    ggml_tensor * soft_max(ggml_tensor * scores, ggml_tensor * mask, float scale);
+    // scale * P * (dP - rowsum(P dP)); dP must not be used afterwards.
     ggml_tensor * soft_max_backward(ggml_tensor * d_probabilities, ggml_tensor * probabilities, float scale);
+    // x [head, heads, T] turned by position (RoPE paper, Su et al. 2021, equation 34, neighbouring pairs), or turned back.
+    ggml_tensor * rotate(ggml_tensor * x, const rotation & angles);
+    ggml_tensor * rotate_back(ggml_tensor * x, const rotation & angles);
 
     void expand(ggml_tensor * tensor) { ggml_build_forward_expand(graph_, tensor); }
     // A result to be read after the run.
@@ -93,6 +118,9 @@ class graph_builder {
 
   private:
     ggml_tensor * lowered_operand(operand a);
+    op_description describe() const;
+    ggml_tensor * custom_new(int64_t ne0, int64_t ne1, int64_t ne2, const std::vector<ggml_tensor *> & args, const op_description & description,
+                             ggml_custom_op_t function);
     ggml_tensor * custom(ggml_tensor * target, const std::vector<ggml_tensor *> & args, const op_description & description,
                          ggml_custom_op_t function);
 
@@ -102,6 +130,7 @@ class graph_builder {
     };
     const backend &            device_;
     lowering                   rules_;
+    cpu_runtime *              runtime_ = nullptr;
     ggml_context *             context_ = nullptr;
     ggml_cgraph *              graph_ = nullptr;
     std::deque<op_description> descriptions_;

@@ -16,7 +16,6 @@ struct layer_module {
     std::array<linear_module, MODULE_COUNT> linear;  // indexed by module_kind
     ggml_tensor * attn_norm = nullptr;
     ggml_tensor * ffn_norm = nullptr;
-    ggml_tensor * rope_factors = nullptr;
 
     const linear_module & operator[](module_kind kind) const { return linear[size_t(kind)]; }
 };
@@ -24,7 +23,7 @@ struct layer_module {
 // What all layers of one micro-batch share.
 struct layer_inputs {
     const model_info *                  info = nullptr;
-    ggml_tensor *                       positions = nullptr;  // I32 [T]
+    rotation                            angles;
     const std::vector<attention_chunk> * chunks = nullptr;
     dropout_state                       dropout;
 };

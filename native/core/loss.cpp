@@ -49,7 +49,7 @@ ggml_tensor * scatter_rows(graph_builder & g, ggml_tensor * rows, const micro_ba
 }
 
 ggml_tensor * normalise(graph_builder & g, const head_module & head, ggml_tensor * hidden) {
-    return ggml_mul(g.context(), ggml_rms_norm(g.context(), hidden, head.epsilon), head.norm);
+    return g.norm(hidden, head.norm, head.epsilon);
 }
 
 }  // namespace
@@ -78,7 +78,7 @@ head_result head_loss(graph_builder & g, const head_module & head, const micro_b
     if (!g.rules().cpu_kernels) {
         d_h = ggml_sub(c, d_h, ggml_get_rows(c, head.output, g.input_i32(n, 1, batch.labels.data())));
     }
-    ggml_tensor * d_selected = g.rms_norm_backward(ggml_mul(c, d_h, head.norm), selected, head.epsilon);
+    ggml_tensor * d_selected = g.norm_backward(d_h, selected, head.norm, head.epsilon, nullptr);
     result.d_hidden = scatter_rows(g, d_selected, batch);
     g.expand(result.d_hidden);
     return result;

@@ -2,7 +2,7 @@
 // operations that every backend has, keeping values against computing them again, attention chunks against whole sequences.
 #include <cstring>
 
-#include "cpu/gemm.h"
+#include "cpu/kernels.h"
 #include "engine.h"
 #include "random.h"
 #include "test-support.h"
@@ -19,7 +19,7 @@ struct kernel_case {
 // Both paths sum k products in F32, in different orders: the error grows as sqrt(k) * 2^-24, about 1.7e-6 for k = 800.
 constexpr double KERNEL_TOLERANCE = 1e-5;
 
-double compare_with_naive(const gemm_kernel & kernel, ggml_type type, bool a_transposed, bool b_transposed, const kernel_case & size, int n_threads) {
+double compare_with_naive(const cpu_kernels & kernels, ggml_type type, bool a_transposed, bool b_transposed, const kernel_case & size, int n_threads) {
     random_source random(uint64_t(size.m * 31 + size.n * 7 + size.k));
     const int64_t rows_a = a_transposed ? size.k : size.m, length_a = a_transposed ? size.m : size.k;
     std::vector<float> a(size_t(rows_a * length_a)), b(size_t(size.n * size.k)), c(size_t(size.m * size.n)), expected;
@@ -41,7 +41,9 @@ double compare_with_naive(const gemm_kernel & kernel, ggml_type type, bool a_tra
     p.k = size.k;
     p.alpha = 0.7f;
     p.accumulate = true;
-    for (int i = 0; i < n_threads; ++i) gemm_run_share(kernel, p, i, n_threads);
+    thread_pool        pool(n_threads);
+    std::vector<float> scratch;
+    gemm_run(*kernels.gemm, pool, scratch, p);
     p.c = expected.data();
     gemm_naive(p);
     return relative_l2(c, expected);
@@ -69,16 +71,16 @@ FEDLLM_TEST("lowering: every matrix kernel agrees with the triple loop on odd sh
     double worst = 0.0;
     int    cases = 0;
     for (const char * name : { "generic", "avx2", "avx512" }) {
-        const gemm_kernel * kernel = gemm_find_kernel(name);
-        if (kernel == nullptr) continue;
+        const cpu_kernels * kernels = cpu_find_kernels(name);
+        if (kernels == nullptr) continue;
         for (const bool ta : { false, true }) {
             for (const bool tb : { false, true }) {
                 for (const kernel_case & size : { kernel_case{ 1, 1, 1 }, { 37, 13, 21 }, { 33, 7, 300 }, { 300, 1, 5 }, { 64, 530, 64 } }) {
-                    worst = std::max(worst, compare_with_naive(*kernel, GGML_TYPE_F32, ta, tb, size, 3));
+                    worst = std::max(worst, compare_with_naive(*kernels, GGML_TYPE_F32, ta, tb, size, 3));
                     ++cases;
                 }
                 for (const ggml_type type : { GGML_TYPE_F16, GGML_TYPE_BF16, GGML_TYPE_Q8_0, GGML_TYPE_Q4_0, GGML_TYPE_Q4_K, GGML_TYPE_Q5_K, GGML_TYPE_Q6_K }) {
-                    for (const int n_threads : { 1, 5 }) worst = std::max(worst, compare_with_naive(*kernel, type, ta, tb, { 512, 13, 512 }, n_threads));
+                    for (const int n_threads : { 1, 5 }) worst = std::max(worst, compare_with_naive(*kernels, type, ta, tb, { 512, 13, 512 }, n_threads));
                     cases += 2;
                 }
             }
@@ -89,7 +91,9 @@ FEDLLM_TEST("lowering: every matrix kernel agrees with the triple loop on odd sh
 }
 
 FEDLLM_TEST("lowering: a column's bits depend neither on its neighbours nor on the number of threads") {
-    const gemm_kernel & kernel = gemm_select_kernel();
+    const gemm_kernel & kernel = *cpu_select_kernels().gemm;
+    thread_pool         three(3), one_thread(1);
+    std::vector<float>  scratch;
     const int64_t m = 77, n = 40, k = 300;
     random_source random(5);
     std::vector<float> a(size_t(m * k)), b(size_t(n * k)), all(size_t(m * n)), one(size_t(m * n));
@@ -105,13 +109,13 @@ FEDLLM_TEST("lowering: a column's bits depend neither on its neighbours nor on t
     p.k = k;
     p.alpha = 1.0f;
     p.accumulate = false;
-    for (int i = 0; i < 3; ++i) gemm_run_share(kernel, p, i, 3);
+    gemm_run(kernel, three, scratch, p);
     for (int64_t j = 0; j < n; ++j) {
         gemm_problem column = p;
         column.b.data += j * k * 4;
         column.c = one.data() + j * m;
         column.n = 1;
-        gemm_run_share(kernel, column, 0, 1);
+        gemm_run(kernel, one_thread, scratch, column);
     }
     require(std::memcmp(all.data(), one.data(), all.size() * sizeof(float)) == 0, "a column computed alone has other bits");
     return format("%lld columns", (long long) n);

@@ -6,7 +6,7 @@
 #include <cstring>
 #include <memory>
 
-#include "cpu/gemm.h"
+#include "cpu/kernels.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -185,24 +185,9 @@ inline void micro_kernel(int64_t kc, const float * a, const float * b, float alp
     }
 }
 
-struct workspace {
-    float * a;
-    float * b;
-    float * row;
-    workspace() {
-        constexpr size_t bytes_a = (MC + MR) * KC * sizeof(float), bytes_b = (NC + NR) * KC * sizeof(float);
-        constexpr size_t bytes_row = MR * KC * sizeof(float) > MC * sizeof(float) ? MR * KC * sizeof(float) : MC * sizeof(float);
-        a   = static_cast<float *>(std::aligned_alloc(64, (bytes_a + 63) / 64 * 64));
-        b   = static_cast<float *>(std::aligned_alloc(64, (bytes_b + 63) / 64 * 64));
-        row = static_cast<float *>(std::aligned_alloc(64, (bytes_row + 63) / 64 * 64));
-        if (!a || !b || !row) std::abort();  // below two megabytes a thread: nothing sensible can go on without it
-    }
-    ~workspace() { std::free(a); std::free(b); std::free(row); }
-};
-
-// One block: packed A (mc rows) times packed B (nc rows) into C at (m0, n0).
-void multiply_block(const gemm_problem & p, const workspace & w, int64_t m0, int64_t mc, int64_t n0, int64_t nc, int64_t kc,
-                    bool accumulate) {
+// One block: packed A (mc rows) times packed B panels into C at (m0, n0).
+void multiply_block(const gemm_problem & p, const float * packed_a, const float * packed_b, int64_t m0, int64_t mc, int64_t n0, int64_t nc,
+                    int64_t kc, bool accumulate) {
     alignas(64) float tile[MR * NR];
     for (int64_t j = 0; j < nc; j += NR) {
         const int64_t count_n = std::min(NR, nc - j);
@@ -210,8 +195,8 @@ void multiply_block(const gemm_problem & p, const workspace & w, int64_t m0, int
         const int64_t stride = p.c_row_bytes / int64_t(sizeof(float));
         for (int64_t i = 0; i < mc; i += MR) {
             const int64_t count_m = std::min(MR, mc - i);
-            const float * a = w.a + i * kc;
-            const float * b = w.b + j * kc;
+            const float * a = packed_a + i * kc;
+            const float * b = packed_b + j * kc;
             if (count_m == MR && count_n == NR) {
                 micro_kernel(kc, a, b, p.alpha, accumulate, column + i, stride);
                 continue;
@@ -229,20 +214,45 @@ void multiply_block(const gemm_problem & p, const workspace & w, int64_t m0, int
     }
 }
 
-void run_range(const gemm_problem & p, int64_t m0, int64_t m1, int64_t n0, int64_t n1) {
+constexpr int64_t pad_columns(int64_t n) { return (n + NR - 1) / NR * NR; }
+
+int64_t packed_b_size(int64_t n, int64_t k) { return pad_columns(n) * k; }
+
+// Packed B: for each block of KC terms, all columns in panels of NR: block at k0 * padded n, panel at column * kc.
+void pack_b_columns(const gemm_problem & p, int64_t n0, int64_t n1, float * packed) {
+    for (int64_t k = 0; k < p.k; k += KC) {
+        const int64_t kc = std::min(KC, p.k - k);
+        pack_b(p.b, n0, n1 - n0, k, kc, packed + k * pad_columns(p.n) + n0 * kc);
+    }
+}
+
+struct workspace {
+    float * a;
+    float * row;
+    workspace() {
+        constexpr size_t bytes_a = MC * KC * sizeof(float);
+        constexpr size_t numbers_row = MR * KC > MC ? MR * KC : MC;
+        a   = static_cast<float *>(std::aligned_alloc(64, bytes_a));
+        row = static_cast<float *>(std::aligned_alloc(64, numbers_row * sizeof(float)));
+        if (!a || !row) std::abort();  // below half a megabyte a thread: nothing sensible can go on without it
+    }
+    ~workspace() {
+        std::free(a);
+        std::free(row);
+    }
+};
+
+void multiply(const gemm_problem & p, const float * packed, int64_t m0, int64_t m1, int64_t n0, int64_t n1) {
     static thread_local std::unique_ptr<workspace> space;
     if (!space) space = std::make_unique<workspace>();
-    const workspace & w = *space;
-    for (int64_t n = n0; n < n1; n += NC) {
-        const int64_t nc = std::min(NC, n1 - n);
-        for (int64_t k = 0; k < p.k || k == 0; k += KC) {
+    for (int64_t m = m0; m < m1; m += MC) {
+        const int64_t mc = std::min(MC, m1 - m);
+        for (int64_t k = 0; k < p.k; k += KC) {
             const int64_t kc = std::min(KC, p.k - k);
-            const bool accumulate = p.accumulate || k > 0;
-            pack_b(p.b, n, nc, k, kc, w.b);
-            for (int64_t m = m0; m < m1; m += MC) {
-                const int64_t mc = std::min(MC, m1 - m);
-                pack_a(p.a, m, mc, k, kc, w.row, w.a);
-                multiply_block(p, w, m, mc, n, nc, kc, accumulate);
+            pack_a(p.a, m, mc, k, kc, space->row, space->a);
+            // NC columns at a time, so that the block of C stays in the level-2 cache.
+            for (int64_t n = n0; n < n1; n += NC) {
+                multiply_block(p, space->a, packed + k * pad_columns(p.n) + n * kc, m, mc, n, std::min(NC, n1 - n), kc, p.accumulate || k > 0);
             }
         }
     }
@@ -251,11 +261,11 @@ void run_range(const gemm_problem & p, int64_t m0, int64_t m1, int64_t n0, int64
 }  // namespace
 
 #if defined(FEDLLM_SIMD_AVX512)
-void gemm_range_avx512(const gemm_problem & p, int64_t m0, int64_t m1, int64_t n0, int64_t n1) { run_range(p, m0, m1, n0, n1); }
+const gemm_kernel GEMM_AVX512 = { packed_b_size, pack_b_columns, multiply, NR };
 #elif defined(FEDLLM_SIMD_AVX2)
-void gemm_range_avx2(const gemm_problem & p, int64_t m0, int64_t m1, int64_t n0, int64_t n1) { run_range(p, m0, m1, n0, n1); }
+const gemm_kernel GEMM_AVX2 = { packed_b_size, pack_b_columns, multiply, NR };
 #else
-void gemm_range_generic(const gemm_problem & p, int64_t m0, int64_t m1, int64_t n0, int64_t n1) { run_range(p, m0, m1, n0, n1); }
+const gemm_kernel GEMM_GENERIC = { packed_b_size, pack_b_columns, multiply, NR };
 #endif
 
 }  // namespace fedllm

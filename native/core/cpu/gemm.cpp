@@ -1,5 +1,4 @@
-// Kernel selection, the split of one product over threads, and the naive oracle. The fast loops are in gemm-kernel.cpp,
-// compiled once per instruction set.
+// The split of one product over threads, and the naive oracle. The fast loops are in gemm-kernel.cpp.
 #include "cpu/gemm.h"
 
 #include <algorithm>
@@ -7,54 +6,6 @@
 #include <vector>
 
 namespace fedllm {
-
-#if defined(FEDLLM_HAVE_X86_KERNELS)
-void gemm_range_avx512(const gemm_problem &, int64_t, int64_t, int64_t, int64_t);
-void cross_entropy_row_avx512(float *, int64_t, int64_t, bool, float *);
-void gemm_range_avx2(const gemm_problem &, int64_t, int64_t, int64_t, int64_t);
-void cross_entropy_row_avx2(float *, int64_t, int64_t, bool, float *);
-#endif
-void gemm_range_generic(const gemm_problem &, int64_t, int64_t, int64_t, int64_t);
-void cross_entropy_row_generic(float *, int64_t, int64_t, bool, float *);
-
-namespace {
-
-const gemm_kernel KERNEL_GENERIC = { "generic", gemm_range_generic, cross_entropy_row_generic };
-#if defined(FEDLLM_HAVE_X86_KERNELS)
-const gemm_kernel KERNEL_AVX512 = { "avx512", gemm_range_avx512, cross_entropy_row_avx512 };
-const gemm_kernel KERNEL_AVX2   = { "avx2", gemm_range_avx2, cross_entropy_row_avx2 };
-
-bool cpu_has_avx512() {
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma");
-}
-
-// Every processor with AVX2 and FMA also converts half floats (F16C).
-bool cpu_has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-#endif
-
-const gemm_kernel * select() {
-#if defined(FEDLLM_HAVE_X86_KERNELS)
-    if (cpu_has_avx512()) return &KERNEL_AVX512;
-    if (cpu_has_avx2()) return &KERNEL_AVX2;
-#endif
-    return &KERNEL_GENERIC;
-}
-
-}  // namespace
-
-const gemm_kernel & gemm_select_kernel() {
-    static const gemm_kernel * kernel = select();
-    return *kernel;
-}
-
-const gemm_kernel * gemm_find_kernel(const char * name) {
-#if defined(FEDLLM_HAVE_X86_KERNELS)
-    if (std::strcmp(name, "avx512") == 0) return cpu_has_avx512() ? &KERNEL_AVX512 : nullptr;
-    if (std::strcmp(name, "avx2") == 0) return cpu_has_avx2() ? &KERNEL_AVX2 : nullptr;
-#endif
-    return std::strcmp(name, "generic") == 0 ? &KERNEL_GENERIC : nullptr;
-}
 
 void gemm_unpack_row(ggml_type type, const uint8_t * row, int64_t offset, int64_t n, float * out) {
     const uint8_t * source = row + offset / ggml_blck_size(type) * int64_t(ggml_type_size(type));
@@ -87,27 +38,32 @@ void gemm_naive(const gemm_problem & p) {
     }
 }
 
-void gemm_run_share(const gemm_kernel & kernel, const gemm_problem & p, int ith, int nth) {
+void gemm_run(const gemm_kernel & kernel, thread_pool & pool, std::vector<float> & scratch, const gemm_problem & p) {
     if (p.m == 0 || p.n == 0) return;
-    // Units that keep vectors whole; a transposed quantized A can only be cut between its blocks.
+    const size_t needed = size_t(kernel.packed_b_size(p.n, p.k));
+    if (scratch.size() < needed) scratch.resize(needed);
+    const int64_t n_threads = pool.n_threads();
+    const auto ceil_to = [](int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; };
+
+    const int64_t pack_step = ceil_to((p.n + 2 * n_threads - 1) / (2 * n_threads), kernel.column_unit);
+    pool.run((p.n + pack_step - 1) / pack_step, [&](int64_t i) {
+        kernel.pack_b(p, i * pack_step, std::min(p.n, (i + 1) * pack_step), scratch.data());
+    });
+
+    // Three chunks a thread balance the load; rows of A are cut first, because a chunk unpacks its rows itself. A
+    // transposed quantized A can only be cut between its blocks.
+    const int64_t wanted = n_threads == 1 ? 1 : 3 * n_threads;
     const int64_t unit_m = p.a.transposed ? std::max<int64_t>(32, ggml_blck_size(p.a.type)) : 32;
-    const int64_t unit_n = 12;
-    const auto share = [&](int64_t total, int64_t unit) {
-        const int64_t units = (total + unit - 1) / unit;
-        return (units + nth - 1) / nth * unit;  // longest share
-    };
-    // Split the side with the better balance; on a tie A, so that each of its blocks is unpacked once.
-    const double balance_m = double(p.m) / double(share(p.m, unit_m) * nth);
-    const double balance_n = double(p.n) / double(share(p.n, unit_n) * nth);
-    if (balance_m >= 0.9 * balance_n) {
-        const int64_t step = share(p.m, unit_m);
-        const int64_t m0 = std::min<int64_t>(p.m, step * ith), m1 = std::min<int64_t>(p.m, m0 + step);
-        if (m0 < m1) kernel.run(p, m0, m1, 0, p.n);
-    } else {
-        const int64_t step = share(p.n, unit_n);
-        const int64_t n0 = std::min<int64_t>(p.n, step * ith), n1 = std::min<int64_t>(p.n, n0 + step);
-        if (n0 < n1) kernel.run(p, 0, p.m, n0, n1);
-    }
+    const int64_t step_m = std::max(unit_m, ceil_to((p.m + wanted - 1) / wanted, unit_m));
+    const int64_t chunks_m = (p.m + step_m - 1) / step_m;
+    const int64_t wanted_n = n_threads == 1 || chunks_m >= 2 * n_threads ? 1 : (wanted + chunks_m - 1) / chunks_m;
+    // Below about 48 columns a chunk, unpacking A would cost more than multiplying.
+    const int64_t step_n = std::max(ceil_to((p.n + wanted_n - 1) / wanted_n, kernel.column_unit), 4 * kernel.column_unit);
+    const int64_t chunks_n = (p.n + step_n - 1) / step_n;
+    pool.run(chunks_m * chunks_n, [&](int64_t i) {
+        const int64_t m0 = i / chunks_n * step_m, n0 = i % chunks_n * step_n;
+        kernel.multiply(p, scratch.data(), m0, std::min(p.m, m0 + step_m), n0, std::min(p.n, n0 + step_n));
+    });
 }
 
 }  // namespace fedllm

@@ -5,7 +5,9 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
+#include "cpu/thread-pool.h"
 #include "ggml.h"
 
 namespace fedllm {
@@ -28,28 +30,23 @@ struct gemm_problem {
     bool        accumulate;      // false: C is overwritten
 };
 
-// Computes the part m in [m0, m1), n in [n0, n1). With a transposed quantized A, m0 is a multiple of its block size.
-using gemm_range_fn = void (*)(const gemm_problem & problem, int64_t m0, int64_t m1, int64_t n0, int64_t n1);
-
-// See row-kernel.cpp.
-using cross_entropy_row_fn = void (*)(float * z, int64_t n, int64_t label, bool gradient, float * stats);
-
+// Packed operands and the part of C that one chunk computes; see gemm-kernel.cpp for the layout of the packed B.
 struct gemm_kernel {
-    const char *         name;
-    gemm_range_fn        run;
-    cross_entropy_row_fn cross_entropy_row;
+    // Numbers of packed B for n columns and k terms.
+    int64_t (*packed_b_size)(int64_t n, int64_t k);
+    // Packs columns [n0, n1) (n0 a multiple of column_unit) of B.
+    void (*pack_b)(const gemm_problem & problem, int64_t n0, int64_t n1, float * packed);
+    // Computes C for m in [m0, m1) and n in [n0, n1), n0 a multiple of column_unit; with a transposed quantized A, m0 is a
+    // multiple of its block size.
+    void (*multiply)(const gemm_problem & problem, const float * packed_b, int64_t m0, int64_t m1, int64_t n0, int64_t n1);
+    int64_t column_unit;
 };
-
-// The fastest kernel this processor can execute; chosen once. "avx512", "avx2" or "generic".
-const gemm_kernel & gemm_select_kernel();
-// A kernel by name for tests; nullptr: not built in or not executable here.
-const gemm_kernel * gemm_find_kernel(const char * name);
 
 // The plain triple loop, kept as the oracle of the fast ones.
 void gemm_naive(const gemm_problem & problem);
 
-// Share of thread `ith` of `nth` in one problem (batch handled by the caller).
-void gemm_run_share(const gemm_kernel & kernel, const gemm_problem & problem, int ith, int nth);
+// The whole product, shared by the pool's threads. scratch: grows as needed, for the packed B.
+void gemm_run(const gemm_kernel & kernel, thread_pool & pool, std::vector<float> & scratch, const gemm_problem & problem);
 
 // Unpacks n numbers from `offset` (both multiples of the type's block size) of a row of type `type`.
 void gemm_unpack_row(ggml_type type, const uint8_t * row, int64_t offset, int64_t n, float * out);

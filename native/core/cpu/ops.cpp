@@ -1,101 +1,154 @@
-// See ops.h. Work is split so that no two threads write the same number; every sum has a fixed order.
+// See ops.h. No two chunks write the same number, and every sum has a fixed order, so results do not depend on the threads.
 #include "cpu/ops.h"
 
 #include <algorithm>
 #include <cstring>
 
 #include "error.h"
-#include "random.h"
 
 namespace fedllm {
 
 namespace {
 
-struct share_range {
-    int64_t begin, end;
-};
-
-share_range share_of(int64_t total, int ith, int nth) {
-    const int64_t step = (total + nth - 1) / nth;
-    return { std::min<int64_t>(total, step * ith), std::min<int64_t>(total, step * (ith + 1)) };
-}
-
 const op_description & describe(void * userdata) { return *static_cast<const op_description *>(userdata); }
 
 const uint8_t * batch_data(const ggml_tensor * t, int64_t batch) { return static_cast<const uint8_t *>(t->data) + batch * int64_t(t->nb[2]); }
 
+// Row r of a tensor whose rows are counted through all axes above the first; those axes are contiguous in every use here.
+float * row_of(const ggml_tensor * t, int64_t r) { return reinterpret_cast<float *>(static_cast<uint8_t *>(t->data) + r * int64_t(t->nb[1])); }
+
+// Calls work(row) for all rows. Chunks hold at least 16k numbers: below that, handing them out would cost more than the work.
+template <typename Work>
+void for_rows(const op_description & d, int64_t n_rows, int64_t row_length, const Work & work) {
+    const int64_t at_least = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, row_length));
+    const int64_t step = std::max(at_least, n_rows / (4 * d.runtime->pool.n_threads()) + 1);
+    d.runtime->pool.run((n_rows + step - 1) / step, [&](int64_t chunk) {
+        for (int64_t r = chunk * step; r < std::min(n_rows, (chunk + 1) * step); ++r) work(r);
+    });
+}
+
+int64_t count_rows(const ggml_tensor * t) { return t->ne[1] * t->ne[2] * t->ne[3]; }
+
+gemm_problem product_problem(const op_description & d, ggml_tensor * dst, const ggml_tensor * a, const ggml_tensor * b, int64_t out, int64_t summed, int64_t s) {
+    const int64_t i = out * summed + s;
+    gemm_problem p;
+    p.a = { batch_data(a, i / (b->ne[2] / a->ne[2])), a->type, int64_t(a->nb[1]), d.a_transposed };
+    p.b = { batch_data(b, i), b->type, int64_t(b->nb[1]), d.b_transposed };
+    p.c = reinterpret_cast<float *>(static_cast<uint8_t *>(dst->data) + d.place.offset + size_t(out) * d.place.batch_bytes);
+    p.c_row_bytes = int64_t(d.place.row_bytes);
+    p.m = d.a_transposed ? a->ne[0] : a->ne[1];
+    p.n = d.b_transposed ? b->ne[0] : b->ne[1];
+    p.k = d.a_transposed ? a->ne[1] : a->ne[0];
+    p.alpha = d.alpha;
+    p.accumulate = d.accumulate || s > 0;
+    return p;
+}
+
 }  // namespace
 
-void op_product(ggml_tensor * dst, int ith, int nth, void * userdata) {
+void op_product(ggml_tensor * dst, int, int, void * userdata) {
     const op_description & d = describe(userdata);
     const ggml_tensor * a = dst->src[d.in_place ? 1 : 0];
     const ggml_tensor * b = dst->src[d.in_place ? 2 : 1];
-    const int64_t n_operands = b->ne[2];                    // batches of b
-    const int64_t n_outputs  = d.place.n_batch;             // batches written
-    const int64_t summed     = n_operands / n_outputs;      // batches of b per written one
-    const int64_t a_ratio    = n_operands / a->ne[2];       // batches of b per batch of a
-    const auto problem = [&](int64_t out, int64_t s) {
-        const int64_t i = out * summed + s;
-        gemm_problem p;
-        p.a = { batch_data(a, i / a_ratio), a->type, int64_t(a->nb[1]), d.a_transposed };
-        p.b = { batch_data(b, i), b->type, int64_t(b->nb[1]), d.b_transposed };
-        p.c = reinterpret_cast<float *>(static_cast<uint8_t *>(dst->data) + d.place.offset + size_t(out) * d.place.batch_bytes);
-        p.c_row_bytes = int64_t(d.place.row_bytes);
-        p.m = d.a_transposed ? a->ne[0] : a->ne[1];
-        p.n = d.b_transposed ? b->ne[0] : b->ne[1];
-        p.k = d.a_transposed ? a->ne[1] : a->ne[0];
-        p.alpha = d.alpha;
-        p.accumulate = d.accumulate || s > 0;
-        return p;
-    };
-    if (n_outputs >= nth) {
-        const share_range mine = share_of(n_outputs, ith, nth);
-        for (int64_t out = mine.begin; out < mine.end; ++out) {
-            for (int64_t s = 0; s < summed; ++s) gemm_run_share(*d.kernel, problem(out, s), 0, 1);
+    const gemm_kernel & kernel = *d.runtime->kernels.gemm;
+    const int64_t n_outputs = d.place.n_batch;
+    const int64_t summed    = b->ne[2] / n_outputs;  // batches of b per written one
+    if (n_outputs < d.runtime->pool.n_threads()) {
+        for (int64_t out = 0; out < n_outputs; ++out) {
+            for (int64_t s = 0; s < summed; ++s) gemm_run(kernel, d.runtime->pool, d.runtime->packed, product_problem(d, dst, a, b, out, summed, s));
         }
         return;
     }
-    for (int64_t out = 0; out < n_outputs; ++out) {
-        for (int64_t s = 0; s < summed; ++s) gemm_run_share(*d.kernel, problem(out, s), ith, nth);
-    }
+    // Enough batches (attention heads) to give each thread whole ones; each packs into memory of its own.
+    d.runtime->pool.run(n_outputs, [&](int64_t out) {
+        static thread_local std::vector<float> packed;
+        for (int64_t s = 0; s < summed; ++s) {
+            const gemm_problem p = product_problem(d, dst, a, b, out, summed, s);
+            packed.resize(std::max(packed.size(), size_t(kernel.packed_b_size(p.n, p.k))));
+            kernel.pack_b(p, 0, p.n, packed.data());
+            kernel.multiply(p, packed.data(), 0, p.m, 0, p.n);
+        }
+    });
 }
 
 void op_nothing(ggml_tensor *, int, int, void *) {}
 
-void op_zero(ggml_tensor * dst, int ith, int nth, void *) {
-    const share_range mine = share_of(int64_t(ggml_nelements(dst)), ith, nth);
-    std::memset(static_cast<float *>(dst->data) + mine.begin, 0, size_t(mine.end - mine.begin) * sizeof(float));
-}
+void op_zero(ggml_tensor * dst, int, int, void *) { std::memset(dst->data, 0, ggml_nbytes(dst)); }
 
-void op_dropout(ggml_tensor * dst, int ith, int nth, void * userdata) {
+void op_dropout(ggml_tensor * dst, int, int, void * userdata) {
     const op_description & d = describe(userdata);
     const ggml_tensor * x = dst->src[0];
     const ggml_tensor * keys = dst->src[1];
     const float scale = 1.0f / (1.0f - d.probability);
-    const share_range mine = share_of(x->ne[1], ith, nth);
-    for (int64_t t = mine.begin; t < mine.end; ++t) {
+    for_rows(d, x->ne[1], x->ne[0], [&](int64_t t) {
         uint64_t token_key;
         std::memcpy(&token_key, static_cast<const uint8_t *>(keys->data) + t * 8, 8);
-        const float * in = reinterpret_cast<const float *>(static_cast<const uint8_t *>(x->data) + t * int64_t(x->nb[1]));
-        float * out = reinterpret_cast<float *>(static_cast<uint8_t *>(dst->data) + t * int64_t(dst->nb[1]));
-        for (int64_t i = 0; i < x->ne[0]; ++i) {
-            out[i] = dropout_keeps(d.key, token_key, uint64_t(i), d.probability) ? in[i] * scale : 0.0f;
-        }
-    }
+        const float * in = row_of(x, t);
+        float * out = row_of(dst, t);
+        for (int64_t i = 0; i < x->ne[0]; ++i) out[i] = dropout_keeps(d.key, token_key, uint64_t(i), d.probability) ? in[i] * scale : 0.0f;
+    });
 }
 
-void op_cross_entropy(ggml_tensor * dst, int ith, int nth, void * userdata) {
+void op_cross_entropy(ggml_tensor * dst, int, int, void * userdata) {
     const op_description & d = describe(userdata);
-    const ggml_tensor * labels = dst->src[1];
-    const ggml_tensor * stats = dst->src[2];
-    const int64_t n_vocab = dst->ne[0];
-    const share_range mine = share_of(dst->ne[1], ith, nth);
-    for (int64_t row = mine.begin; row < mine.end; ++row) {
-        float * z = reinterpret_cast<float *>(static_cast<uint8_t *>(dst->data) + row * int64_t(dst->nb[1]));
-        float * stat = static_cast<float *>(stats->data) + 2 * row;
-        const int32_t label = static_cast<const int32_t *>(labels->data)[row];
-        d.kernel->cross_entropy_row(z, n_vocab, label, d.gradient, stat);
-    }
+    const int32_t * labels = static_cast<const int32_t *>(dst->src[1]->data);
+    float * stats = static_cast<float *>(dst->src[2]->data);
+    for_rows(d, dst->ne[1], dst->ne[0], [&](int64_t r) {
+        d.runtime->kernels.rows->cross_entropy(row_of(dst, r), dst->ne[0], labels[r], d.gradient, stats + 2 * r);
+    });
+}
+
+void op_norm(ggml_tensor * dst, int, int, void * userdata) {
+    const op_description & d = describe(userdata);
+    const float * gain = static_cast<const float *>(dst->src[1]->data);
+    for_rows(d, count_rows(dst), dst->ne[0], [&](int64_t r) { d.runtime->kernels.rows->norm(row_of(dst->src[0], r), gain, dst->ne[0], d.epsilon, row_of(dst, r)); });
+}
+
+void op_norm_backward(ggml_tensor * dst, int, int, void * userdata) {
+    const op_description & d = describe(userdata);
+    const float * gain = static_cast<const float *>(dst->src[2]->data);
+    for_rows(d, count_rows(dst), dst->ne[0], [&](int64_t r) {
+        d.runtime->kernels.rows->norm_backward(row_of(dst->src[0], r), row_of(dst->src[1], r), gain, row_of(dst->src[3], r), dst->ne[0], d.epsilon, row_of(dst, r));
+    });
+}
+
+void op_swiglu(ggml_tensor * dst, int, int, void * userdata) {
+    const op_description & d = describe(userdata);
+    for_rows(d, count_rows(dst), dst->ne[0], [&](int64_t r) {
+        d.runtime->kernels.rows->swiglu(row_of(dst->src[0], r), row_of(dst->src[1], r), dst->ne[0], row_of(dst, r));
+    });
+}
+
+void op_swiglu_backward(ggml_tensor * dst, int, int, void * userdata) {
+    const op_description & d = describe(userdata);
+    for_rows(d, dst->ne[1], dst->ne[0], [&](int64_t r) {
+        d.runtime->kernels.rows->swiglu_backward(row_of(dst->src[0], r), row_of(dst->src[1], r), row_of(dst->src[2], r), dst->ne[0], row_of(dst, r),
+                                                 row_of(dst, dst->ne[1] + r));
+    });
+}
+
+void op_soft_max(ggml_tensor * dst, int, int, void * userdata) {
+    const op_description & d = describe(userdata);
+    const ggml_tensor * mask = dst->src[1];  // [keys, queries], the same for all heads
+    for_rows(d, count_rows(dst), dst->ne[0], [&](int64_t r) { d.runtime->kernels.rows->soft_max(row_of(dst, r), row_of(mask, r % mask->ne[1]), dst->ne[0], d.alpha); });
+}
+
+void op_soft_max_backward(ggml_tensor * dst, int, int, void * userdata) {
+    const op_description & d = describe(userdata);
+    for_rows(d, count_rows(dst), dst->ne[0], [&](int64_t r) { d.runtime->kernels.rows->soft_max_backward(row_of(dst, r), row_of(dst->src[1], r), dst->ne[0], d.alpha); });
+}
+
+void op_rotate(ggml_tensor * dst, int, int, void * userdata) {
+    const op_description & d = describe(userdata);
+    const int64_t n_heads = dst->ne[1];
+    for_rows(d, count_rows(dst), dst->ne[0], [&](int64_t r) {
+        d.runtime->kernels.rows->rotate(row_of(dst->src[0], r), row_of(dst->src[1], r / n_heads), dst->ne[0], d.alpha, row_of(dst, r));
+    });
+}
+
+void op_add(ggml_tensor * dst, int, int, void * userdata) {
+    const op_description & d = describe(userdata);
+    for_rows(d, count_rows(dst), dst->ne[0], [&](int64_t r) { d.runtime->kernels.rows->add(row_of(dst->src[0], r), row_of(dst->src[1], r), dst->ne[0], row_of(dst, r)); });
 }
 
 }  // namespace fedllm

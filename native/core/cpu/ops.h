@@ -1,35 +1,55 @@
-// Custom operations of the CPU lowering: each has ggml's signature (dst, ith, nth, userdata) and takes its parameters
-// from an op_description that outlives the graph.
+// Custom operations of the CPU lowering. ggml runs each on one thread; the operation shares its work among the threads of our own
+// pool. Parameters are in an op_description that outlives the graph.
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
-#include "cpu/gemm.h"
+#include "cpu/kernels.h"
+#include "cpu/thread-pool.h"
 #include "ggml.h"
 #include "graph.h"
 
 namespace fedllm {
 
+// What all operations of one engine share.
+struct cpu_runtime {
+    explicit cpu_runtime(int n_threads) : pool(n_threads), kernels(cpu_select_kernels()) {}
+    thread_pool         pool;
+    const cpu_kernels & kernels;
+    std::vector<float>  packed;  // scratch of the products
+};
+
 struct op_description {
+    cpu_runtime * runtime = nullptr;
     // product: src[0] = a, src[1] = b (after the target when it is written in place)
     bool      a_transposed = false;
     bool      b_transposed = false;
     bool      in_place = false;
     bool      accumulate = false;
-    float     alpha = 1.0f;
+    float     alpha = 1.0f;  // also the scale of soft_max and the sign of rotate
     placement place;
     // dropout
     uint64_t key = 0;
     float    probability = 0.0f;
+    // norms
+    float epsilon = 0.0f;
     // cross entropy
     bool gradient = false;
-    const gemm_kernel * kernel = nullptr;
 };
 
 void op_product(ggml_tensor * dst, int ith, int nth, void * userdata);
-void op_nothing(ggml_tensor * dst, int ith, int nth, void * userdata);   // leaves dst undefined
+void op_nothing(ggml_tensor * dst, int ith, int nth, void * userdata);            // leaves dst undefined
 void op_zero(ggml_tensor * dst, int ith, int nth, void * userdata);
-void op_dropout(ggml_tensor * dst, int ith, int nth, void * userdata);   // src: x, token keys
-void op_cross_entropy(ggml_tensor * dst, int ith, int nth, void * userdata);  // in place on logits; src: logits, labels, stats
+void op_dropout(ggml_tensor * dst, int ith, int nth, void * userdata);            // src: x, token keys
+void op_cross_entropy(ggml_tensor * dst, int ith, int nth, void * userdata);      // in place; src: logits, labels, stats
+void op_norm(ggml_tensor * dst, int ith, int nth, void * userdata);               // src: x, gain
+void op_norm_backward(ggml_tensor * dst, int ith, int nth, void * userdata);      // src: dy, x, gain, bypass
+void op_swiglu(ggml_tensor * dst, int ith, int nth, void * userdata);             // src: gate, up
+void op_swiglu_backward(ggml_tensor * dst, int ith, int nth, void * userdata);    // src: dy, gate, up; dst [n, T, 2]: d_gate, d_up
+void op_soft_max(ggml_tensor * dst, int ith, int nth, void * userdata);           // in place; src: scores, mask
+void op_soft_max_backward(ggml_tensor * dst, int ith, int nth, void * userdata);  // in place; src: dp, p
+void op_rotate(ggml_tensor * dst, int ith, int nth, void * userdata);             // src: x [head, heads, T], turns [head, T]
+void op_add(ggml_tensor * dst, int ith, int nth, void * userdata);                // src: a, b
 
 }  // namespace fedllm

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "cpu/gemm.h"
+#include "cpu/kernels.h"
 
 namespace fedllm {
 
@@ -29,19 +29,29 @@ inline float exp_nonpositive(float x) {
     return x < -87.0f ? 0.0f : p * power + (x - x);  // x - x is 0, or NaN for NaN: a diverged row must show
 }
 
-}  // namespace
+inline float sigmoid(float x) {
+    const float e = exp_nonpositive(x > 0.0f ? -x : x);
+    const float s = 1.0f / (1.0f + e);
+    return x > 0.0f ? s : e * s;
+}
 
-#if defined(FEDLLM_SIMD_AVX512)
-#define FEDLLM_ROW_NAME(name) name##_avx512
-#elif defined(FEDLLM_SIMD_AVX2)
-#define FEDLLM_ROW_NAME(name) name##_avx2
-#else
-#define FEDLLM_ROW_NAME(name) name##_generic
-#endif
+// Sum of f(i) over a row: sixteen partial sums in F32, their total in double. The order is fixed, so repeats give the same bits.
+template <typename Term>
+inline double sum_row(int64_t n, const Term & f) {
+    float part[16] = {};
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        for (int j = 0; j < 16; ++j) part[j] += f(i + j);
+    }
+    double total = 0.0;
+    for (; i < n; ++i) total += double(f(i));
+    for (const float value : part) total += double(value);
+    return total;
+}
 
 // z [n] -> softmax(z) - onehot(label) when gradient is set, unchanged otherwise.
 // stats: log-probability of the label, index of the most likely entry (exact: a vocabulary is below 2^24).
-void FEDLLM_ROW_NAME(cross_entropy_row)(float * z, int64_t n, int64_t label, bool gradient, float * stats) {
+void cross_entropy(float * z, int64_t n, int64_t label, bool gradient, float * stats) {
     float largest_part[16];
     for (float & value : largest_part) value = z[0];
     int64_t i = 0;
@@ -83,5 +93,77 @@ void FEDLLM_ROW_NAME(cross_entropy_row)(float * z, int64_t n, int64_t label, boo
         z[label] -= 1.0f;
     }
 }
+
+// y = x / sqrt(mean(x^2) + epsilon) * gain. RMSNorm, Zhang and Sennrich 2019, equation 4.
+void norm(const float * x, const float * gain, int64_t n, float epsilon, float * y) {
+    const double mean = sum_row(n, [&](int64_t i) { return x[i] * x[i]; }) / double(n);
+    const float inverse = float(1.0 / std::sqrt(mean + double(epsilon)));
+    for (int64_t i = 0; i < n; ++i) y[i] = x[i] * inverse * gain[i];
+}
+
+// dx = bypass + (t - xh * mean(t * xh)) * inverse, where t = dy * gain and xh = x * inverse.
+void norm_backward(const float * dy, const float * x, const float * gain, const float * bypass, int64_t n, float epsilon, float * dx) {
+    const double mean = sum_row(n, [&](int64_t i) { return x[i] * x[i]; }) / double(n);
+    const double inverse = 1.0 / std::sqrt(mean + double(epsilon));
+    const double dot = sum_row(n, [&](int64_t i) { return dy[i] * gain[i] * x[i]; });
+    const float a = float(inverse), b = float(dot / double(n) * inverse * inverse * inverse);
+    for (int64_t i = 0; i < n; ++i) dx[i] = bypass[i] + (dy[i] * gain[i] * a - x[i] * b);
+}
+
+// y = silu(gate) * up. GLU variants, Shazeer 2020, equation 6.
+void swiglu(const float * gate, const float * up, int64_t n, float * y) {
+    for (int64_t i = 0; i < n; ++i) y[i] = gate[i] * sigmoid(gate[i]) * up[i];
+}
+
+// d_up = dy silu(gate); d_gate = dy up (s + silu(gate) (1 - s)), s = sigmoid(gate).
+void swiglu_backward(const float * dy, const float * gate, const float * up, int64_t n, float * d_gate, float * d_up) {
+    for (int64_t i = 0; i < n; ++i) {
+        const float s = sigmoid(gate[i]), silu = gate[i] * s;
+        d_up[i]   = dy[i] * silu;
+        d_gate[i] = dy[i] * up[i] * (s + silu * (1.0f - s));
+    }
+}
+
+// x <- softmax(scale * x + mask); at least one entry is unmasked.
+void soft_max(float * x, const float * mask, int64_t n, float scale) {
+    float largest = x[0] * scale + mask[0];
+    for (int64_t i = 0; i < n; ++i) {
+        x[i] = x[i] * scale + mask[i];
+        largest = largest > x[i] ? largest : x[i];
+    }
+    // -inf becomes exactly 0; masked entries must not touch the sum through inf - inf.
+    for (int64_t i = 0; i < n; ++i) x[i] = mask[i] < 0.0f ? 0.0f : exp_nonpositive(x[i] - largest);
+    const float inverse = float(1.0 / sum_row(n, [&](int64_t i) { return x[i]; }));
+    for (int64_t i = 0; i < n; ++i) x[i] *= inverse;
+}
+
+// d <- scale * p * (d - sum(p d)).
+void soft_max_backward(float * d, const float * p, int64_t n, float scale) {
+    const float dot = float(sum_row(n, [&](int64_t i) { return p[i] * d[i]; }));
+    for (int64_t i = 0; i < n; ++i) d[i] = scale * p[i] * (d[i] - dot);
+}
+
+// Turns each pair (x[2i], x[2i+1]) by the angle whose cosine and sine are turns[2i] and turns[2i+1]; sign -1 turns back.
+void rotate(const float * x, const float * turns, int64_t n, float sign, float * y) {
+    for (int64_t i = 0; i + 1 < n; i += 2) {
+        const float c = turns[i], s = turns[i + 1] * sign;
+        y[i]     = x[i] * c - x[i + 1] * s;
+        y[i + 1] = x[i] * s + x[i + 1] * c;
+    }
+}
+
+void add(const float * a, const float * b, int64_t n, float * y) {
+    for (int64_t i = 0; i < n; ++i) y[i] = a[i] + b[i];
+}
+
+}  // namespace
+
+#if defined(FEDLLM_SIMD_AVX512)
+const row_kernels ROWS_AVX512 = { cross_entropy, norm, norm_backward, swiglu, swiglu_backward, soft_max, soft_max_backward, rotate, add };
+#elif defined(FEDLLM_SIMD_AVX2)
+const row_kernels ROWS_AVX2 = { cross_entropy, norm, norm_backward, swiglu, swiglu_backward, soft_max, soft_max_backward, rotate, add };
+#else
+const row_kernels ROWS_GENERIC = { cross_entropy, norm, norm_backward, swiglu, swiglu_backward, soft_max, soft_max_backward, rotate, add };
+#endif
 
 }  // namespace fedllm

@@ -1,0 +1,38 @@
+// The table of loops that exist once per instruction set, and the choice among the tables. What a row function computes is
+// said at its definition in row-kernel.cpp.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/gemm.h"
+
+namespace fedllm {
+
+// n: numbers in the row. All pointers to F32.
+struct row_kernels {
+    void (*cross_entropy)(float * z, int64_t n, int64_t label, bool gradient, float * stats);
+    void (*norm)(const float * x, const float * gain, int64_t n, float epsilon, float * y);
+    void (*norm_backward)(const float * dy, const float * x, const float * gain, const float * bypass, int64_t n, float epsilon, float * dx);
+    void (*swiglu)(const float * gate, const float * up, int64_t n, float * y);
+    void (*swiglu_backward)(const float * dy, const float * gate, const float * up, int64_t n, float * d_gate, float * d_up);
+    void (*soft_max)(float * x, const float * mask, int64_t n, float scale);
+    void (*soft_max_backward)(float * d, const float * p, int64_t n, float scale);
+    void (*rotate)(const float * x, const float * turns, int64_t n, float sign, float * y);
+    void (*add)(const float * a, const float * b, int64_t n, float * y);
+};
+
+struct cpu_kernels {
+    const char *        name;  // "avx512", "avx2" or "generic"
+    const gemm_kernel * gemm;
+    const row_kernels * rows;
+};
+
+extern const gemm_kernel GEMM_GENERIC, GEMM_AVX2, GEMM_AVX512;
+extern const row_kernels ROWS_GENERIC, ROWS_AVX2, ROWS_AVX512;
+
+// The fastest table this processor can execute; chosen once.
+const cpu_kernels & cpu_select_kernels();
+// A table by name for tests; nullptr: not built in or not executable here.
+const cpu_kernels * cpu_find_kernels(const char * name);
+
+}  // namespace fedllm

@@ -1,0 +1,100 @@
+// The element-wise and row-wise primitives of graph.h: one fused custom operation on the CPU; elsewhere the device's own backward
+// operation where it has one, and otherwise the formula in operations that every backend has (training-core sections 5.4 and 5.5).
+#include "cpu/ops.h"
+#include "graph.h"
+
+namespace fedllm {
+
+ggml_tensor * graph_builder::add(ggml_tensor * a, ggml_tensor * b) {
+    if (!rules_.cpu_kernels) return ggml_add(context_, a, b);
+    return custom_new(a->ne[0], a->ne[1], a->ne[2], { a, b }, describe(), op_add);
+}
+
+ggml_tensor * graph_builder::norm(ggml_tensor * x, ggml_tensor * gain, float epsilon) {
+    if (!rules_.cpu_kernels) return ggml_mul(context_, ggml_rms_norm(context_, x, epsilon), gain);
+    op_description d = describe();
+    d.epsilon = epsilon;
+    return custom_new(x->ne[0], x->ne[1], 1, { x, gain }, d, op_norm);
+}
+
+ggml_tensor * graph_builder::norm_backward(ggml_tensor * dy, ggml_tensor * x, ggml_tensor * gain, float epsilon, ggml_tensor * bypass) {
+    if (rules_.cpu_kernels) {
+        op_description d = describe();
+        d.epsilon = epsilon;
+        return custom_new(x->ne[0], x->ne[1], 1, { dy, x, gain, bypass != nullptr ? bypass : empty_like(x, true) }, d, op_norm_backward);
+    }
+    ggml_tensor * t = ggml_mul(context_, dy, gain);
+    ggml_tensor * dx = nullptr;
+    if (rules_.rms_norm_back) {
+        dx = ggml_rms_norm_back(context_, t, x, epsilon);
+    } else {
+        // dx = (t - xh * mean(t * xh)) / sqrt(mean(x^2) + eps), xh = RMSNorm(x)
+        ggml_tensor * xh   = ggml_rms_norm(context_, x, epsilon);
+        ggml_tensor * mean = ggml_mean(context_, ggml_mul(context_, t, xh));  // [1, T]
+        ggml_tensor * rms  = ggml_sqrt(context_, ggml_scale_bias(context_, ggml_mean(context_, ggml_sqr(context_, x)), 1.0f, epsilon));
+        dx = ggml_div(context_, ggml_sub(context_, t, ggml_mul(context_, xh, mean)), rms);
+    }
+    return bypass != nullptr ? ggml_add(context_, dx, bypass) : dx;
+}
+
+ggml_tensor * graph_builder::swiglu(ggml_tensor * gate, ggml_tensor * up) {
+    if (!rules_.cpu_kernels) return ggml_swiglu_split(context_, gate, up);
+    return custom_new(gate->ne[0], gate->ne[1], 1, { gate, up }, describe(), op_swiglu);
+}
+
+graph_builder::gate_gradient graph_builder::swiglu_backward(ggml_tensor * dy, ggml_tensor * gate, ggml_tensor * up) {
+    ggml_context * c = context_;
+    if (rules_.cpu_kernels) {
+        ggml_tensor * both = custom_new(gate->ne[0], gate->ne[1], 2, { dy, gate, up }, describe(), op_swiglu_backward);
+        return { ggml_view_2d(c, both, gate->ne[0], gate->ne[1], both->nb[1], 0), ggml_view_2d(c, both, gate->ne[0], gate->ne[1], both->nb[1], both->nb[2]) };
+    }
+    ggml_tensor * d_silu = ggml_mul(c, dy, up);
+    ggml_tensor * silu = ggml_silu(c, gate);
+    ggml_tensor * d_up = ggml_mul(c, dy, silu);
+    if (rules_.silu_back) return { ggml_silu_back(c, d_silu, gate), d_up };
+    // silu'(x) = s + silu(x) * (1 - s), s = sigmoid(x)
+    ggml_tensor * s = ggml_sigmoid(c, gate);
+    ggml_tensor * slope = ggml_add(c, ggml_mul(c, silu, ggml_scale_bias(c, s, -1.0f, 1.0f)), s);
+    return { ggml_mul(c, d_silu, slope), d_up };
+}
+
+ggml_tensor * graph_builder::soft_max(ggml_tensor * scores, ggml_tensor * mask, float scale) {
+    if (!rules_.cpu_kernels) return ggml_soft_max_ext(context_, scores, mask, scale, 0.0f);
+    op_description d = describe();
+    d.alpha = scale;
+    return custom(scores, { mask }, d, op_soft_max);
+}
+
+ggml_tensor * graph_builder::soft_max_backward(ggml_tensor * dp, ggml_tensor * p, float scale) {
+    if (rules_.cpu_kernels) {
+        op_description d = describe();
+        d.alpha = scale;
+        return custom(dp, { p }, d, op_soft_max_backward);
+    }
+    if (rules_.soft_max_back) return ggml_soft_max_ext_back(context_, dp, p, scale, 0.0f);
+    ggml_tensor * dot = ggml_sum_rows(context_, ggml_mul(context_, p, dp));
+    return ggml_scale(context_, ggml_mul(context_, p, ggml_sub(context_, dp, dot)), scale);
+}
+
+namespace {
+
+// llama.cpp's NORM mode: pairs of neighbours, which the weights of this architecture are stored for.
+constexpr int ROPE_MODE = 0;
+
+}  // namespace
+
+ggml_tensor * graph_builder::rotate(ggml_tensor * x, const rotation & r) {
+    if (rules_.cpu_kernels) return custom_new(x->ne[0], x->ne[1], x->ne[2], { x, r.turns }, describe(), op_rotate);
+    return ggml_rope_ext(context_, x, r.positions, r.factors, r.head_length, ROPE_MODE, 0, r.base, r.scale, 0.0f, 1.0f, 0.0f, 0.0f);
+}
+
+ggml_tensor * graph_builder::rotate_back(ggml_tensor * x, const rotation & r) {
+    if (rules_.cpu_kernels) {
+        op_description d = describe();
+        d.alpha = -1.0f;
+        return custom_new(x->ne[0], x->ne[1], x->ne[2], { x, r.turns }, d, op_rotate);
+    }
+    return ggml_rope_ext_back(context_, x, r.positions, r.factors, r.head_length, ROPE_MODE, 0, r.base, r.scale, 0.0f, 1.0f, 0.0f, 0.0f);
+}
+
+}  // namespace fedllm
