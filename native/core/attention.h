@@ -20,10 +20,17 @@ constexpr int64_t ATTENTION_CHUNK = 128;
 
 // How many chunks attention_plan makes of these sequences.
 size_t attention_count_chunks(const std::vector<sequence_span> & sequences);
-std::vector<attention_chunk> attention_plan(graph_builder & g, const std::vector<sequence_span> & sequences);
+// window: a token sees itself and window - 1 before it; 0: all before it.
+std::vector<attention_chunk> attention_plan(graph_builder & g, const std::vector<sequence_span> & sequences, int64_t window);
+
+// Scores are scale * q . k, then cap * tanh(score / cap) where cap is not 0 (Gemma 2 report, section 2).
+struct score_rule {
+    float scale;
+    float cap;
+};
 
 // q [head, H, T], k and v [head, H_kv, T], rotated -> [head * H, T].
-ggml_tensor * attention_forward(graph_builder & g, const std::vector<attention_chunk> & chunks, ggml_tensor * q, ggml_tensor * k, ggml_tensor * v);
+ggml_tensor * attention_forward(graph_builder & g, const std::vector<attention_chunk> & chunks, const score_rule & rule, ggml_tensor * q, ggml_tensor * k, ggml_tensor * v);
 
 struct attention_gradient {
     ggml_tensor * dq;  // [head, H, T]
@@ -32,7 +39,7 @@ struct attention_gradient {
 };
 
 // d_out [head * H, T].
-attention_gradient attention_backward(graph_builder & g, const std::vector<attention_chunk> & chunks, ggml_tensor * q, ggml_tensor * k,
-                                      ggml_tensor * v, ggml_tensor * d_out);
+attention_gradient attention_backward(graph_builder & g, const std::vector<attention_chunk> & chunks, const score_rule & rule, ggml_tensor * q,
+                                      ggml_tensor * k, ggml_tensor * v, ggml_tensor * d_out);
 
 }  // namespace fedllm

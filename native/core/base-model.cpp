@@ -1,4 +1,4 @@
-// Reads the `llama` architecture (Llama 2 and 3, Mistral, TinyLlama, SmolLM) out of a checked GGUF and puts its weights
+// Reads a dense model of a supported architecture (architecture.h) out of a checked GGUF and puts its weights
 // into backend buffers: on the CPU the mapped file itself, elsewhere a copy.
 #include "base-model.h"
 
@@ -74,12 +74,7 @@ struct base_model_loader {
 
     void read_architecture() {
         model_info & info = model.info_;
-        const std::optional<std::string> architecture = file.get_string("general.architecture");
-        if (!architecture) fail("key general.architecture: expected a name, received nothing");
-        info.architecture = *architecture;
-        if (info.architecture != "llama") {
-            refuse("general.architecture: expected one of llama (Llama 2 and 3, Mistral, TinyLlama, SmolLM), received " + info.architecture);
-        }
+        info.architecture = architecture_check_name(file);
         if (file.get_unsigned(key("expert_count")).value_or(0) > 0) {
             refuse("expected a dense model, received a mixture of " + std::to_string(*file.get_unsigned(key("expert_count"))) + " experts");
         }
@@ -104,6 +99,7 @@ struct base_model_loader {
         }
         info.norm_epsilon = finite_float("attention.layer_norm_rms_epsilon", -1.0, 0.0, 1.0);
         read_rope();
+        info.traits = architecture_read(file, info.architecture, { info.n_layers, info.n_embd, info.n_heads, info.head_length, info.rope_base, info.rope_scale });
     }
 
     void read_rope() {
@@ -161,7 +157,7 @@ struct base_model_loader {
         if (info.n_vocab > MAX_VOCAB) fail("token_embd.weight: expected at most " + std::to_string(MAX_VOCAB) + " tokens, received " + std::to_string(info.n_vocab));
         model.token_embd_  = take("token_embd.weight", info.n_embd, info.n_vocab, true, true);
         model.output_norm_ = take("output_norm.weight", info.n_embd, 1, true, false);
-        model.output_      = take("output.weight", info.n_embd, info.n_vocab, false, true);
+        model.output_      = info.traits.always_tied ? nullptr : take("output.weight", info.n_embd, info.n_vocab, false, true);
         info.tied_head     = model.output_ == nullptr;
         if (info.tied_head) model.output_ = model.token_embd_;
 
@@ -170,12 +166,20 @@ struct base_model_loader {
             { info.n_embd, d_q }, { info.n_embd, d_kv }, { info.n_embd, d_kv }, { d_q, info.n_embd },
             { info.n_embd, info.n_ff }, { info.n_embd, info.n_ff }, { info.n_ff, info.n_embd },
         } };
-        model.rope_factors_ = take("rope_freqs.weight", info.n_rot / 2, 1, false, false);
+        if (info.traits.rope_factors) model.rope_factors_ = take("rope_freqs.weight", info.n_rot / 2, 1, false, false);
         for (int64_t l = 0; l < info.n_layers; ++l) {
             const std::string prefix = "blk." + std::to_string(l) + ".";
             layer_weights layer;
             layer.attn_norm = take(prefix + "attn_norm.weight", info.n_embd, 1, true, false);
             layer.ffn_norm  = take(prefix + "ffn_norm.weight", info.n_embd, 1, true, false);
+            if (info.traits.qk_norm) {
+                layer.attn_q_norm = take(prefix + "attn_q_norm.weight", info.head_length, 1, true, false);
+                layer.attn_k_norm = take(prefix + "attn_k_norm.weight", info.head_length, 1, true, false);
+            }
+            if (info.traits.post_norms) {
+                layer.attn_post_norm = take(prefix + "post_attention_norm.weight", info.n_embd, 1, true, false);
+                layer.ffn_post_norm  = take(prefix + "post_ffw_norm.weight", info.n_embd, 1, true, false);
+            }
             for (size_t m = 0; m < MODULE_COUNT; ++m) {
                 layer.linear[m] = take(prefix + MODULE_NAMES[m] + ".weight", shapes[m][0], shapes[m][1], true, true);
                 layer.bias[m]   = take(prefix + MODULE_NAMES[m] + ".bias", shapes[m][1], 1, false, false);
@@ -184,7 +188,7 @@ struct base_model_loader {
         }
         for (const gguf_tensor & tensor : file.tensors()) {
             // A tensor that no formula here uses would silently change the model's meaning.
-            if (used.count(tensor.name) == 0) refuse("tensor " + tensor.name + ": expected only tensors of a dense llama model, received this one");
+            if (used.count(tensor.name) == 0) refuse("tensor " + tensor.name + ": expected only tensors of a dense " + info.architecture + " model, received this one");
         }
     }
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "architecture.h"
 #include "backend.h"
 #include "gguf-file.h"
 
@@ -38,11 +39,16 @@ struct model_info {
     float                        rope_base = 10000.0f;
     float                        rope_scale = 1.0f;  // frequency scale, 1/factor for linear scaling
     float                        norm_epsilon = 1e-5f;
+    architecture_traits          traits;
 };
 
 struct layer_weights {
     ggml_tensor * attn_norm = nullptr;   // [n_embd]
     ggml_tensor * ffn_norm  = nullptr;   // [n_embd]
+    ggml_tensor * attn_q_norm = nullptr;     // [head_length]; these two where traits.qk_norm
+    ggml_tensor * attn_k_norm = nullptr;
+    ggml_tensor * attn_post_norm = nullptr;  // [n_embd]; these two where traits.post_norms
+    ggml_tensor * ffn_post_norm = nullptr;
     // Indexed by module_kind, each [d_in, d_out].
     std::array<ggml_tensor *, MODULE_COUNT> linear{};
     // Optional biases, [d_out]; nullptr: none.

@@ -13,7 +13,7 @@ namespace fedllm {
 
 struct engine::forward_pass {
     layer_inputs                 inputs;
-    std::vector<attention_chunk> chunks;
+    std::vector<attention_chunk> chunks, window_chunks;
     std::vector<layer_values>    values;  // per layer
     ggml_tensor *                hidden = nullptr;
 };
@@ -51,6 +51,12 @@ void engine::make_layers(const adapter_options * adapter) {
         layer_module layer;
         layer.attn_norm = source.attn_norm;
         layer.ffn_norm = source.ffn_norm;
+        layer.attn_q_norm = source.attn_q_norm;
+        layer.attn_k_norm = source.attn_k_norm;
+        layer.attn_post_norm = source.attn_post_norm;
+        layer.ffn_post_norm = source.ffn_post_norm;
+        layer.rotates = model_.info().traits.rotates(int64_t(layers_.size()));
+        layer.windowed = model_.info().traits.windowed(int64_t(layers_.size()));
         for (size_t m = 0; m < MODULE_COUNT; ++m) {
             layer.linear[m].weight = source.linear[m];
             layer.linear[m].bias = source.bias[m];
@@ -93,8 +99,8 @@ bool engine::keeps_all(int64_t n_tokens) const {
     if (options_.tier) return *options_.tier == checkpoint_tier::keep_all;
     const model_info & info = model_.info();
     const int64_t d_q = info.n_heads * info.head_length, d_kv = info.n_kv_heads * info.head_length;
-    // x, mid, h1, h2 and two norms; q twice (before and after rotation), k, v, attention; gate, up.
-    const int64_t floats = 6 * info.n_embd + 3 * d_q + 3 * d_kv + 2 * info.n_ff;
+    // x, mid, h1, h2, branches and their norms; q and k raw, normed and rotated, v, attention; gate, up.
+    const int64_t floats = 10 * info.n_embd + 4 * d_q + 4 * d_kv + 2 * info.n_ff;
     ggml_backend_dev_props props{};
     ggml_backend_dev_get_props(device_.device, &props);
     return double(floats) * 4.0 * double(n_tokens) * double(info.n_layers) < 0.25 * double(props.memory_free);
@@ -107,27 +113,34 @@ size_t engine::estimate_nodes(const micro_batch & batch) const {
     return layers_.size() * (400 + 120 * n_chunks) + 60 * (size_t(batch.n_loss() / HEAD_CHUNK) + 1) + 256;
 }
 
-rotation engine::make_rotation(graph_builder & g, const micro_batch & batch) const {
+head_module engine::make_head() const {
+    const model_info & info = model_.info();
+    return { model_.output_norm(), model_.output(), info.norm_epsilon, info.traits.logit_scale, info.traits.logit_cap };
+}
+
+rotation engine::make_rotation(graph_builder & g, const micro_batch & batch, float base, float scale) const {
     const model_info & info = model_.info();
     rotation angles;
     angles.factors = model_.rope_factors();
     angles.head_length = int(info.head_length);
-    angles.base = info.rope_base;
-    angles.scale = info.rope_scale;
+    angles.base = base;
+    angles.scale = scale;
+    angles.kind = info.traits.rope;
     if (!rules_.cpu_kernels) {
         angles.positions = ggml_reshape_1d(g.context(), g.input_i32(batch.n_tokens(), 1, batch.positions.data()), batch.n_tokens());
         return angles;
     }
     // Angle of pair i at position p: p * scale * base^(-2i / head) / factor_i.
     const float * factors = angles.factors != nullptr ? static_cast<const float *>(angles.factors->data) : nullptr;
+    const bool halves = info.traits.rope == rope_kind::halves;
     std::vector<float> turns(size_t(info.head_length * batch.n_tokens()));
     for (int64_t i = 0; i < info.head_length / 2; ++i) {
-        const double frequency = double(info.rope_scale) * std::pow(double(info.rope_base), -2.0 * double(i) / double(info.head_length)) /
+        const double frequency = double(scale) * std::pow(double(base), -2.0 * double(i) / double(info.head_length)) /
                                  (factors != nullptr ? double(factors[i]) : 1.0);
         for (int64_t t = 0; t < batch.n_tokens(); ++t) {
             const double angle = double(batch.positions[size_t(t)]) * frequency;
-            turns[size_t(t * info.head_length + 2 * i)]     = float(std::cos(angle));
-            turns[size_t(t * info.head_length + 2 * i + 1)] = float(std::sin(angle));
+            turns[size_t(t * info.head_length + (halves ? i : 2 * i))] = float(std::cos(angle));
+            turns[size_t(t * info.head_length + (halves ? info.head_length / 2 + i : 2 * i + 1))] = float(std::sin(angle));
         }
     }
     angles.turns = g.input_f32(info.head_length, batch.n_tokens(), turns.data());
@@ -137,18 +150,23 @@ rotation engine::make_rotation(graph_builder & g, const micro_batch & batch) con
 engine::forward_pass engine::forward(graph_builder & g, const micro_batch & batch, bool keep) {
     forward_pass pass;
     const int64_t n = batch.n_tokens();
-    pass.chunks = attention_plan(g, batch.sequences);
+    const architecture_traits & traits = model_.info().traits;
+    pass.chunks = attention_plan(g, batch.sequences, 0);
+    if (traits.window > 0) pass.window_chunks = attention_plan(g, batch.sequences, traits.window);
     pass.inputs.info = &model_.info();
-    pass.inputs.angles = make_rotation(g, batch);
+    pass.inputs.angles = make_rotation(g, batch, model_.info().rope_base, model_.info().rope_scale);
+    if (traits.window > 0) pass.inputs.window_angles = make_rotation(g, batch, traits.window_rope_base, traits.window_rope_scale);
     pass.inputs.dropout.probability = float(options_.dropout);
     pass.inputs.dropout.host_keys = &batch.token_keys;
     if (options_.dropout > 0.0 && rules_.cpu_kernels) {
         pass.inputs.dropout.token_keys = g.input_i32(2, n, reinterpret_cast<const int32_t *>(batch.token_keys.data()));
     }
     ggml_tensor * x = ggml_get_rows(g.context(), model_.token_embd(), g.input_i32(n, 1, batch.tokens.data()));
+    x = g.scale(x, traits.embedding_scale);
     pass.values.resize(layers_.size());
     for (size_t l = 0; l < layers_.size(); ++l) {
         pass.inputs.chunks = &pass.chunks;
+        pass.inputs.window_chunks = &pass.window_chunks;
         layer_values values;
         x = layer_forward(g, layers_[l], pass.inputs, x, values);
         g.expand(x);
@@ -168,9 +186,9 @@ std::vector<row_score> engine::run(const micro_batch & batch, bool gradient) {
     graph_builder g(device_, rules_, runtime_.get(), graph_memory_, estimate_nodes(batch));
     const bool keep = gradient && keeps_all(batch.n_tokens());
     forward_pass pass = forward(g, batch, keep);
-    pass.inputs.chunks = &pass.chunks;
-    const head_module head = { model_.output_norm(), model_.output(), model_.info().norm_epsilon };
-    const head_result result = head_loss(g, head, batch, pass.hidden, gradient);
+    pass.inputs.chunks = &pass.chunks;  // again: the pass may have been moved
+    pass.inputs.window_chunks = &pass.window_chunks;
+    const head_result result = head_loss(g, make_head(), batch, pass.hidden, gradient);
     if (gradient) {
         ggml_tensor * d = result.d_hidden;
         for (int64_t l = int64_t(layers_.size()) - 1; l >= lowest_adapted_; --l) {
@@ -186,7 +204,7 @@ std::vector<row_score> engine::run(const micro_batch & batch, bool gradient) {
 std::vector<float> engine::logits(const micro_batch & batch) {
     graph_builder g(device_, rules_, runtime_.get(), graph_memory_, estimate_nodes(batch));
     const forward_pass pass = forward(g, batch, false);
-    const std::vector<ggml_tensor *> chunks = head_logits(g, { model_.output_norm(), model_.output(), model_.info().norm_epsilon }, pass.hidden);
+    const std::vector<ggml_tensor *> chunks = head_logits(g, make_head(), pass.hidden);
     g.run(allocator_);
     std::vector<float> values;
     for (ggml_tensor * chunk : chunks) {

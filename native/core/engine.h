@@ -49,7 +49,8 @@ class engine {
     void         make_layers(const adapter_options * adapter);
     bool         keeps_all(int64_t n_tokens) const;
     size_t       estimate_nodes(const micro_batch & batch) const;
-    rotation     make_rotation(graph_builder & g, const micro_batch & batch) const;
+    rotation     make_rotation(graph_builder & g, const micro_batch & batch, float base, float scale) const;
+    head_module  make_head() const;
 
     const base_model &        model_;
     engine_options            options_;

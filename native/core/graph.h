@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "architecture.h"
 #include "backend.h"
 #include "ggml-alloc.h"
 #include "ggml.h"
@@ -46,7 +47,8 @@ struct cpu_runtime;     // threads and kernels of the CPU lowering
 // What turning queries and keys needs. Positions serve the portable lowering, turns the CPU kernels.
 struct rotation {
     ggml_tensor * positions = nullptr;  // I32 [T]
-    ggml_tensor * turns = nullptr;      // F32 [head, T]: cosine and sine of each pair's angle
+    ggml_tensor * turns = nullptr;      // F32 [head, T]: cosine and sine of each pair's angle, as the kind wants them
+    rope_kind     kind = rope_kind::neighbours;
     ggml_tensor * factors = nullptr;    // F32 [head / 2] or nullptr
     int           head_length = 0;
     float         base = 0.0f;
@@ -94,18 +96,23 @@ class graph_builder {
     ggml_tensor * norm(ggml_tensor * x, ggml_tensor * gain, float epsilon);
     // d/dx of that, plus `bypass` (the gradient that goes around the norm; nullptr: none).
     ggml_tensor * norm_backward(ggml_tensor * dy, ggml_tensor * x, ggml_tensor * gain, float epsilon, ggml_tensor * bypass);
-    // silu(gate) * up.
-    ggml_tensor * swiglu(ggml_tensor * gate, ggml_tensor * up);
+    // act(gate) * up.
+    ggml_tensor * glu(ggml_tensor * gate, ggml_tensor * up, glu_kind kind);
     struct gate_gradient {
         ggml_tensor * d_gate;
         ggml_tensor * d_up;
     };
-    gate_gradient swiglu_backward(ggml_tensor * dy, ggml_tensor * gate, ggml_tensor * up);
+    gate_gradient glu_backward(ggml_tensor * dy, ggml_tensor * gate, ggml_tensor * up, glu_kind kind);
+    // x * factor; x itself when the factor is 1.
+    ggml_tensor * scale(ggml_tensor * x, float factor) { return factor == 1.0f ? x : ggml_scale(context_, x, factor); }
+    // cap * tanh(scale * x / cap), and the gradient of that: d * scale * (1 - tanh^2), d must not be used afterwards.
+    ggml_tensor * soft_cap(ggml_tensor * x, float scale, float cap);
+    ggml_tensor * soft_cap_backward(ggml_tensor * d, ggml_tensor * x, float scale, float cap);
     // softmax(scale * scores + mask) along ne0; scores must not be used afterwards. mask [keys, queries], the same for all batches.
     ggml_tensor * soft_max(ggml_tensor * scores, ggml_tensor * mask, float scale);
     // scale * P * (dP - rowsum(P dP)); dP must not be used afterwards.
     ggml_tensor * soft_max_backward(ggml_tensor * d_probabilities, ggml_tensor * probabilities, float scale);
-    // x [head, heads, T] turned by position (RoPE paper, Su et al. 2021, equation 34, neighbouring pairs), or turned back.
+    // x [head, heads, T] turned by position (RoPE paper, Su et al. 2021, equation 34), or turned back.
     ggml_tensor * rotate(ggml_tensor * x, const rotation & angles);
     ggml_tensor * rotate_back(ggml_tensor * x, const rotation & angles);
 

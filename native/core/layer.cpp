@@ -5,21 +5,43 @@ namespace fedllm {
 
 namespace {
 
-// [head * heads, T] -> [head, heads, T], turned by position.
-ggml_tensor * turned_heads(graph_builder & g, const layer_inputs & in, ggml_tensor * x, int64_t n_heads) {
-    return g.rotate(ggml_reshape_3d(g.context(), x, in.info->head_length, n_heads, x->ne[1]), in.angles);
+const architecture_traits & traits_of(const layer_inputs & in) { return in.info->traits; }
+
+const std::vector<attention_chunk> & chunks_of(const layer_module & layer, const layer_inputs & in) {
+    return layer.windowed ? *in.window_chunks : *in.chunks;
 }
 
-ggml_tensor * turned_back(graph_builder & g, const layer_inputs & in, ggml_tensor * d) {
-    return ggml_reshape_2d(g.context(), g.rotate_back(d, in.angles), d->ne[0] * d->ne[1], d->ne[2]);
+score_rule rule_of(const layer_inputs & in) { return { traits_of(in).attention_scale, traits_of(in).attention_cap }; }
+
+// [head, heads, T]: norm over each head where there is one, then turned by position.
+ggml_tensor * finish_heads(graph_builder & g, const layer_module & layer, const layer_inputs & in, ggml_tensor * raw, ggml_tensor * gain) {
+    ggml_tensor * x = gain == nullptr ? raw : g.norm(raw, gain, in.info->norm_epsilon);
+    return layer.rotates ? g.rotate(x, layer.windowed ? in.window_angles : in.angles) : x;
+}
+
+// Gradient of the raw projection, [head * heads, T].
+ggml_tensor * finish_heads_backward(graph_builder & g, const layer_module & layer, const layer_inputs & in, ggml_tensor * d, ggml_tensor * raw,
+                                    ggml_tensor * gain) {
+    if (layer.rotates) d = g.rotate_back(d, layer.windowed ? in.window_angles : in.angles);
+    if (gain != nullptr) d = g.norm_backward(d, raw, gain, in.info->norm_epsilon, nullptr);
+    return ggml_reshape_2d(g.context(), d, d->ne[0] * d->ne[1], d->ne[2]);
+}
+
+ggml_tensor * heads(graph_builder & g, const layer_inputs & in, ggml_tensor * x, int64_t n_heads) {
+    return ggml_reshape_3d(g.context(), x, in.info->head_length, n_heads, x->ne[1]);
 }
 
 void project_attention(graph_builder & g, const layer_module & layer, const layer_inputs & in, layer_values & v) {
     v.h1 = g.norm(v.x, layer.attn_norm, in.info->norm_epsilon);
-    v.q  = turned_heads(g, in, linear_forward(g, layer[module_kind::attn_q], in.dropout, v.h1), in.info->n_heads);
-    v.k  = turned_heads(g, in, linear_forward(g, layer[module_kind::attn_k], in.dropout, v.h1), in.info->n_kv_heads);
-    ggml_tensor * values = linear_forward(g, layer[module_kind::attn_v], in.dropout, v.h1);
-    v.v  = ggml_reshape_3d(g.context(), values, in.info->head_length, in.info->n_kv_heads, values->ne[1]);
+    v.q_raw = heads(g, in, linear_forward(g, layer[module_kind::attn_q], in.dropout, v.h1), in.info->n_heads);
+    v.k_raw = heads(g, in, linear_forward(g, layer[module_kind::attn_k], in.dropout, v.h1), in.info->n_kv_heads);
+    v.v = heads(g, in, linear_forward(g, layer[module_kind::attn_v], in.dropout, v.h1), in.info->n_kv_heads);
+    v.q = finish_heads(g, layer, in, v.q_raw, layer.attn_q_norm);
+    v.k = finish_heads(g, layer, in, v.k_raw, layer.attn_k_norm);
+}
+
+void attend(graph_builder & g, const layer_module & layer, const layer_inputs & in, layer_values & v) {
+    v.attended = attention_forward(g, chunks_of(layer, in), rule_of(in), v.q, v.k, v.v);
 }
 
 void project_ffn(graph_builder & g, const layer_module & layer, const layer_inputs & in, layer_values & v) {
@@ -28,11 +50,29 @@ void project_ffn(graph_builder & g, const layer_module & layer, const layer_inpu
     v.up   = linear_forward(g, layer[module_kind::ffn_up], in.dropout, v.h2);
 }
 
+ggml_tensor * finish_ffn(graph_builder & g, const layer_module & layer, const layer_inputs & in, const layer_values & v) {
+    return linear_forward(g, layer[module_kind::ffn_down], in.dropout, g.glu(v.gate, v.up, traits_of(in).glu));
+}
+
+// residual + scale * norm(branch), as far as the architecture has norm and scale.
+ggml_tensor * join(graph_builder & g, const layer_inputs & in, ggml_tensor * branch, ggml_tensor * post_norm, ggml_tensor * residual) {
+    if (post_norm != nullptr) branch = g.norm(branch, post_norm, in.info->norm_epsilon);
+    return g.add(g.scale(branch, traits_of(in).residual_scale), residual);
+}
+
+// Gradient of the branch from the gradient of the joined residual.
+ggml_tensor * join_backward(graph_builder & g, const layer_inputs & in, ggml_tensor * d, ggml_tensor * branch, ggml_tensor * post_norm) {
+    d = g.scale(d, traits_of(in).residual_scale);
+    return post_norm == nullptr ? d : g.norm_backward(d, branch, post_norm, in.info->norm_epsilon, nullptr);
+}
+
 // Returns the gradient of mid.
 ggml_tensor * ffn_backward(graph_builder & g, const layer_module & layer, const layer_inputs & in, const layer_values & v, ggml_tensor * d_out) {
-    ggml_tensor * product = layer[module_kind::ffn_down].lora.a != nullptr ? g.swiglu(v.gate, v.up) : nullptr;  // only A needs it
-    ggml_tensor * d_product = linear_backward(g, layer[module_kind::ffn_down], in.dropout, product, d_out, nullptr, true);
-    const graph_builder::gate_gradient d = g.swiglu_backward(d_product, v.gate, v.up);
+    ggml_tensor * d_branch = join_backward(g, in, d_out, v.ffn_out, layer.ffn_post_norm);
+    // Only A of ffn_down needs the product itself.
+    ggml_tensor * product = layer[module_kind::ffn_down].lora.a != nullptr ? g.glu(v.gate, v.up, traits_of(in).glu) : nullptr;
+    ggml_tensor * d_product = linear_backward(g, layer[module_kind::ffn_down], in.dropout, product, d_branch, nullptr, true);
+    const graph_builder::gate_gradient d = g.glu_backward(d_product, v.gate, v.up, traits_of(in).glu);
     ggml_tensor * d_h2 = linear_backward(g, layer[module_kind::ffn_up], in.dropout, v.h2, d.d_up, nullptr, true);
     d_h2 = linear_backward(g, layer[module_kind::ffn_gate], in.dropout, v.h2, d.d_gate, d_h2, true);
     return g.norm_backward(d_h2, v.mid, layer.ffn_norm, in.info->norm_epsilon, d_out);
@@ -43,11 +83,12 @@ ggml_tensor * ffn_backward(graph_builder & g, const layer_module & layer, const 
 ggml_tensor * layer_forward(graph_builder & g, const layer_module & layer, const layer_inputs & in, ggml_tensor * x, layer_values & v) {
     v.x = x;
     project_attention(g, layer, in, v);
-    v.attended = attention_forward(g, *in.chunks, v.q, v.k, v.v);
-    v.mid = g.add(linear_forward(g, layer[module_kind::attn_output], in.dropout, v.attended), x);
+    attend(g, layer, in, v);
+    v.attn_out = linear_forward(g, layer[module_kind::attn_output], in.dropout, v.attended);
+    v.mid = join(g, in, v.attn_out, layer.attn_post_norm, x);
     project_ffn(g, layer, in, v);
-    ggml_tensor * product = g.swiglu(v.gate, v.up);
-    return g.add(linear_forward(g, layer[module_kind::ffn_down], in.dropout, product), v.mid);
+    v.ffn_out = finish_ffn(g, layer, in, v);
+    return join(g, in, v.ffn_out, layer.ffn_post_norm, v.mid);
 }
 
 layer_values layer_recompute(graph_builder & g, const layer_module & layer, const layer_inputs & in, const layer_values & kept) {
@@ -55,9 +96,11 @@ layer_values layer_recompute(graph_builder & g, const layer_module & layer, cons
     v.x   = kept.x;
     v.mid = kept.mid;
     project_attention(g, layer, in, v);
-    // The attention's output is an input only to A of attn_output; its gradient does not need it.
-    if (layer[module_kind::attn_output].lora.a != nullptr) v.attended = attention_forward(g, *in.chunks, v.q, v.k, v.v);
+    // The attention's output is an input only to A of attn_output and to the post norm; its own gradient does not need it.
+    if (layer[module_kind::attn_output].lora.a != nullptr || layer.attn_post_norm != nullptr) attend(g, layer, in, v);
+    if (layer.attn_post_norm != nullptr) v.attn_out = linear_forward(g, layer[module_kind::attn_output], in.dropout, v.attended);
     project_ffn(g, layer, in, v);
+    if (layer.ffn_post_norm != nullptr) v.ffn_out = finish_ffn(g, layer, in, v);
     return v;
 }
 
@@ -65,10 +108,11 @@ ggml_tensor * layer_backward(graph_builder & g, const layer_module & layer, cons
                              bool want_dx) {
     ggml_tensor * d_mid = ffn_backward(g, layer, in, v, d_out);
     g.expand(d_mid);
-    ggml_tensor * d_attended = linear_backward(g, layer[module_kind::attn_output], in.dropout, v.attended, d_mid, nullptr, true);
-    const attention_gradient d = attention_backward(g, *in.chunks, v.q, v.k, v.v, d_attended);
-    ggml_tensor * d_q = turned_back(g, in, d.dq);
-    ggml_tensor * d_k = turned_back(g, in, d.dk);
+    ggml_tensor * d_branch = join_backward(g, in, d_mid, v.attn_out, layer.attn_post_norm);
+    ggml_tensor * d_attended = linear_backward(g, layer[module_kind::attn_output], in.dropout, v.attended, d_branch, nullptr, true);
+    const attention_gradient d = attention_backward(g, chunks_of(layer, in), rule_of(in), v.q, v.k, v.v, d_attended);
+    ggml_tensor * d_q = finish_heads_backward(g, layer, in, d.dq, v.q_raw, layer.attn_q_norm);
+    ggml_tensor * d_k = finish_heads_backward(g, layer, in, d.dk, v.k_raw, layer.attn_k_norm);
     ggml_tensor * d_v = ggml_reshape_2d(g.context(), d.dv, d.dv->ne[0] * d.dv->ne[1], d.dv->ne[2]);
     ggml_tensor * d_h1 = linear_backward(g, layer[module_kind::attn_q], in.dropout, v.h1, d_q, nullptr, want_dx);
     d_h1 = linear_backward(g, layer[module_kind::attn_k], in.dropout, v.h1, d_k, d_h1, want_dx);

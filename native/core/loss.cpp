@@ -48,6 +48,18 @@ ggml_tensor * scatter_rows(graph_builder & g, ggml_tensor * rows, const micro_ba
     return ggml_get_rows(g.context(), extended, g.input_i32(batch.n_tokens(), 1, source.data()));
 }
 
+// Portable lowering: the one-hot part of d logits is a row of the head, times the logit's slope where logits are capped.
+ggml_tensor * subtract_label_rows(graph_builder & g, const head_module & head, const micro_batch & batch, ggml_tensor * d_h, const head_result & result) {
+    ggml_context * c = g.context();
+    ggml_tensor * rows = g.scale(ggml_get_rows(c, head.output, g.input_i32(batch.n_loss(), 1, batch.labels.data())), head.scale);
+    if (head.cap == 0.0f) return ggml_sub(c, d_h, rows);
+    // 1 - (z / cap)^2 at each row's label, z the capped logit.
+    ggml_tensor * z = result.chunks.front().label_logit;
+    for (size_t i = 1; i < result.chunks.size(); ++i) z = ggml_concat(c, z, result.chunks[i].label_logit, 0);
+    ggml_tensor * slope = ggml_scale_bias(c, ggml_sqr(c, ggml_scale(c, z, 1.0f / head.cap)), -1.0f, 1.0f);
+    return ggml_sub(c, d_h, ggml_mul(c, rows, ggml_reshape_2d(c, slope, 1, batch.n_loss())));
+}
+
 ggml_tensor * normalise(graph_builder & g, const head_module & head, ggml_tensor * hidden) {
     return g.norm(hidden, head.norm, head.epsilon);
 }
@@ -66,18 +78,18 @@ head_result head_loss(graph_builder & g, const head_module & head, const micro_b
         chunk.begin = begin;
         chunk.count = std::min(HEAD_CHUNK, n - begin);
         ggml_tensor * labels = g.input_i32(chunk.count, 1, batch.labels.data() + begin);
-        ggml_tensor * logits = g.product(plain(head.output), plain(rows_view(g, h, begin, chunk.count)));
-        ggml_tensor * d_logits = score_chunk(g, chunk, logits, labels, gradient);
+        ggml_tensor * logits = g.product(plain(head.output), plain(rows_view(g, h, begin, chunk.count)), head.scale);
+        ggml_tensor * capped = head.cap == 0.0f ? logits : g.soft_cap(logits, 1.0f, head.cap);
+        ggml_tensor * d_logits = score_chunk(g, chunk, capped, labels, gradient);
         result.chunks.push_back(chunk);
         if (!gradient) continue;
         const placement place = { size_t(begin) * d_h->nb[1], d_h->nb[1], d_h->nb[2], 1 };
-        d_h = g.product_into(d_h, place, transposed(head.output), plain(d_logits), 1.0f, false);
+        if (head.cap != 0.0f) d_logits = g.soft_cap_backward(d_logits, logits, 1.0f, head.cap);
+        d_h = g.product_into(d_h, place, transposed(head.output), plain(d_logits), head.scale, false);
         g.expand(d_h);
     }
     if (!gradient) return result;
-    if (!g.rules().cpu_kernels) {
-        d_h = ggml_sub(c, d_h, ggml_get_rows(c, head.output, g.input_i32(n, 1, batch.labels.data())));
-    }
+    if (!g.rules().cpu_kernels) d_h = subtract_label_rows(g, head, batch, d_h, result);
     ggml_tensor * d_selected = g.norm_backward(d_h, selected, head.norm, head.epsilon, nullptr);
     result.d_hidden = scatter_rows(g, d_selected, batch);
     g.expand(result.d_hidden);
@@ -112,7 +124,8 @@ std::vector<ggml_tensor *> head_logits(graph_builder & g, const head_module & he
     std::vector<ggml_tensor *> chunks;
     for (int64_t begin = 0; begin < h->ne[1]; begin += HEAD_CHUNK) {
         const int64_t count = std::min(HEAD_CHUNK, h->ne[1] - begin);
-        chunks.push_back(g.output(g.product(plain(head.output), plain(rows_view(g, h, begin, count)))));
+        ggml_tensor * logits = g.product(plain(head.output), plain(rows_view(g, h, begin, count)), head.scale);
+        chunks.push_back(g.output(head.cap == 0.0f ? logits : g.soft_cap(logits, 1.0f, head.cap)));
         g.expand(chunks.back());
     }
     return chunks;

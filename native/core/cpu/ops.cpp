@@ -108,21 +108,21 @@ void op_norm_backward(ggml_tensor * dst, int, int, void * userdata) {
     const op_description & d = describe(userdata);
     const float * gain = static_cast<const float *>(dst->src[2]->data);
     for_rows(d, count_rows(dst), dst->ne[0], [&](int64_t r) {
-        d.runtime->kernels.rows->norm_backward(row_of(dst->src[0], r), row_of(dst->src[1], r), gain, row_of(dst->src[3], r), dst->ne[0], d.epsilon, row_of(dst, r));
+        d.runtime->kernels.rows->norm_backward(row_of(dst->src[0], r), row_of(dst->src[1], r), gain, dst->src[3] != nullptr ? row_of(dst->src[3], r) : nullptr, dst->ne[0], d.epsilon, row_of(dst, r));
     });
 }
 
-void op_swiglu(ggml_tensor * dst, int, int, void * userdata) {
+void op_glu(ggml_tensor * dst, int, int, void * userdata) {
     const op_description & d = describe(userdata);
     for_rows(d, count_rows(dst), dst->ne[0], [&](int64_t r) {
-        d.runtime->kernels.rows->swiglu(row_of(dst->src[0], r), row_of(dst->src[1], r), dst->ne[0], row_of(dst, r));
+        d.runtime->kernels.rows->glu(row_of(dst->src[0], r), row_of(dst->src[1], r), dst->ne[0], d.variant, row_of(dst, r));
     });
 }
 
-void op_swiglu_backward(ggml_tensor * dst, int, int, void * userdata) {
+void op_glu_backward(ggml_tensor * dst, int, int, void * userdata) {
     const op_description & d = describe(userdata);
     for_rows(d, dst->ne[1], dst->ne[0], [&](int64_t r) {
-        d.runtime->kernels.rows->swiglu_backward(row_of(dst->src[0], r), row_of(dst->src[1], r), row_of(dst->src[2], r), dst->ne[0], row_of(dst, r),
+        d.runtime->kernels.rows->glu_backward(row_of(dst->src[0], r), row_of(dst->src[1], r), row_of(dst->src[2], r), dst->ne[0], d.variant, row_of(dst, r),
                                                  row_of(dst, dst->ne[1] + r));
     });
 }
@@ -142,8 +142,18 @@ void op_rotate(ggml_tensor * dst, int, int, void * userdata) {
     const op_description & d = describe(userdata);
     const int64_t n_heads = dst->ne[1];
     for_rows(d, count_rows(dst), dst->ne[0], [&](int64_t r) {
-        d.runtime->kernels.rows->rotate(row_of(dst->src[0], r), row_of(dst->src[1], r / n_heads), dst->ne[0], d.alpha, row_of(dst, r));
+        d.runtime->kernels.rows->rotate(row_of(dst->src[0], r), row_of(dst->src[1], r / n_heads), dst->ne[0], d.variant, d.alpha, row_of(dst, r));
     });
+}
+
+void op_soft_cap(ggml_tensor * dst, int, int, void * userdata) {
+    const op_description & d = describe(userdata);
+    for_rows(d, count_rows(dst), dst->ne[0], [&](int64_t r) { d.runtime->kernels.rows->soft_cap(row_of(dst->src[0], r), dst->ne[0], d.alpha, d.cap, row_of(dst, r)); });
+}
+
+void op_soft_cap_backward(ggml_tensor * dst, int, int, void * userdata) {
+    const op_description & d = describe(userdata);
+    for_rows(d, count_rows(dst), dst->ne[0], [&](int64_t r) { d.runtime->kernels.rows->soft_cap_backward(row_of(dst, r), row_of(dst->src[1], r), dst->ne[0], d.alpha, d.cap); });
 }
 
 void op_add(ggml_tensor * dst, int, int, void * userdata) {

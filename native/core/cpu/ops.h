@@ -27,7 +27,9 @@ struct op_description {
     bool      b_transposed = false;
     bool      in_place = false;
     bool      accumulate = false;
-    float     alpha = 1.0f;  // also the scale of soft_max and the sign of rotate
+    float     alpha = 1.0f;  // also the scale of soft_max and soft_cap, and the sign of rotate
+    float     cap = 0.0f;
+    bool      variant = false;  // glu: gelu; rotate: halves
     placement place;
     // dropout
     uint64_t key = 0;
@@ -44,12 +46,14 @@ void op_zero(ggml_tensor * dst, int ith, int nth, void * userdata);
 void op_dropout(ggml_tensor * dst, int ith, int nth, void * userdata);            // src: x, token keys
 void op_cross_entropy(ggml_tensor * dst, int ith, int nth, void * userdata);      // in place; src: logits, labels, stats
 void op_norm(ggml_tensor * dst, int ith, int nth, void * userdata);               // src: x, gain
-void op_norm_backward(ggml_tensor * dst, int ith, int nth, void * userdata);      // src: dy, x, gain, bypass
-void op_swiglu(ggml_tensor * dst, int ith, int nth, void * userdata);             // src: gate, up
-void op_swiglu_backward(ggml_tensor * dst, int ith, int nth, void * userdata);    // src: dy, gate, up; dst [n, T, 2]: d_gate, d_up
+void op_norm_backward(ggml_tensor * dst, int ith, int nth, void * userdata);      // src: dy, x, gain, bypass or none
+void op_glu(ggml_tensor * dst, int ith, int nth, void * userdata);                // src: gate, up
+void op_glu_backward(ggml_tensor * dst, int ith, int nth, void * userdata);       // src: dy, gate, up; dst [n, T, 2]: d_gate, d_up
 void op_soft_max(ggml_tensor * dst, int ith, int nth, void * userdata);           // in place; src: scores, mask
 void op_soft_max_backward(ggml_tensor * dst, int ith, int nth, void * userdata);  // in place; src: dp, p
 void op_rotate(ggml_tensor * dst, int ith, int nth, void * userdata);             // src: x [head, heads, T], turns [head, T]
+void op_soft_cap(ggml_tensor * dst, int ith, int nth, void * userdata);           // src: x
+void op_soft_cap_backward(ggml_tensor * dst, int ith, int nth, void * userdata);  // in place; src: d, x
 void op_add(ggml_tensor * dst, int ith, int nth, void * userdata);                // src: a, b
 
 }  // namespace fedllm

@@ -101,27 +101,51 @@ void norm(const float * x, const float * gain, int64_t n, float epsilon, float *
     for (int64_t i = 0; i < n; ++i) y[i] = x[i] * inverse * gain[i];
 }
 
-// dx = bypass + (t - xh * mean(t * xh)) * inverse, where t = dy * gain and xh = x * inverse.
+// dx = bypass (if any) + (t - xh * mean(t * xh)) * inverse, where t = dy * gain and xh = x * inverse.
 void norm_backward(const float * dy, const float * x, const float * gain, const float * bypass, int64_t n, float epsilon, float * dx) {
     const double mean = sum_row(n, [&](int64_t i) { return x[i] * x[i]; }) / double(n);
     const double inverse = 1.0 / std::sqrt(mean + double(epsilon));
     const double dot = sum_row(n, [&](int64_t i) { return dy[i] * gain[i] * x[i]; });
     const float a = float(inverse), b = float(dot / double(n) * inverse * inverse * inverse);
+    if (bypass == nullptr) {
+        for (int64_t i = 0; i < n; ++i) dx[i] = dy[i] * gain[i] * a - x[i] * b;
+        return;
+    }
     for (int64_t i = 0; i < n; ++i) dx[i] = bypass[i] + (dy[i] * gain[i] * a - x[i] * b);
 }
 
-// y = silu(gate) * up. GLU variants, Shazeer 2020, equation 6.
-void swiglu(const float * gate, const float * up, int64_t n, float * y) {
-    for (int64_t i = 0; i < n; ++i) y[i] = gate[i] * sigmoid(gate[i]) * up[i];
+// silu(x) = x s(x) and gelu(x) = x s(2u), u = sqrt(2/pi) (x + 0.044715 x^3), s the logistic function: the tanh form of
+// Hendrycks and Gimpel 2016, since (1 + tanh u) / 2 = s(2u).
+constexpr float GELU_A = 1.5957691216057308f;            // 2 sqrt(2/pi)
+constexpr float GELU_B = 1.5957691216057308f * 0.044715f;
+
+inline float glu_argument(float x, bool gelu) { return gelu ? x * (GELU_A + GELU_B * x * x) : x; }
+inline float glu_slope(float x, bool gelu) { return gelu ? GELU_A + 3.0f * GELU_B * x * x : 1.0f; }
+
+// y = act(gate) * up. GLU variants, Shazeer 2020, equations 5 and 6.
+template <bool GELU>
+void glu_row(const float * gate, const float * up, int64_t n, float * y) {
+    for (int64_t i = 0; i < n; ++i) y[i] = gate[i] * sigmoid(glu_argument(gate[i], GELU)) * up[i];
 }
 
-// d_up = dy silu(gate); d_gate = dy up (s + silu(gate) (1 - s)), s = sigmoid(gate).
-void swiglu_backward(const float * dy, const float * gate, const float * up, int64_t n, float * d_gate, float * d_up) {
+// d_up = dy act(gate); d_gate = dy up (s + gate s (1 - s) w'), s = sigmoid(w(gate)).
+template <bool GELU>
+void glu_backward_row(const float * dy, const float * gate, const float * up, int64_t n, float * d_gate, float * d_up) {
     for (int64_t i = 0; i < n; ++i) {
-        const float s = sigmoid(gate[i]), silu = gate[i] * s;
-        d_up[i]   = dy[i] * silu;
-        d_gate[i] = dy[i] * up[i] * (s + silu * (1.0f - s));
+        const float s = sigmoid(glu_argument(gate[i], GELU)), value = gate[i] * s;
+        d_up[i]   = dy[i] * value;
+        d_gate[i] = dy[i] * up[i] * (s + value * (1.0f - s) * glu_slope(gate[i], GELU));
     }
+}
+
+void glu(const float * gate, const float * up, int64_t n, bool gelu, float * y) {
+    if (gelu) glu_row<true>(gate, up, n, y);
+    else glu_row<false>(gate, up, n, y);
+}
+
+void glu_backward(const float * dy, const float * gate, const float * up, int64_t n, bool gelu, float * d_gate, float * d_up) {
+    if (gelu) glu_backward_row<true>(dy, gate, up, n, d_gate, d_up);
+    else glu_backward_row<false>(dy, gate, up, n, d_gate, d_up);
 }
 
 // x <- softmax(scale * x + mask); at least one entry is unmasked.
@@ -143,12 +167,46 @@ void soft_max_backward(float * d, const float * p, int64_t n, float scale) {
     for (int64_t i = 0; i < n; ++i) d[i] = scale * p[i] * (d[i] - dot);
 }
 
-// Turns each pair (x[2i], x[2i+1]) by the angle whose cosine and sine are turns[2i] and turns[2i+1]; sign -1 turns back.
-void rotate(const float * x, const float * turns, int64_t n, float sign, float * y) {
+// Turns each pair by its angle; sign -1 turns back. Neighbours: pairs (x[2i], x[2i+1]), turns (cosine, sine) side by side.
+// Halves: pairs (x[i], x[n/2+i]), turns first all cosines, then all sines.
+void rotate(const float * x, const float * turns, int64_t n, bool halves, float sign, float * y) {
+    if (halves) {
+        const int64_t h = n / 2;
+        for (int64_t i = 0; i < h; ++i) {
+            const float c = turns[i], s = turns[h + i] * sign, a = x[i], b = x[h + i];
+            y[i]     = a * c - b * s;
+            y[h + i] = a * s + b * c;
+        }
+        return;
+    }
     for (int64_t i = 0; i + 1 < n; i += 2) {
         const float c = turns[i], s = turns[i + 1] * sign;
         y[i]     = x[i] * c - x[i + 1] * s;
         y[i + 1] = x[i] * s + x[i + 1] * c;
+    }
+}
+
+// Near zero the series, whose next term is below 1e-7 there; elsewhere through the exponential.
+inline float tanh_row(float u) {
+    const float e = exp_nonpositive(u > 0.0f ? -2.0f * u : 2.0f * u);
+    const float large = (1.0f - e) / (1.0f + e);
+    const float q = u * u;
+    const float small = u * (1.0f + q * (-1.0f / 3.0f + q * (2.0f / 15.0f + q * (-17.0f / 315.0f))));
+    return q < 0.04f ? small : (u > 0.0f ? large : -large);
+}
+
+// y = cap * tanh(scale * x / cap).
+void soft_cap(const float * x, int64_t n, float scale, float cap, float * y) {
+    const float inside = scale / cap;
+    for (int64_t i = 0; i < n; ++i) y[i] = cap * tanh_row(x[i] * inside);
+}
+
+// d <- d * scale * (1 - tanh^2(scale * x / cap)).
+void soft_cap_backward(float * d, const float * x, int64_t n, float scale, float cap) {
+    const float inside = scale / cap;
+    for (int64_t i = 0; i < n; ++i) {
+        const float t = tanh_row(x[i] * inside);
+        d[i] *= scale * (1.0f - t * t);
     }
 }
 
@@ -159,11 +217,11 @@ void add(const float * a, const float * b, int64_t n, float * y) {
 }  // namespace
 
 #if defined(FEDLLM_SIMD_AVX512)
-const row_kernels ROWS_AVX512 = { cross_entropy, norm, norm_backward, swiglu, swiglu_backward, soft_max, soft_max_backward, rotate, add };
+const row_kernels ROWS_AVX512 = { cross_entropy, norm, norm_backward, glu, glu_backward, soft_max, soft_max_backward, rotate, soft_cap, soft_cap_backward, add };
 #elif defined(FEDLLM_SIMD_AVX2)
-const row_kernels ROWS_AVX2 = { cross_entropy, norm, norm_backward, swiglu, swiglu_backward, soft_max, soft_max_backward, rotate, add };
+const row_kernels ROWS_AVX2 = { cross_entropy, norm, norm_backward, glu, glu_backward, soft_max, soft_max_backward, rotate, soft_cap, soft_cap_backward, add };
 #else
-const row_kernels ROWS_GENERIC = { cross_entropy, norm, norm_backward, swiglu, swiglu_backward, soft_max, soft_max_backward, rotate, add };
+const row_kernels ROWS_GENERIC = { cross_entropy, norm, norm_backward, glu, glu_backward, soft_max, soft_max_backward, rotate, soft_cap, soft_cap_backward, add };
 #endif
 
 }  // namespace fedllm
