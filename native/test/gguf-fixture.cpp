@@ -41,7 +41,7 @@ class fixture_writer {
     explicit fixture_writer(const fixture_options & options) : options_(options), file_(gguf_init_empty()) {
         // Generous: all tensors in F32 twice over, plus their headers.
         const int64_t per_layer = 4 * (options.n_embd * (2 * options.key_length() * (options.n_heads + options.n_kv_heads)) +
-                                       3 * options.n_embd * options.n_ff + 8 * options.n_embd);
+                                       3 * options.n_embd * options.n_ff + 16 * options.n_embd + 4096);
         const size_t  n_bytes = size_t(per_layer * options.n_layers + 8 * options.n_embd * options.n_vocab) * 2 + (1u << 20);
         context_ = ggml_init({n_bytes, nullptr, false});
         if (context_ == nullptr) {
@@ -64,27 +64,40 @@ class fixture_writer {
     }
 
   private:
+    void set_integer(const std::string & name, int64_t value) {
+        gguf_set_val_u32(file_, (options_.architecture + "." + name).c_str(), uint32_t(value));
+    }
+    void set_float(const std::string & name, float value) {
+        gguf_set_val_f32(file_, (options_.architecture + "." + name).c_str(), value);
+    }
+
     void add_metadata() {
         const fixture_options & o = options_;
-        gguf_set_val_str(file_, "general.architecture", "llama");
+        gguf_set_val_str(file_, "general.architecture", o.architecture.c_str());
         gguf_set_val_str(file_, "general.name", "random fixture");
-        gguf_set_val_u32(file_, "llama.context_length", uint32_t(o.context_length));
-        gguf_set_val_u32(file_, "llama.embedding_length", uint32_t(o.n_embd));
-        gguf_set_val_u32(file_, "llama.block_count", uint32_t(o.n_layers));
-        gguf_set_val_u32(file_, "llama.feed_forward_length", uint32_t(o.n_ff));
-        gguf_set_val_u32(file_, "llama.attention.head_count", uint32_t(o.n_heads));
-        gguf_set_val_u32(file_, "llama.attention.head_count_kv", uint32_t(o.n_kv_heads));
-        gguf_set_val_f32(file_, "llama.attention.layer_norm_rms_epsilon", o.norm_epsilon);
-        gguf_set_val_u32(file_, "llama.rope.dimension_count", uint32_t(o.key_length()));
-        gguf_set_val_f32(file_, "llama.rope.freq_base", o.rope_base);
-        gguf_set_val_u32(file_, "llama.vocab_size", uint32_t(o.n_vocab));
+        set_integer("context_length", o.context_length);
+        set_integer("embedding_length", o.n_embd);
+        set_integer("block_count", o.n_layers);
+        set_integer("feed_forward_length", o.n_ff);
+        set_integer("attention.head_count", o.n_heads);
+        set_integer("attention.head_count_kv", o.n_kv_heads);
+        set_float("attention.layer_norm_rms_epsilon", o.norm_epsilon);
+        set_integer("rope.dimension_count", o.rotated_length());
+        set_float("rope.freq_base", o.rope_base);
+        set_integer("vocab_size", o.n_vocab);
         if (o.head_length != 0) {
-            gguf_set_val_u32(file_, "llama.attention.key_length", uint32_t(o.head_length));
-            gguf_set_val_u32(file_, "llama.attention.value_length", uint32_t(o.head_length));
+            set_integer("attention.key_length", o.head_length);
+            set_integer("attention.value_length", o.head_length);
         }
         if (o.rope_linear_factor != 1.0f) {
-            gguf_set_val_str(file_, "llama.rope.scaling.type", "linear");
-            gguf_set_val_f32(file_, "llama.rope.scaling.factor", o.rope_linear_factor);
+            gguf_set_val_str(file_, (o.architecture + ".rope.scaling.type").c_str(), "linear");
+            set_float("rope.scaling.factor", o.rope_linear_factor);
+        }
+        for (const auto & [name, value] : o.float_keys) {
+            set_float(name, value);
+        }
+        for (const auto & [name, value] : o.integer_keys) {
+            set_integer(name, value);
         }
         gguf_set_val_str(file_, "tokenizer.ggml.model", "no_vocab");
         if (o.edit_metadata) {
@@ -135,45 +148,81 @@ class fixture_writer {
         add_tensor(name, {d_in, d_out}, matrix_type(name), 0.0, gain / std::sqrt(double(d_in)));
     }
 
+    void add_norm(const std::string & name, int64_t width) { add_tensor(name, {width}, GGML_TYPE_F32, 1.0, 0.2); }
+
+    void add_bias(const std::string & name, int64_t width) { add_tensor(name, {width}, GGML_TYPE_F32, 0.0, 0.3); }
+
     void add_tensors() {
         const fixture_options & o = options_;
-        const int64_t           d_q = o.n_heads * o.key_length();
-        const int64_t           d_kv = o.n_kv_heads * o.key_length();
         // A tied matrix is both input and head: small enough that logits stay of order one.
         add_tensor("token_embd.weight", {o.n_embd, o.n_vocab}, matrix_type("token_embd.weight"), 0.0,
                    o.tied_head ? 0.2 : 1.0);
         if (o.rope_factors) {
-            add_rope_factors();
+            add_rope_factors("rope_freqs.weight");
+        }
+        if (o.longrope) {
+            add_rope_factors("rope_factors_long.weight");
+            add_rope_factors("rope_factors_short.weight");
         }
         for (int64_t i = 0; i < o.n_layers; i++) {
             const std::string layer = "blk." + std::to_string(i) + ".";
-            add_tensor(layer + "attn_norm.weight", {o.n_embd}, GGML_TYPE_F32, 1.0, 0.2);
-            add_matrix(layer + "attn_q.weight", o.n_embd, d_q, 1.5);
-            add_matrix(layer + "attn_k.weight", o.n_embd, d_kv, 1.5);
-            add_matrix(layer + "attn_v.weight", o.n_embd, d_kv);
-            add_matrix(layer + "attn_output.weight", d_q, o.n_embd);
-            if (o.biases) {
-                add_tensor(layer + "attn_q.bias", {d_q}, GGML_TYPE_F32, 0.0, 0.3);
-                add_tensor(layer + "attn_k.bias", {d_kv}, GGML_TYPE_F32, 0.0, 0.3);
-                add_tensor(layer + "attn_v.bias", {d_kv}, GGML_TYPE_F32, 0.0, 0.3);
-                add_tensor(layer + "attn_output.bias", {o.n_embd}, GGML_TYPE_F32, 0.0, 0.3);
-            }
-            add_tensor(layer + "ffn_norm.weight", {o.n_embd}, GGML_TYPE_F32, 1.0, 0.2);
-            add_matrix(layer + "ffn_gate.weight", o.n_embd, o.n_ff);
-            add_matrix(layer + "ffn_up.weight", o.n_embd, o.n_ff);
-            add_matrix(layer + "ffn_down.weight", o.n_ff, o.n_embd);
+            add_attention(layer);
+            add_feed_forward(layer);
         }
-        add_tensor("output_norm.weight", {o.n_embd}, GGML_TYPE_F32, 1.0, 0.2);
+        add_norm("output_norm.weight", o.n_embd);
         if (!o.tied_head) {
             add_matrix("output.weight", o.n_embd, o.n_vocab, 2.0);
         }
     }
 
+    void add_attention(const std::string & layer) {
+        const fixture_options & o = options_;
+        const int64_t           d_q = o.n_heads * o.key_length();
+        const int64_t           d_kv = o.n_kv_heads * o.key_length();
+        add_norm(layer + "attn_norm.weight", o.n_embd);
+        if (o.fused) {
+            add_matrix(layer + "attn_qkv.weight", o.n_embd, d_q + 2 * d_kv, 1.5);
+        } else {
+            add_matrix(layer + "attn_q.weight", o.n_embd, d_q, 1.5);
+            add_matrix(layer + "attn_k.weight", o.n_embd, d_kv, 1.5);
+            add_matrix(layer + "attn_v.weight", o.n_embd, d_kv);
+        }
+        if (o.qk_norms) {
+            add_norm(layer + "attn_q_norm.weight", o.key_length());
+            add_norm(layer + "attn_k_norm.weight", o.key_length());
+        }
+        add_matrix(layer + "attn_output.weight", d_q, o.n_embd);
+        if (o.biases) {
+            add_bias(layer + "attn_q.bias", d_q);
+            add_bias(layer + "attn_k.bias", d_kv);
+            add_bias(layer + "attn_v.bias", d_kv);
+        }
+        if (o.biases && o.output_bias) {
+            add_bias(layer + "attn_output.bias", o.n_embd);
+        }
+        if (o.post_norms) {
+            add_norm(layer + "post_attention_norm.weight", o.n_embd);
+        }
+    }
+
+    void add_feed_forward(const std::string & layer) {
+        const fixture_options & o = options_;
+        add_norm(layer + "ffn_norm.weight", o.n_embd);
+        if (!o.fused) {
+            add_matrix(layer + "ffn_gate.weight", o.n_embd, o.n_ff);
+        }
+        add_matrix(layer + "ffn_up.weight", o.n_embd, o.fused ? 2 * o.n_ff : o.n_ff);
+        add_matrix(layer + "ffn_down.weight", o.n_ff, o.n_embd);
+        if (o.post_norms) {
+            add_norm(layer + "post_ffw_norm.weight", o.n_embd);
+        }
+    }
+
     // Divisors between 1 and 8, as those of Llama 3.1 are.
-    void add_rope_factors() {
-        ggml_tensor * tensor = ggml_new_tensor_1d(context_, GGML_TYPE_F32, options_.key_length() / 2);
-        ggml_set_name(tensor, "rope_freqs.weight");
-        random_source random(hash_name("rope_freqs.weight", options_.seed));
+    void add_rope_factors(const std::string & name) {
+        ggml_tensor * tensor = ggml_new_tensor_1d(context_, GGML_TYPE_F32, options_.rotated_length() / 2);
+        ggml_set_name(tensor, name.c_str());
+        random_source random(hash_name(name, options_.seed));
         for (int64_t i = 0; i < tensor->ne[0]; i++) {
             static_cast<float *>(tensor->data)[i] = float(1.0 + 7.0 * random.uniform());
         }

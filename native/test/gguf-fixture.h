@@ -1,5 +1,6 @@
-// Writes small random GGUF models of the llama architecture: seeded, of any shape and weight type, and on request
-// broken in a chosen way. Every type is quantized from the same F32 source, so files of one seed differ in type only.
+// Writes small random GGUF models: seeded, of any architecture in fixture_architectures(), of any shape and weight type,
+// and on request broken in a chosen way. Every type is quantized from the same F32 source, so files of one seed differ in
+// type only. What an architecture adds to llama's tensors and keys is set by fixture_for_architecture.
 #pragma once
 
 #include <cstdint>
@@ -28,6 +29,7 @@ class random_source {
 };
 
 struct fixture_options {
+    std::string architecture = "llama";  // prefix of the keys too
     int64_t   n_layers = 2;
     int64_t   n_embd = 64;
     int64_t   n_ff = 96;
@@ -39,12 +41,22 @@ struct fixture_options {
     ggml_type type = GGML_TYPE_F32;  // of all matrices
     bool      mixed = false;         // as Q4_K_M: Q6_K for attn_v, ffn_down and the head, Q4_K elsewhere
     bool      tied_head = false;
-    bool      biases = false;        // on attn_q, attn_k, attn_v and attn_output
+    bool      biases = false;        // on attn_q, attn_k and attn_v
+    bool      output_bias = true;    // with biases: on attn_output too
     bool      rope_factors = false;
     float     rope_base = 10000.0f;
     float     rope_linear_factor = 1.0f;  // 1: the keys are absent
     float     norm_epsilon = 1e-5f;
     uint64_t  seed = 1;
+
+    // Beyond llama.
+    bool                      qk_norms = false;     // attn_q_norm and attn_k_norm, each [key_length]
+    bool                      post_norms = false;   // post_attention_norm and post_ffw_norm
+    bool                      fused = false;        // attn_qkv instead of q, k and v; ffn_up holds gate and up
+    bool                      longrope = false;     // rope_factors_long.weight and rope_factors_short.weight
+    int64_t                   n_rot = 0;            // 0: key_length
+    std::map<std::string, float>    float_keys;     // without the architecture's name in front
+    std::map<std::string, uint32_t> integer_keys;
 
     // Damage, for tests of the loader.
     std::set<std::string>                       dropped_tensors;
@@ -53,9 +65,17 @@ struct fixture_options {
     std::function<void(gguf_context *)>         edit_metadata;
 
     int64_t key_length() const { return head_length == 0 ? n_embd / n_heads : head_length; }
+    int64_t rotated_length() const { return n_rot == 0 ? key_length() : n_rot; }
 };
 
 void fixture_write(const std::string & path, const fixture_options & options);
+
+// Every architecture that fixture_for_architecture knows.
+const std::vector<std::string> & fixture_architectures();
+
+// A small model with everything that is special about the architecture switched on: sliding windows of 24 tokens, soft
+// caps and scales that change the logits clearly, as many layers as the pattern of its layers needs.
+fixture_options fixture_for_architecture(const std::string & architecture);
 
 // Shape for which every supported type is allowed: rows of whole 256-blocks.
 fixture_options fixture_for_type(ggml_type type);
