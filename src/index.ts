@@ -46,7 +46,8 @@ export type { AdapterSet, ClientUpdate, FederatedClient, FederationState, TrainT
 export { runServer } from "./federated/server.js";
 export type { FederationDeps, FederationOptions } from "./federated/options.js";
 export type { Strategy, TrainingPlan } from "./federated/strategy.js";
-export { STRATEGY_NAMES, createStrategy } from "./federated/strategies/registry.js";
+export { STRATEGY_NAMES, createStrategy, resolveStrategyOptions } from "./federated/strategies/registry.js";
+export type { StrategyOptions } from "./federated/strategies/options.js";
 export { MetricsStore } from "./metrics/store.js";
 export { openMetricsDatabase } from "./metrics/database.js";
 

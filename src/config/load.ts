@@ -9,6 +9,8 @@ import { basename, dirname, resolve } from "node:path";
 import { LineCounter, isMap, isNode, isScalar, parse, parseDocument } from "yaml";
 import type { Document } from "yaml";
 import { FedllmError, problemError } from "../errors.js";
+import type { StrategyOptions } from "../federated/strategies/options.js";
+import { knownStrategyOptions, resolveStrategyOptions } from "../federated/strategies/registry.js";
 import { describeIssues, valueAt } from "./problems.js";
 import type { OriginOf } from "./problems.js";
 import { experimentSchema } from "./schema.js";
@@ -85,6 +87,7 @@ export async function loadConfig(source: ConfigSource): Promise<LoadedConfig> {
   const located = resolvePaths(parsed.data, overrides, file === undefined ? workingFolder : dirname(file), workingFolder);
   const config = deepFreeze(resolveExperiment(located));
   checkAcrossFields(config);
+  checkCommonOptions(located.strategyOptions, config.arms);
   return { config, fingerprint: fingerprintConfig(config), ...(file === undefined ? {} : { file }) };
 }
 
@@ -215,11 +218,12 @@ interface ArmInput extends Pick<ArmConfig, "precision" | "strategy"> {
   readonly name?: string | undefined;
   readonly lora?: object | undefined;
   readonly training?: object | undefined;
+  readonly strategyOptions?: StrategyOptions | undefined;
 }
 
 /** Spells out the arms and fills in what depends on the machine. */
 function resolveExperiment(parsed: ParsedExperiment): ExperimentConfig {
-  const { arms, data, lora, training, numThreads, ...rest } = parsed;
+  const { arms, data, lora, training, strategyOptions, numThreads, ...rest } = parsed;
   const list: readonly ArmInput[] = Array.isArray(arms)
     ? arms
     : arms.precisions.flatMap((precision) => arms.strategies.map((strategy) => ({ precision, strategy })));
@@ -228,15 +232,38 @@ function resolveExperiment(parsed: ParsedExperiment): ExperimentConfig {
     data: { ...data, heldOutFraction: data.heldOutFraction ?? (data.heldOutFile === undefined ? DEFAULT_HELD_OUT_FRACTION : 0) },
     numThreads: numThreads ?? availableParallelism(),
     arms: list.map((arm): ArmConfig => {
+      const name = arm.name ?? `${arm.precision.toLowerCase()}-${arm.strategy}`;
       return {
-        name: arm.name ?? `${arm.precision.toLowerCase()}-${arm.strategy}`,
+        name,
         precision: arm.precision,
         strategy: arm.strategy,
         lora: mergeSection<LoraConfig>(lora, arm.lora),
         training: mergeSection<TrainingConfig>(training, arm.training),
+        strategyOptions: mergeStrategyOptions(strategyOptions, arm, name),
       };
     }),
   };
+}
+
+/** The common options that the arm's strategy knows, then the arm's own, all of which it must know, then defaults. */
+function mergeStrategyOptions(common: StrategyOptions, arm: ArmInput, name: string): StrategyOptions {
+  const own = arm.strategyOptions ?? {};
+  const known = knownStrategyOptions(arm.strategy, own.reference ?? common.reference);
+  const inherited = Object.fromEntries(Object.entries(common).filter(([option]) => known.includes(option)));
+  return resolveStrategyOptions(arm.strategy, { ...inherited, ...own }, ` of arm ${name}`);
+}
+
+/** A common option that no arm takes is a slip, not a setting. */
+function checkCommonOptions(common: StrategyOptions, arms: readonly ArmConfig[]): void {
+  for (const [option, value] of Object.entries(common)) {
+    if (arms.some(({ strategyOptions }) => Object.hasOwn(strategyOptions, option))) continue;
+    const known = new Map(arms.map((arm) => [arm.strategy, Object.keys(arm.strategyOptions).join(", ") || "none"]));
+    throw problemError("CONFIG_INVALID", {
+      subject: `strategyOptions.${option}`,
+      expected: `an option of a strategy of this experiment (${[...known].map(([strategy, names]) => `${strategy}: ${names}`).join("; ")})`,
+      received: String(value),
+    });
+  }
 }
 
 function mergeSection<T extends object>(base: T, overrides: object | undefined): T {

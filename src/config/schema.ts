@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import { TEMPLATE_NAMES } from "../data/prompt-template.js";
+import { strategyOptionsSchema, type StrategyOptions } from "../federated/strategies/options.js";
 import { STRATEGY_NAMES } from "../federated/strategies/registry.js";
 import { MODULE_NAMES, PRECISION_NAMES } from "./names.js";
 
@@ -103,6 +104,9 @@ const armSchema = z.strictObject({
   strategy: strategy.default("fedavg"),
   lora: overridesOf<LoraConfig>(loraShape).optional().describe("differences of this arm from the common lora section"),
   training: armTraining.optional().describe("differences of this arm from the common training section"),
+  strategyOptions: strategyOptionsSchema
+    .optional()
+    .describe("options of this arm's strategy; they go before the common strategyOptions"),
 });
 
 const gridSchema = z.strictObject({
@@ -140,6 +144,9 @@ export const experimentSchema = z.strictObject({
   }),
   lora: loraSection.prefault({}).describe("the adapter"),
   training: trainingSection.prefault({}).describe("rounds and local training"),
+  strategyOptions: strategyOptionsSchema
+    .prefault({})
+    .describe("options of the federated methods; each arm takes those that its strategy knows"),
   evaluation: z
     .strictObject({
       every: count().optional().describe("evaluate after every so many rounds; always after the last"),
@@ -175,10 +182,13 @@ export interface ArmConfig {
   readonly strategy: string;
   readonly lora: LoraConfig;
   readonly training: TrainingConfig;
+  /** Exactly the options this arm's strategy knows. */
+  readonly strategyOptions: StrategyOptions;
 }
 
 /** The resolved configuration: absolute paths, arms spelled out, nothing left to default. Deeply frozen. */
-export interface ExperimentConfig extends Omit<ParsedExperiment, "arms" | "data" | "lora" | "training" | "numThreads"> {
+export interface ExperimentConfig
+  extends Omit<ParsedExperiment, "arms" | "data" | "lora" | "training" | "strategyOptions" | "numThreads"> {
   readonly data: DataConfig;
   readonly arms: readonly ArmConfig[];
   readonly numThreads: number;

@@ -19,9 +19,7 @@ export function checkUpdate(
     findIdentityProblem(update, task) ??
     findLayoutProblem(update, expectation) ??
     findVectorProblem("weights", update.update, expectation.numParameters) ??
-    (update.controlVariateUpdate === undefined
-      ? undefined
-      : findVectorProblem("control variate", update.controlVariateUpdate, expectation.numParameters)) ??
+    findControlVariateProblem(update, task, expectation) ??
     findLossProblem(update);
   if (problem === undefined) return undefined;
   const subject = `update of client ${JSON.stringify(task.clientId)}`;
@@ -52,6 +50,17 @@ function findIdentityProblem(update: ClientUpdate, task: TrainTask): Finding | u
 function findLayoutProblem(update: ClientUpdate, { layoutFingerprint }: UpdateExpectation): Finding | undefined {
   if (update.layoutFingerprint === layoutFingerprint) return undefined;
   return { expected: `adapter layout ${layoutFingerprint}`, received: `layout ${update.layoutFingerprint}` };
+}
+
+/** Who got the server's control variate answers with the change of its own. */
+function findControlVariateProblem(
+  { controlVariateUpdate }: ClientUpdate,
+  { serverControlVariate }: TrainTask,
+  { numParameters }: UpdateExpectation,
+): Finding | undefined {
+  if (controlVariateUpdate !== undefined) return findVectorProblem("control variate", controlVariateUpdate, numParameters);
+  if (serverControlVariate === undefined) return undefined;
+  return { expected: "a change of the client's control variate", received: "none" };
 }
 
 function findVectorProblem(name: string, values: Float32Array, numParameters: number): Finding | undefined {

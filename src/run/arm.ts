@@ -73,7 +73,7 @@ export async function runArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): 
     federationOptions(config, arm, data),
     {
       trainer,
-      strategy: createStrategy(arm.strategy),
+      strategy: createStrategy(arm.strategy, arm.strategyOptions),
       clients: data.clients,
       sampleIndices: (seed, population, count) => new PythonRandom(seed).sample(population, count),
       clock: { monotonicMs: () => performance.now(), now: () => new Date() },
@@ -155,7 +155,7 @@ function federationOptions(config: ExperimentConfig, arm: ArmConfig, data: Train
       ...(training.fixedClients === undefined ? {} : { fixedClients: training.fixedClients }),
     },
     // Pooled data is one participant by nature.
-    minClients: createStrategy(arm.strategy).participants === "pooled" ? 1 : training.minClients,
+    minClients: createStrategy(arm.strategy, arm.strategyOptions).participants === "pooled" ? 1 : training.minClients,
     // The trainer uses all threads for one client; several at once would only need more memory.
     maxConcurrentClients: 1,
     evaluateEvery: config.evaluation.every ?? training.numRounds,

@@ -5,6 +5,7 @@
 import { resolveModelPath } from "../config/builtin.js";
 import type { ArmConfig, ExperimentConfig } from "../config/schema.js";
 import { createStrategy } from "../federated/strategies/registry.js";
+import type { Strategy } from "../federated/strategy.js";
 import type { SourceModel, TrainingEngine } from "./engine.js";
 import { precisionOf } from "./model-variants.js";
 import { loadTrainingData } from "./training-data.js";
@@ -84,7 +85,7 @@ interface ArmFacts {
 
 function estimateArm(arm: ArmConfig, { source, counts, numClients, numParameters }: ArmFacts): ArmEstimate {
   const { training } = arm;
-  const strategy = createStrategy(arm.strategy);
+  const strategy = createStrategy(arm.strategy, arm.strategyOptions);
   const isPooled = strategy.participants === "pooled";
   const cohort = Math.min(training.fixedClients?.length ?? training.clientsPerRound, numClients);
   const stepsPerRound = isPooled
@@ -92,7 +93,7 @@ function estimateArm(arm: ArmConfig, { source, counts, numClients, numParameters
     : training.localSteps * cohort;
   const numSteps = stepsPerRound * training.numRounds;
   const tokensPerSample = counts.numTokens / Math.max(1, counts.numSamples);
-  const bytesPerRound = strategy.exchangesWeights ? 2 * cohort * numParameters * FLOAT_BYTES : 0;
+  const bytesPerRound = strategy.exchangesWeights ? 2 * cohort * vectorsSent(strategy) * numParameters * FLOAT_BYTES : 0;
   const weightBytes = estimateWeightBytes(source, arm.precision);
   const adapterVectors = ADAPTER_VECTORS + (isPooled ? 1 : cohort);
   return {
@@ -110,6 +111,14 @@ function estimateArm(arm: ArmConfig, { source, counts, numClients, numParameters
     estimatedMemoryBytes:
       weightBytes + adapterVectors * numParameters * FLOAT_BYTES + activationBytes(source, training.microBatchTokens),
   };
+}
+
+/** Vectors of adapter size in one message, read off a task for an adapter of one weight; answers carry as many. */
+function vectorsSent(strategy: Strategy): number {
+  const once = { numRounds: 1, clientsPerRound: 1, localSteps: 1, batchSize: 1, initialLearningRate: 1, finalLearningRate: 1 };
+  const context = { round: 1, plan: once, numClients: 1 };
+  const tasks = strategy.configure(strategy.init(new Float32Array(1)), [{ clientId: "", numExamples: 1 }], context);
+  return tasks.some(({ serverControlVariate }) => serverControlVariate !== undefined) ? 2 : 1;
 }
 
 function estimateWeightBytes(source: SourceModel, precision: string): number {

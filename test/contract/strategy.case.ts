@@ -1,6 +1,6 @@
 /**
- * What every strategy keeps to, whatever its method: a suite that takes a name of the registry and runs on the
- * quadratic trainer and real checkpoint files.
+ * What every strategy keeps to, whatever its method: a suite that takes a name of the registry and options, and runs on
+ * the quadratic trainer and real checkpoint files.
  */
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -12,6 +12,8 @@ import { POOLED_CLIENT_ID } from "../../src/federated/pooled-client.js";
 import type { AdapterSet, FederatedClient } from "../../src/federated/protocol.js";
 import type { RoundRecord } from "../../src/federated/records.js";
 import { runServer, type FederationStart } from "../../src/federated/server.js";
+import type { StrategyOptions } from "../../src/federated/strategies/options.js";
+import { createStrategy } from "../../src/federated/strategies/registry.js";
 import { deriveSeed } from "../../src/util/random.js";
 import {
   makeClient,
@@ -21,6 +23,7 @@ import {
   MemoryMetrics,
   NUM_PARAMETERS,
   sampleIndices,
+  type TestDeps,
 } from "../helpers/federation.js";
 import { pointSample, QuadraticTrainer } from "../helpers/quadratic-trainer.js";
 import { makeTemporaryFolder } from "../helpers/temporary-folder.js";
@@ -28,39 +31,53 @@ import { makeTemporaryFolder } from "../helpers/temporary-folder.js";
 const initial = Float32Array.of(0.5, 0.25, -1);
 const freshStart: FederationStart = { kind: "weights", weights: initial };
 
-export function describeStrategy(name: string): void {
-  describe(`strategy ${name}`, () => {
+export interface StrategyCase {
+  /** In all tests; absent: the defaults. */
+  readonly options?: StrategyOptions;
+  /** With which a sole client trains as if alone; absent: whatever its options, the method moves the adapter otherwise. */
+  readonly equalsLocalWith?: StrategyOptions;
+}
+
+export function describeStrategy(name: string, { options = {}, equalsLocalWith }: StrategyCase): void {
+  const depsFor = (overrides: Partial<FederationDeps> = {}): TestDeps =>
+    makeDeps(name, { strategy: createStrategy(name, options), ...overrides });
+
+  describe(`strategy ${name} ${JSON.stringify(options)}`, () => {
     test("is configured, aggregated and read without changing its arguments", async () => {
       const weights = Float32Array.from(initial);
-      await runServer(makeOptions(), makeDeps(name), { kind: "weights", weights });
+      await runServer(makeOptions(), depsFor(), { kind: "weights", weights });
       expect(weights).toEqual(initial);
     });
 
-    test("with one client equals local training", async () => {
-      // Named like the pool of all clients, so that dropout takes the same seeds there.
-      const clients = [makeClient(POOLED_CLIENT_ID, [pointSample(1, -2, 3), pointSample(0.25, 4, 1)])];
-      const { adapters } = await runServer(makeOptions(), makeDeps(name, { clients }), freshStart);
-      // Each round adds a difference that was rounded to single precision, so each may be one unit in the last place
-      // off: 4 rounds of 2^-23 relative to values below 4.
-      expectClose(soleAdapter(adapters), await trainAlone(clients[0]), 4 * 4 * 2 ** -23);
-    });
+    // Otherwise there is nothing to test, rather than something to skip.
+    if (equalsLocalWith !== undefined) {
+      test("with one client equals local training", async () => {
+        // Named like the pool of all clients, so that dropout takes the same seeds there.
+        const clients = [makeClient(POOLED_CLIENT_ID, [pointSample(1, -2, 3), pointSample(0.25, 4, 1)])];
+        const deps = depsFor({ clients, strategy: createStrategy(name, equalsLocalWith) });
+        const { adapters } = await runServer(makeOptions(), deps, freshStart);
+        // Each round adds a difference that was rounded to single precision, so each may be one unit in the last place
+        // off: 4 rounds of 2^-23 relative to values below 4.
+        expectClose(soleAdapter(adapters), await trainAlone(clients[0]), 4 * 4 * 2 ** -23);
+      });
+    }
 
     test("with identical clients ends where one of them ends", async () => {
       const samples = [pointSample(1, -2, 3), pointSample(1, -2, 3)];
       const clients = ["a", "b", "c"].map((id) => makeClient(id, samples));
       // Without dropout, which differs by client; equal steps for pooled data too.
-      const options = makeOptions({ pooledSteps: 3 }, { dropout: 0 });
-      const many = await runServer(options, makeDeps(name, { clients }), freshStart);
-      const one = await runServer(options, makeDeps(name, { clients: clients.slice(0, 1) }), freshStart);
+      const settings = makeOptions({ pooledSteps: 3 }, { dropout: 0 });
+      const many = await runServer(settings, depsFor({ clients }), freshStart);
+      const one = await runServer(settings, depsFor({ clients: clients.slice(0, 1) }), freshStart);
       for (const weights of allAdapters(many.adapters)) expect(weights).toEqual(soleAdapter(one.adapters));
     });
 
     test("gives the same bits in whatever order and however many at once the clients come back", async () => {
-      const reference = await runServer(makeOptions(), makeDeps(name), freshStart);
+      const reference = await runServer(makeOptions(), depsFor(), freshStart);
       const reports: RoundRecord[][] = [];
       for (const maxConcurrentClients of [1, 2, 6]) {
         const trainer = new QuadraticTrainer(NUM_PARAMETERS, () => Math.random() * 3);
-        const deps = makeDeps(name, { trainer });
+        const deps = depsFor({ trainer });
         const result = await runServer(makeOptions({}, { maxConcurrentClients }), deps, freshStart);
         expect(result).toEqual(reference);
         reports.push(deps.metrics.records);
@@ -71,33 +88,33 @@ export function describeStrategy(name: string): void {
 
     test("goes on without a client that always fails, as if that one had not been drawn", async () => {
       const clients = makeClients(3);
-      const options = makeOptions({ numRounds: 1, clientsPerRound: 3 });
-      const failing = makeDeps(name, { clients, trainer: failingFor(100) });
-      const run = runServer(options, failing, freshStart);
+      const settings = makeOptions({ numRounds: 1, clientsPerRound: 3 });
+      const failing = depsFor({ clients, trainer: failingFor(100) });
+      const run = runServer(settings, failing, freshStart);
       if (failing.strategy.participants === "pooled") {
         // The pool is one participant: it fails as a whole.
         await expect(run).rejects.toMatchObject({ code: "COHORT_TOO_SMALL" });
         return;
       }
       const others = clients.filter(({ id }) => id !== "client-1");
-      const without = await runServer(options, makeDeps(name, { clients: others }), freshStart);
+      const without = await runServer(settings, depsFor({ clients: others }), freshStart);
       expect((await run).adapters).toEqual(without.adapters);
       expect(failing.metrics.records[0]).toMatchObject({ numSucceeded: 2, numFailed: 1 });
     });
 
     test("interrupted after any round and resumed from the file equals uninterrupted, bit for bit", async () => {
-      const uninterrupted = makeDeps(name);
+      const uninterrupted = depsFor();
       const expected = await runServer(makeOptions(), uninterrupted, freshStart);
       for (const lastRound of [1, 2, 3, 4]) {
         const folder = join(makeTemporaryFolder(), "checkpoints");
         const metrics = new MemoryMetrics();
-        await interruptAfter(lastRound, name, folder, metrics);
+        await interruptAfter(lastRound, depsFor(), folder, metrics);
         const checkpoints = openCheckpoints(folder);
         const loaded = await checkpoints.load();
         expect(loaded?.snapshot.round).toBe(lastRound);
         if (loaded === undefined) return;
         const start: FederationStart = { kind: "snapshot", snapshot: loaded.snapshot };
-        const resumed = await runServer(makeOptions(), { ...makeDeps(name), metrics, checkpoints }, start);
+        const resumed = await runServer(makeOptions(), { ...depsFor(), metrics, checkpoints }, start);
         expect(resumed).toEqual(expected);
         expect(metrics.records).toEqual(uninterrupted.metrics.records);
       }
@@ -109,10 +126,10 @@ const openCheckpoints = (folder: string): CheckpointFolder =>
   new CheckpointFolder(folder, { configFingerprint: "config", layoutFingerprint: "layout" });
 
 /** Runs until the first training step after the checkpoint of that round, with one more recorded round if there is. */
-async function interruptAfter(round: number, name: string, folder: string, metrics: MemoryMetrics): Promise<void> {
+async function interruptAfter(round: number, given: FederationDeps, folder: string, metrics: MemoryMetrics): Promise<void> {
   const files = openCheckpoints(folder);
   const deps: FederationDeps = {
-    ...makeDeps(name),
+    ...given,
     metrics,
     checkpoints: {
       // A kill between the rows of a round and its checkpoint leaves rows of a round that is run again.

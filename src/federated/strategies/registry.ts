@@ -1,26 +1,101 @@
-/** The only place that knows the strategies by name. */
+/** The only place that knows the strategies by name, and which options each of them knows. */
 import { problemError } from "../../errors.js";
 import type { Strategy } from "../strategy.js";
 import { createCentralized } from "./centralized.js";
+import { createFedAdagrad, FEDADAGRAD_DEFAULTS } from "./fedadagrad.js";
+import { createFedAdam, fedAdamDefaults } from "./fedadam.js";
 import { createFedAvg } from "./fedavg.js";
+import { createFedAvgM, fedAvgMDefaults } from "./fedavgm.js";
+import { createFedProx, FEDPROX_DEFAULTS } from "./fedprox.js";
+import { createFedYogi, fedYogiDefaults } from "./fedyogi.js";
 import { createLocal } from "./local.js";
+import { DEFAULT_REFERENCE, strategyOptionsSchema, type Reference, type StrategyOptions } from "./options.js";
+import { createScaffold } from "./scaffold.js";
 
-const STRATEGIES: ReadonlyMap<string, () => Strategy> = new Map([
-  ["local", createLocal],
-  ["fedavg", createFedAvg],
-  ["centralized", createCentralized],
+interface Entry {
+  /** All options the strategy knows in the form of that reference. */
+  readonly defaultsOf: (reference: Reference) => StrategyOptions;
+  /** From options that are complete. */
+  readonly create: (options: StrategyOptions) => Strategy;
+}
+
+const STRATEGIES: ReadonlyMap<string, Entry> = new Map([
+  ["local", withoutOptions(createLocal)],
+  ["fedavg", withoutOptions(createFedAvg)],
+  ["fedprox", withOptions(() => FEDPROX_DEFAULTS, createFedProx)],
+  ["scaffold", withoutOptions(createScaffold)],
+  ["fedavgm", withOptions(fedAvgMDefaults, createFedAvgM)],
+  ["fedadagrad", withOptions(() => FEDADAGRAD_DEFAULTS, createFedAdagrad)],
+  ["fedyogi", withOptions(fedYogiDefaults, createFedYogi)],
+  ["fedadam", withOptions(fedAdamDefaults, createFedAdam)],
+  ["centralized", withoutOptions(createCentralized)],
 ]);
 
 /** All names, in the order in which tables list them. */
 export const STRATEGY_NAMES: readonly string[] = [...STRATEGIES.keys()];
 
-/** A new strategy object; throws CONFIG_INVALID for an unknown name and lists the known ones. */
-export function createStrategy(name: string): Strategy {
-  const create = STRATEGIES.get(name);
-  if (create !== undefined) return create();
+/**
+ * A new strategy object; options that are left out take their defaults. Throws CONFIG_INVALID for an unknown name and
+ * for the options that {@link resolveStrategyOptions} refuses.
+ */
+export function createStrategy(name: string, options: StrategyOptions = {}): Strategy {
+  return entryOf(name).create(resolveStrategyOptions(name, options));
+}
+
+/**
+ * The options with the strategy's defaults filled in. Throws CONFIG_INVALID for an option the strategy does not know (in
+ * the form of the chosen reference) and for a value out of bounds; `place` says whose options they are.
+ */
+export function resolveStrategyOptions(name: string, options: StrategyOptions, place = ""): StrategyOptions {
+  const { reference } = options;
+  const known = knownStrategyOptions(name, reference);
+  const given = Object.entries(options).filter(([, value]) => value !== undefined);
+  for (const [option, value] of given) {
+    if (known.includes(option)) continue;
+    const textbook = knownStrategyOptions(name, "textbook");
+    throw problemError("CONFIG_INVALID", {
+      subject: `strategyOptions.${option}${place}`,
+      expected: known.length === 0 ? `no options: strategy ${name} has none` : `an option of strategy ${name} (${known.join(", ")})`,
+      received: JSON.stringify(value),
+      ...(textbook.includes(option) ? { remedy: "It belongs to the form reference: textbook" } : {}),
+    });
+  }
+  const checked = strategyOptionsSchema.safeParse(Object.fromEntries(given));
+  if (!checked.success) {
+    const [issue] = checked.error.issues;
+    const field = issue?.path.join(".") ?? "";
+    throw problemError("CONFIG_INVALID", {
+      subject: `strategyOptions.${field}${place}`,
+      expected: `a value within bounds (${issue?.message ?? "unknown"})`,
+      received: String(new Map<string, unknown>(given).get(field)),
+    });
+  }
+  return { ...entryOf(name).defaultsOf(reference ?? DEFAULT_REFERENCE), ...checked.data };
+}
+
+/** Names of the options a strategy knows in the form of a reference. Throws CONFIG_INVALID for an unknown strategy. */
+export function knownStrategyOptions(name: string, reference: Reference = DEFAULT_REFERENCE): readonly string[] {
+  return Object.keys(entryOf(name).defaultsOf(reference));
+}
+
+function entryOf(name: string): Entry {
+  const entry = STRATEGIES.get(name);
+  if (entry !== undefined) return entry;
   throw problemError("CONFIG_INVALID", {
     subject: "strategy",
     expected: `one of ${STRATEGY_NAMES.join(", ")}`,
     received: JSON.stringify(name),
   });
+}
+
+function withoutOptions(create: () => Strategy): Entry {
+  return { defaultsOf: () => ({}), create };
+}
+
+function withOptions<Options extends StrategyOptions>(
+  defaultsOf: (reference: Reference) => Options,
+  create: (options: Options) => Strategy,
+): Entry {
+  // What comes here was resolved: the defaults of the same entry with some values replaced.
+  return { defaultsOf, create: (options) => create(options as Options) };
 }

@@ -60,6 +60,24 @@ arms:
     });
   });
 
+  test("each arm takes the common strategy options its strategy knows, then its own, then defaults", async () => {
+    const file = writeExperiment(`data: {train: a.json}
+strategyOptions: {beta1: 0.9, proximalMu: 0.1}
+arms:
+  - {strategy: fedavg}
+  - {strategy: fedprox}
+  - {strategy: fedavgm, strategyOptions: {reference: textbook}}
+  - {strategy: fedadam, strategyOptions: {beta1: 0}}
+`);
+    const { config } = await loadConfig({ file });
+    expect(config.arms.map(({ strategyOptions }) => strategyOptions)).toEqual([
+      {},
+      { proximalMu: 0.1 },
+      { reference: "textbook", beta1: 0.9, serverLearningRate: 1 },
+      { reference: "fedllm-bench", serverLearningRate: 1e-3, tau: 1e-3, beta1: 0, beta2: 0.99 },
+    ]);
+  });
+
   test("later overrides win over earlier ones and over the file; a seed of 0 is a seed", async () => {
     const file = writeExperiment("seed: 5\ndata: {train: a.json}");
     const { config } = await loadConfig({ file, ...set("seed=9", "seed=0") });
@@ -103,6 +121,9 @@ describe("the fingerprint", () => {
     const base = await load();
     expect(await load("training.optimizer.beta1=0.8")).not.toBe(base);
     expect(await load("seed=1")).not.toBe(base);
+    const fedprox = "arms.strategies=[fedprox]";
+    expect(await load(fedprox, "strategyOptions.proximalMu=0.02")).not.toBe(await load(fedprox));
+    expect(await load(fedprox, "strategyOptions.proximalMu=0.01")).toBe(await load(fedprox));
     expect(await load("name=other", "data.train=elsewhere/b.json", "model=/m.gguf")).toBe(base);
   });
 
@@ -129,11 +150,18 @@ describe("wrong fields", () => {
     ["data.template=llama", "data.template (--set): expected one of alpaca, vicuna_v1.1, chat"],
     ["data.heldOutFraction=0.95", "data.heldOutFraction (--set): expected a number of at most 0.9"],
     ["arms=[{precision: Q3}]", "arms.0.precision (--set): expected one of source, F32, F16"],
-    ["arms=[{strategy: fedavgg}]", "arms.0.strategy (--set): expected one of local, fedavg, centralized"],
+    ["arms=[{strategy: fedavgg}]", "arms.0.strategy (--set): expected one of local, fedavg, fedprox, scaffold, fedavgm, fedadagrad, fedyogi, fedadam, centralized"],
     ["arms=[{training: {localSteps: 0}}]", "arms.0.training.localSteps (--set): expected a number of at least 1"],
     ["arms=7", "arms (--set): expected a list of arms, or a grid"],
     ["arms.precisions=[F17]", "arms.precisions.0 (--set): expected one of"],
     ["numThreads=0", "numThreads (--set): expected a number of at least 1"],
+    ["strategyOptions.beta1=1", "strategyOptions.beta1 (--set): expected a number of less than 1, received 1"],
+    ["strategyOptions.proximlMu=1", "strategyOptions.proximlMu (--set): expected one of the fields reference, proximalMu"],
+    ["strategyOptions.tau=1", "strategyOptions.tau: expected an option of a strategy of this experiment (fedavg: none), received 1"],
+    [
+      "arms=[{name: slow, strategy: fedprox, strategyOptions: {tau: 1}}]",
+      "strategyOptions.tau of arm slow: expected an option of strategy fedprox (proximalMu), received 1",
+    ],
     ["checkpoint.every=0", "checkpoint.every (--set): expected a number of at least 1"],
   ])("%s is refused with the field, what was expected and what came", async (text, expected) => {
     expect(await messageOf(loadConfig(set("data.train=a.json", text)))).toContain(expected);

@@ -38,6 +38,13 @@ test("a good update passes, with and without a control variate", () => {
   expect(check({ controlVariateUpdate: new Float32Array(2) })).toBeUndefined();
 });
 
+test("an answer without a control variate is refused when the task brought the server's", () => {
+  const asked: TrainTask = { ...task, serverControlVariate: new Float32Array(2) };
+  const expectation = { numParameters: 2, layoutFingerprint: "layout" };
+  expect(checkUpdate(update, asked, expectation)?.message).toContain("a change of the client's control variate, received none");
+  expect(checkUpdate({ ...update, controlVariateUpdate: new Float32Array(2) }, asked, expectation)).toBeUndefined();
+});
+
 test.each([
   { change: { update: new Float32Array(3) }, says: "expected 2 weights, received 3" },
   { change: { update: Float32Array.of(0, Number.NaN) }, says: "expected finite weights, received NaN at index 1" },

@@ -1,35 +1,19 @@
 import { expect, test } from "vitest";
-import type { ClientUpdate } from "../../../../src/federated/protocol.js";
 import { createFedAvg } from "../../../../src/federated/strategies/fedavg.js";
+import { makeUpdate } from "../../../helpers/client-update.js";
 import { makeOptions } from "../../../helpers/federation.js";
-
-const answer = (clientId: string, numExamples: number, change: number): ClientUpdate => ({
-  clientId,
-  numExamples,
-  round: 1,
-  update: Float32Array.of(change),
-  layoutFingerprint: "",
-  numSamples: 1,
-  numSteps: 1,
-  numTokens: 1,
-  numSupervisedTokens: 1,
-  trainLoss: 0,
-  firstTrainLoss: 0,
-  lastTrainLoss: 0,
-  trainDurationMs: 1,
-});
 
 test("the scalar vectors of FedLLM-Bench: clients of size 3 and 1 move 1 to 1.125 and then to 1.275", () => {
   const strategy = createFedAvg();
   const context = { round: 1, plan: makeOptions().plan, numClients: 2 };
   const first = strategy.aggregate(
     strategy.init(Float32Array.of(1)),
-    [answer("a", 3, 0.2), answer("b", 1, -0.1)],
+    [makeUpdate("a", 3, [0.2]), makeUpdate("b", 1, [-0.1])],
     context,
   );
   // Inputs and result are rounded to single precision: 1e-7 is one unit in its last place at 1.
   expect(first.arrays["adapter"]?.[0]).toBeCloseTo(1.125, 7);
-  const second = strategy.aggregate(first, [answer("a", 3, 0.1), answer("b", 1, 0.3)], context);
+  const second = strategy.aggregate(first, [makeUpdate("a", 3, [0.1]), makeUpdate("b", 1, [0.3])], context);
   expect(second.arrays["adapter"]?.[0]).toBeCloseTo(1.275, 6);
 });
 

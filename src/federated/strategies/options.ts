@@ -1,0 +1,69 @@
+/**
+ * The options of all strategies: one schema for their types, bounds and meanings. Which of them a strategy knows, and
+ * its defaults, are beside its name in registry.ts.
+ */
+import { z } from "zod";
+
+/** Where a method's equations are taken from when FedLLM-Bench's code and the paper disagree. */
+export type Reference = "fedllm-bench" | "textbook";
+
+export const DEFAULT_REFERENCE: Reference = "fedllm-bench";
+
+const REFERENCES = ["fedllm-bench", "textbook"] as const satisfies readonly Reference[];
+
+const decay = () => z.number().min(0).lt(1);
+
+/** Every option of any strategy; none has a default here, because defaults differ between strategies. */
+export const strategyOptionsSchema = z.strictObject({
+  reference: z
+    .enum(REFERENCES)
+    .optional()
+    .describe(
+      "fedavgm, fedyogi, fedadam: whose equations; default: fedllm-bench (as its code computes), textbook: as Hsu et al. 2019 and Reddi et al. 2021 print them",
+    ),
+  proximalMu: z
+    .number()
+    .min(0)
+    .optional()
+    .describe("fedprox: (proximalMu / 2) |w - global|^2 is added to the loss; default: 0.01"),
+  serverLearningRate: z
+    .number()
+    .positive()
+    .optional()
+    .describe("fedadagrad, fedyogi, fedadam: factor of the server's step; default: 0.001. Textbook fedavgm: default 1"),
+  tau: z
+    .number()
+    .positive()
+    .optional()
+    .describe("fedadagrad, fedyogi, fedadam: added to the root of the second moment, which starts at tau^2; default: 0.001"),
+  beta1: decay().optional().describe("fedavgm, fedyogi, fedadam: decay of the server's momentum; default: 0.5"),
+  beta2: decay().optional().describe("fedyogi, fedadam: decay of the server's second moment; default: 0.99"),
+});
+
+/** Options as a user gives them; what is left out takes the strategy's default. */
+export type StrategyOptions = Readonly<z.output<typeof strategyOptionsSchema>>;
+
+/** FedProx. */
+export interface ProximalOptions {
+  readonly proximalMu: number;
+}
+
+/** FedAvgM; only the textbook form has a server learning rate. */
+export interface ServerMomentumOptions {
+  readonly reference: Reference;
+  readonly beta1: number;
+  readonly serverLearningRate?: number;
+}
+
+/** FedAdagrad. */
+export interface AdagradOptions {
+  readonly serverLearningRate: number;
+  readonly tau: number;
+}
+
+/** FedYogi and FedAdam. */
+export interface AdaptiveOptions extends AdagradOptions {
+  readonly reference: Reference;
+  readonly beta1: number;
+  readonly beta2: number;
+}
