@@ -220,6 +220,9 @@ class fixture_writer {
 
     // Divisors between 1 and 8, as those of Llama 3.1 are.
     void add_rope_factors(const std::string & name) {
+        if (options_.dropped_tensors.count(name) != 0) {
+            return;
+        }
         ggml_tensor * tensor = ggml_new_tensor_1d(context_, GGML_TYPE_F32, options_.rotated_length() / 2);
         ggml_set_name(tensor, name.c_str());
         random_source random(hash_name(name, options_.seed));
