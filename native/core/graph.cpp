@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <numeric>
+#include <string>
 
 #include "cpu/ops.h"
 #include "error.h"
@@ -198,7 +199,21 @@ ggml_tensor * graph_builder::cross_entropy(ggml_tensor * logits, ggml_tensor * l
     return custom(logits, { labels, stats }, d, op_cross_entropy);
 }
 
+// A node that the device cannot run would end the process inside the device's library.
+void graph_builder::check_supported() const {
+    if (device_.is_cpu) return;
+    for (int i = 0; i < ggml_graph_n_nodes(graph_); ++i) {
+        const ggml_tensor * node = ggml_graph_node(graph_, i);
+        if (node->op == GGML_OP_NONE || ggml_backend_dev_supports_op(device_.device, node)) continue;
+        std::string sources;
+        for (int j = 0; j < GGML_MAX_SRC && node->src[j] != nullptr; ++j) sources += std::string(j == 0 ? "" : ", ") + ggml_type_name(node->src[j]->type);
+        throw train_error("MODEL_UNSUPPORTED", std::string("device ") + ggml_backend_dev_name(device_.device) + ": expected it to run operation " +
+                                                   ggml_op_desc(node) + " on " + sources + ", received a refusal. Use another device or weight type");
+    }
+}
+
 void graph_builder::run(ggml_gallocr_t allocator) {
+    check_supported();
     if (!ggml_gallocr_alloc_graph(allocator, graph_)) {
         throw train_error("OUT_OF_MEMORY", "training: expected memory for one micro-batch, received too little. Lower microBatchTokens or maxLength");
     }

@@ -120,10 +120,11 @@ class graph_builder {
     // A result to be read after the run.
     ggml_tensor * output(ggml_tensor * tensor);
 
-    // Allocates, uploads the inputs, computes. Throws OUT_OF_MEMORY or TRAIN_FAILED.
+    // Allocates, uploads the inputs, computes. Throws MODEL_UNSUPPORTED for an operation the device lacks, OUT_OF_MEMORY or TRAIN_FAILED.
     void run(ggml_gallocr_t allocator);
 
   private:
+    void          check_supported() const;
     ggml_tensor * lowered_operand(operand a);
     op_description describe() const;
     ggml_tensor * custom_new(int64_t ne0, int64_t ne1, int64_t ne2, const std::vector<ggml_tensor *> & args, const op_description & description,
