@@ -36,6 +36,51 @@ uint64_t hash_name(const std::string & name, uint64_t seed) {
     return hash;
 }
 
+// Types whose numbers are looked up in a grid. Their quantizers first search that grid for seconds, so the fixtures hold
+// random blocks instead: every index is valid, and one half-precision factor scales a block.
+bool is_grid_type(ggml_type type) {
+    return type == GGML_TYPE_IQ3_XXS || type == GGML_TYPE_IQ3_S || type == GGML_TYPE_IQ2_XXS || type == GGML_TYPE_IQ2_XS ||
+           type == GGML_TYPE_IQ2_S || type == GGML_TYPE_IQ1_S || type == GGML_TYPE_IQ1_M;
+}
+
+// The factor stands in a block's first two bytes; in IQ1_M its four nibbles are the highest of each of the last four
+// 16-bit words, the lowest nibble first.
+void set_block_factor(ggml_type type, uint8_t * block, size_t block_bytes, float factor) {
+    const ggml_fp16_t half = ggml_fp32_to_fp16(factor);
+    if (type != GGML_TYPE_IQ1_M) {
+        std::memcpy(block, &half, sizeof(half));
+        return;
+    }
+    for (size_t i = 0; i < 4; i++) {
+        uint8_t & high = block[block_bytes - 8 + 2 * i + 1];
+        high = uint8_t((high & 0x0f) | (((half >> (4 * i)) & 0x0f) << 4));
+    }
+}
+
+// Numbers of mean about zero and this deviation.
+void fill_with_random_blocks(ggml_tensor * tensor, double deviation, random_source & random) {
+    const size_t block_bytes = ggml_type_size(tensor->type);
+    const size_t n_bytes = ggml_nbytes(tensor);
+    auto *       data = static_cast<uint8_t *>(tensor->data);
+    for (size_t i = 0; i < n_bytes; i++) {
+        data[i] = uint8_t(random.next());
+    }
+    const auto set_factors = [&](const std::function<float()> & next) {
+        for (size_t at = 0; at < n_bytes; at += block_bytes) {
+            set_block_factor(tensor->type, data + at, block_bytes, next());
+        }
+    };
+    set_factors([] { return 1.0f; });
+    std::vector<float> values(size_t(ggml_nelements(tensor)));
+    ggml_get_type_traits(tensor->type)->to_float(data, values.data(), ggml_nelements(tensor));
+    double square = 0.0;
+    for (const float value : values) {
+        square += double(value) * double(value);
+    }
+    const double factor = deviation / std::sqrt(square / double(values.size()));
+    set_factors([&] { return float(factor * (0.8 + 0.4 * random.uniform())); });
+}
+
 class fixture_writer {
   public:
     explicit fixture_writer(const fixture_options & options) : options_(options), file_(gguf_init_empty()) {
@@ -138,7 +183,11 @@ class fixture_writer {
         if (ggml_get_type_traits(type)->to_float == nullptr && type != GGML_TYPE_F32) {
             std::memset(tensor->data, 0, ggml_nbytes(tensor));  // integers: no weights at all
         } else if (n_rows > 0 && tensor->ne[0] > 0) {
-            ggml_quantize_chunk(type, values.data(), tensor->data, 0, n_rows, tensor->ne[0], nullptr);
+            if (is_grid_type(type)) {
+                fill_with_random_blocks(tensor, deviation, random);
+            } else {
+                ggml_quantize_chunk(type, values.data(), tensor->data, 0, n_rows, tensor->ne[0], nullptr);
+            }
         }
         gguf_add_tensor(file_, tensor);
     }
@@ -253,6 +302,24 @@ fixture_options fixture_for_type(ggml_type type) {
     options.type = type;
     options.seed = 7;
     return options;
+}
+
+const std::vector<weight_type_case> & fixture_weight_types() {
+    static const std::vector<weight_type_case> cases = [] {
+        std::vector<weight_type_case> list;
+        for (const ggml_type type :
+             {GGML_TYPE_F32, GGML_TYPE_F16, GGML_TYPE_BF16, GGML_TYPE_Q8_0, GGML_TYPE_Q4_0, GGML_TYPE_Q4_1, GGML_TYPE_Q5_0,
+              GGML_TYPE_Q5_1, GGML_TYPE_Q2_K, GGML_TYPE_Q3_K, GGML_TYPE_Q4_K, GGML_TYPE_Q5_K, GGML_TYPE_Q6_K, GGML_TYPE_IQ4_NL,
+              GGML_TYPE_IQ4_XS, GGML_TYPE_TQ1_0, GGML_TYPE_TQ2_0, GGML_TYPE_MXFP4, GGML_TYPE_NVFP4, GGML_TYPE_Q1_0, GGML_TYPE_Q2_0,
+              GGML_TYPE_IQ3_XXS, GGML_TYPE_IQ3_S, GGML_TYPE_IQ2_XXS, GGML_TYPE_IQ2_XS, GGML_TYPE_IQ2_S, GGML_TYPE_IQ1_S,
+              GGML_TYPE_IQ1_M}) {
+            list.push_back({ggml_type_name(type), fixture_for_type(type)});
+        }
+        list.push_back({"Q4_K_M", fixture_for_type(GGML_TYPE_Q4_K)});
+        list.back().options.mixed = true;
+        return list;
+    }();
+    return cases;
 }
 
 }  // namespace fedllm_test

@@ -80,4 +80,11 @@ fixture_options fixture_for_architecture(const std::string & architecture);
 // Shape for which every supported type is allowed: rows of whole 256-blocks.
 fixture_options fixture_for_type(ggml_type type);
 
+// Every type that llama.cpp's quantizer writes, and one of its mixes.
+struct weight_type_case {
+    std::string     name;
+    fixture_options options;
+};
+const std::vector<weight_type_case> & fixture_weight_types();
+
 }  // namespace fedllm_test

@@ -1,5 +1,5 @@
-// Logits and evaluation: the core against llama.cpp's llama_decode on the same file and against the reference, for
-// every weight type, with and without an adapter that llama.cpp reads from our file.
+// Logits and evaluation of llama models: the core against llama.cpp's llama_decode on the same file and against the
+// reference. The weight types have test-weight-types.cpp, the other architectures test-architectures.cpp.
 #include <algorithm>
 #include <filesystem>
 
@@ -10,71 +10,12 @@ using namespace fedllm_test;
 
 namespace {
 
-// How far the core may be from llama_decode, normalised mean squared error. llama.cpp rounds activations to suit the
-// type of the weight: not at all for F32, to 11 bits for F16, 8 bits for BF16, and to 8-bit integers in blocks of 32
-// (Q8_0, Q4_0) or 256 (K-quants) for quantized weights. One rounding to b bits of mantissa costs about 2^-2b / 3 of
-// the variance per product, int8 blocks about 2e-5 to 1e-4, and the fixture chains some ten products.
-struct logits_case {
-    const char * name;
-    ggml_type    type;
-    bool         mixed;
-    double       tolerance;
-};
-
-const logits_case LOGITS_CASES[] = {
-    {"F32", GGML_TYPE_F32, false, 1e-6},   {"F16", GGML_TYPE_F16, false, 1e-6},   {"BF16", GGML_TYPE_BF16, false, 1e-4},
-    {"Q8_0", GGML_TYPE_Q8_0, false, 1e-3}, {"Q4_0", GGML_TYPE_Q4_0, false, 1e-3}, {"Q4_K", GGML_TYPE_Q4_K, false, 1e-3},
-    {"Q5_K", GGML_TYPE_Q5_K, false, 1e-3}, {"Q6_K", GGML_TYPE_Q6_K, false, 1e-3}, {"Q4_K_M", GGML_TYPE_Q4_K, true, 1e-3},
-};
-
 // F32 sums of at most 512 terms: relative rounding of 1e-6 at most, squared.
 constexpr double REFERENCE_TOLERANCE = 1e-9;
-
-fixture_options options_of(const logits_case & c) {
-    fixture_options options = fixture_for_type(c.type);
-    options.mixed = c.mixed;
-    options.rope_factors = true;
-    return options;
-}
 
 std::vector<float> core_logits(const model_pair & models, const adapter_pair * adapter, const std::vector<int32_t> & tokens) {
     return fedllm::compute_logits(*models.core, adapter == nullptr ? nullptr : &adapter->options,
                                   adapter == nullptr ? nullptr : &adapter->weights, tokens);
-}
-
-std::string compare_all_types(bool with_adapter) {
-    std::string details;
-    std::string problems;
-    for (const logits_case & c : LOGITS_CASES) {
-        const fixture_options options = options_of(c);
-        const model_pair      models = make_models(format("logits-%s-%d.gguf", c.name, int(with_adapter)), options);
-        const auto            tokens = random_tokens(options.n_vocab, 32, 31);
-        const adapter_pair    adapter = random_adapter(models, ALL_MODULES, 8, 32);
-        const auto            reference_weights = adapter.reference();
-        std::string           adapter_path;
-        if (with_adapter) {
-            adapter_path = temporary_path(format("logits-%s-adapter.gguf", c.name));
-            fedllm::adapter_save_gguf(adapter_path, *models.core, adapter.options, adapter.weights);
-        }
-        const auto   ours = core_logits(models, with_adapter ? &adapter : nullptr, tokens);
-        const auto   theirs = llama_oracle(models.path).logits(tokens, adapter_path);
-        const auto   exact = models.reference.logits(tokens, with_adapter ? &reference_weights : nullptr);
-        const double to_llama = normalised_mse(ours, theirs);
-        const double to_reference = normalised_mse(ours, exact);
-        const double llama_to_reference = normalised_mse(theirs, exact);
-        details += format("%s%s %.1e/%.1e/%.1e", details.empty() ? "" : ", ", c.name, to_llama, to_reference, llama_to_reference);
-        if (!(to_llama < c.tolerance)) {
-            problems += format("; %s to llama.cpp %.2e, must be below %.0e", c.name, to_llama, c.tolerance);
-        }
-        if (!(to_reference < REFERENCE_TOLERANCE)) {
-            problems += format("; %s to the reference %.2e, must be below %.0e", c.name, to_reference, REFERENCE_TOLERANCE);
-        }
-        if (with_adapter) {
-            require(normalised_mse(ours, core_logits(models, nullptr, tokens)) > 1e-2, "the adapter changes nothing");
-        }
-    }
-    require(problems.empty(), details + problems);
-    return "to llama.cpp/to the reference/llama.cpp to the reference: " + details;
 }
 
 }  // namespace
@@ -97,28 +38,6 @@ FEDLLM_TEST("logits: the reference equals llama_decode on F32 files of every arc
     // llama.cpp's RoPE in F32 multiplies angles up step by step, the largest of its roundings.
     require_below(worst, 1e-9, "normalised mean squared error");
     return format("worst normalised mean squared error %.1e", worst);
-}
-
-FEDLLM_TEST("logits: the core equals llama_decode and the reference for every weight type") {
-    return compare_all_types(false);
-}
-
-FEDLLM_TEST("logits: an adapter of ours loaded by llama.cpp gives our logits for every weight type") {
-    return compare_all_types(true);
-}
-
-FEDLLM_TEST("logits: bases of further types that the loader reads agree with the reference") {
-    std::string details;
-    for (const ggml_type type : {GGML_TYPE_Q4_1, GGML_TYPE_Q5_0, GGML_TYPE_Q5_1, GGML_TYPE_Q2_K, GGML_TYPE_Q3_K,
-                                 GGML_TYPE_IQ4_NL, GGML_TYPE_IQ4_XS}) {
-        const fixture_options options = fixture_for_type(type);
-        const model_pair      models = make_models(format("further-%d.gguf", int(type)), options);
-        const auto            tokens = random_tokens(options.n_vocab, 12, 37);
-        const double          error = normalised_mse(core_logits(models, nullptr, tokens), models.reference.logits(tokens, nullptr));
-        require_below(error, REFERENCE_TOLERANCE, std::string(ggml_type_name(type)) + ": error");
-        details += format("%s%s %.1e", details.empty() ? "" : ", ", ggml_type_name(type), error);
-    }
-    return details;
 }
 
 FEDLLM_TEST("logits: F32 files of every architecture variant agree with llama_decode and the reference") {
@@ -170,9 +89,10 @@ FEDLLM_TEST("logits: stories260K, a trained model, agrees with llama_decode") {
 
 FEDLLM_TEST("evaluate: log-probabilities and correct tokens of each sample equal the reference's") {
     std::string details;
-    for (const logits_case & c : LOGITS_CASES) {
-        const fixture_options options = options_of(c);
-        const model_pair      models = make_models(format("evaluate-%s.gguf", c.name), options);
+    for (const ggml_type type : {GGML_TYPE_F32, GGML_TYPE_F16, GGML_TYPE_Q8_0, GGML_TYPE_Q4_K}) {
+        const char *          type_name = ggml_type_name(type);
+        const fixture_options options = fixture_for_type(type);
+        const model_pair      models = make_models(format("evaluate-%s.gguf", type_name), options);
         sample_list           samples = random_samples(options.n_vocab, {14, 3, 9, 12, 5}, 0.4, 35);
         const adapter_pair    adapter = random_adapter(models, {"attn_q", "attn_v"}, 4, 36);
         const auto            weights = adapter.reference();
@@ -194,15 +114,15 @@ FEDLLM_TEST("evaluate: log-probabilities and correct tokens of each sample equal
             require(scores.size() == samples.size(), "one score for each sample is expected");
             for (size_t i = 0; i < scores.size(); i++) {
                 const auto expected = models.reference.loss(samples.only(i).reference(), with_adapter ? &weights : nullptr);
-                const auto what = format("%s, sample %zu", c.name, i);
+                const auto what = format("%s, sample %zu", type_name, i);
                 require(int64_t(scores[i].n_supervised) == expected.n_supervised, what + ": other number of supervised tokens");
                 require(!with_adapter || i % 2 == 1 || expected.n_correct > 0, what + ": no token is correct");
                 require(int64_t(scores[i].n_correct) == expected.n_correct, what + ": other number of correct tokens");
                 worst = std::max(worst, std::fabs(scores[i].log_probability + expected.loss_sum) / expected.loss_sum);
             }
         }
-        require_below(worst, QUANTIZED_LOSS_TOLERANCE, std::string(c.name) + ": relative error of the log-probability");
-        details += format("%s%s %.1e", details.empty() ? "" : ", ", c.name, worst);
+        require_below(worst, QUANTIZED_LOSS_TOLERANCE, std::string(type_name) + ": relative error of the log-probability");
+        details += format("%s%s %.1e", details.empty() ? "" : ", ", type_name, worst);
     }
     return details;
 }
