@@ -1,9 +1,10 @@
 // Every weight type of the base: logits of the core against llama.cpp's llama_decode on the same file and against the
 // reference on the same dequantized weights, bare and with an adapter that llama.cpp reads from our file; gradients
-// against the reference; and types that hold no weights.
+// against the reference and between the core's two paths; and types that hold no weights.
 #include <algorithm>
 #include <map>
 
+#include "engine.h"
 #include "llama-oracle.h"
 #include "test-support.h"
 
@@ -107,6 +108,30 @@ FEDLLM_TEST("weight types: loss and gradient agree with the reference in every t
             worst = std::max(worst, error);
         }
         return format("%.0e", worst);
+    });
+}
+
+FEDLLM_TEST("weight types: the operations that every backend has give about the gradient of the CPU kernels") {
+    return for_each_type([](const weight_type_case & c, const model_pair & models) {
+        const sample_list     samples = random_samples(c.options.n_vocab, {21, 14}, 0.5, 25);
+        const adapter_pair    adapter = random_adapter(models, {"attn_q", "ffn_down"}, 4, 10);
+        fedllm::engine_options options;
+        std::vector<float>    gradients[2];
+        for (const bool portable : {false, true}) {
+            options.portable = portable;
+            fedllm::engine computation(*models.core, &adapter.options, options);
+            computation.set_weights(adapter.weights);
+            computation.clear_gradient();
+            for (const fedllm::micro_batch & batch : fedllm::batch_pack(samples.view(), {0, 1}, 4096, 1)) {
+                computation.run(batch, true);
+            }
+            computation.get_gradient(gradients[portable ? 1 : 0]);
+        }
+        const double error = relative_l2(gradients[1], gradients[0]);
+        // ggml's forward product rounds activations as llama_tolerance says; here the root of it counts, and the backward
+        // pass carries it on.
+        require_below(error, 2.0 * std::sqrt(llama_tolerance(c)), "relative L2 error");
+        return format("%.0e", error);
     });
 }
 
