@@ -1,8 +1,10 @@
 /**
  * Snapshots as files, one per round, the last two kept: `checkpoint-<round>.bin`. Layout, all numbers little-endian:
  *   8 bytes magic, u32 version, u32 header length, header (JSON, UTF-8), float32 data, SHA-256 of all bytes before it.
- * The header lists round, fingerprints, named numbers and, for each vector, its owner, name and length in the order of
- * the data. Magic, version and trailer keep their places in every version, so damage is told from a newer file.
+ * The data are the server's vectors. The header lists round, fingerprints, the server's numbers, name and length of each
+ * vector, and for each client with a state of its own the hash of that state's file (client-state-files.ts). Magic,
+ * version and trailer keep their places in every version, so damage is told from a newer file.
+ * Checkpoints share the files of states that did not change, so damage to one of these spoils all that name it.
  * A checkpoint is trusted only when its hash fits: a torn or flipped newest one gives way to the one before.
  */
 import { createHash } from "node:crypto";
@@ -13,19 +15,22 @@ import { FedllmError, problemError } from "../errors.js";
 import { assert } from "../util/assert.js";
 import { hasErrorCode, removeTemporaryFiles, syncFolder, writeFileAtomic } from "../util/atomic-file.js";
 import { decodeHeader, encodeHeader, type CheckpointHeader } from "./checkpoint-header.js";
-import type { NamedState } from "./protocol.js";
+import { ClientStateFiles, littleEndianBytes } from "./client-state-files.js";
+import type { FederationState, NamedState } from "./protocol.js";
 import type { CheckpointSink, Snapshot } from "./records.js";
 
 const MAGIC = Buffer.from("FEDLLMCP", "ascii");
-const VERSION = 1;
+const VERSION = 2;
 /** Magic, version, header length. */
 const PREFIX_BYTES = 16;
 const HASH_BYTES = 32;
-/** Above any real header (about 100 bytes per vector), below what could exhaust memory. */
+/** Above any real header (about 100 bytes per vector and client), below what could exhaust memory. */
 const MAX_HEADER_BYTES = 64 * 1024 * 1024;
 const READ_CHUNK_BYTES = 1024 * 1024;
 const NUM_KEPT = 2;
 const NAME_PATTERN = /^checkpoint-(\d{8})\.bin$/;
+/** Folder of the clients' states beside the checkpoints. */
+const CLIENT_STATES = "clients";
 
 /** What a checkpoint must agree with before a run may go on from it. */
 export interface CheckpointIdentity {
@@ -44,25 +49,35 @@ export interface LoadedCheckpoint {
 export class CheckpointFolder implements CheckpointSink {
   readonly #folder: string;
   readonly #identity: CheckpointIdentity;
+  readonly #clientStates: ClientStateFiles;
 
   constructor(folder: string, identity: CheckpointIdentity) {
     this.#folder = folder;
     this.#identity = identity;
+    this.#clientStates = new ClientStateFiles(join(folder, CLIENT_STATES));
   }
 
   /**
    * Writes the snapshot durably, then removes all but it and the one before. Files of later rounds go too: the run was
-   * taken up before them. Throws IO_FAILED.
+   * taken up before them. Clients' states that no kept checkpoint names are removed as well. Throws IO_FAILED.
    */
   async save(snapshot: Snapshot): Promise<void> {
     await this.#makeFolder();
     const newest = checkpointName(snapshot.round);
-    await writeFileAtomic(join(this.#folder, newest), encode(snapshot, this.#identity));
+    const hashes = new Map<string, string>();
+    for (const [id, client] of snapshot.state.clients) hashes.set(id, await this.#clientStates.store(client));
+    await writeFileAtomic(join(this.#folder, newest), encode(snapshot, this.#identity, hashes));
     const names = await this.#names();
     const kept = names.slice(names.indexOf(newest)).slice(0, NUM_KEPT);
     const removed = names.filter((name) => !kept.includes(name));
     for (const name of removed) await rm(join(this.#folder, name), { force: true });
     if (removed.length > 0) await syncFolder(this.#folder);
+    await this.#removeClientStates(hashes, kept.filter((name) => name !== newest));
+  }
+
+  /** The same state, in which clients' states that were saved are read from their files when they are asked for. */
+  release({ server, clients }: FederationState): FederationState {
+    return { server, clients: new Map([...clients].map(([id, state]) => [id, this.#clientStates.release(state)])) };
   }
 
   /**
@@ -72,12 +87,13 @@ export class CheckpointFolder implements CheckpointSink {
   async load(): Promise<LoadedCheckpoint | undefined> {
     await this.#makeFolder();
     await removeTemporaryFiles(this.#folder);
+    await this.#clientStates.removePartial();
     const names = await this.#names();
     const warnings: string[] = [];
     for (const name of names) {
       const path = join(this.#folder, name);
       try {
-        const snapshot = await readCheckpoint(path, this.#identity);
+        const snapshot = await this.#readSnapshot(path);
         if (warnings.length > 0) warnings.push(`Going on from the checkpoint of round ${String(snapshot.round)}.`);
         return { snapshot, warnings };
       } catch (error) {
@@ -92,6 +108,24 @@ export class CheckpointFolder implements CheckpointSink {
       received: warnings.join("; "),
       remedy: "Restore the folder from a copy, or start the run again in another folder",
     });
+  }
+
+  /** Checks the clients' states too: a checkpoint is good only with all of them. */
+  async #readSnapshot(path: string): Promise<Snapshot> {
+    const { header, server } = await readCheckpoint(path);
+    checkIdentity(header, this.#identity, path);
+    const clients = new Map<string, NamedState>();
+    for (const { id, hash } of header.clients) clients.set(id, await this.#clientStates.open(hash));
+    return { round: header.round, state: { server, clients } };
+  }
+
+  /** All but those of the newest checkpoint and of the other ones that are kept. */
+  async #removeClientStates(newest: ReadonlyMap<string, string>, others: readonly string[]): Promise<void> {
+    const needed = new Set(newest.values());
+    for (const name of others) {
+      for (const hash of await readClientHashes(join(this.#folder, name))) needed.add(hash);
+    }
+    await this.#clientStates.removeAllBut(needed);
   }
 
   async #makeFolder(): Promise<void> {
@@ -118,8 +152,13 @@ function checkpointName(round: number): string {
 }
 
 /** The parts of the file in order; nothing is copied but the header. */
-function encode(snapshot: Snapshot, identity: CheckpointIdentity): Iterable<Uint8Array> {
-  const { header, vectors } = encodeHeader(snapshot, identity);
+function encode(
+  snapshot: Snapshot,
+  identity: CheckpointIdentity,
+  clientHashes: ReadonlyMap<string, string>,
+): Iterable<Uint8Array> {
+  const header = encodeHeader(snapshot, identity, clientHashes);
+  const vectors = Object.values(snapshot.state.server.arrays);
   const headerBytes = Buffer.from(JSON.stringify(header), "utf8");
   assert(headerBytes.length <= MAX_HEADER_BYTES, "the header of a checkpoint stays below its limit");
   const prefix = Buffer.alloc(PREFIX_BYTES);
@@ -143,24 +182,37 @@ function* withHash(head: readonly Uint8Array[], vectors: readonly Float32Array[]
   yield hash.digest();
 }
 
-/** The bytes of the numbers; a view on a little-endian machine, a swapped copy elsewhere. */
-function littleEndianBytes(vector: Float32Array): Buffer {
-  const view = Buffer.from(vector.buffer, vector.byteOffset, vector.byteLength);
-  return endianness() === "LE" ? view : Buffer.from(view).swap32();
+interface CheckpointFile {
+  readonly header: CheckpointHeader;
+  readonly server: NamedState;
 }
 
-async function readCheckpoint(path: string, identity: CheckpointIdentity): Promise<Snapshot> {
+async function readCheckpoint(path: string): Promise<CheckpointFile> {
   let handle: FileHandle | undefined;
   try {
     handle = await open(path, "r");
     const { size } = await handle.stat();
     await verifyHash(handle, path, size);
     const { header, dataStart } = await readHeader(handle, path, size);
-    checkIdentity(header, identity, path);
-    return await readStates(handle, path, header, dataStart, size - HASH_BYTES);
+    return { header, server: await readServerState(handle, path, header, dataStart, size - HASH_BYTES) };
   } catch (error) {
     if (error instanceof FedllmError) throw error;
     if (hasErrorCode(error, "ENOENT")) throw corrupt(path, "an existing file", "none", error);
+    throw new FedllmError("IO_FAILED", `cannot read ${path}`, { cause: error });
+  } finally {
+    await handle?.close();
+  }
+}
+
+/** The files a checkpoint needs; none for one that is damaged, since nothing can be resumed from it. */
+async function readClientHashes(path: string): Promise<readonly string[]> {
+  let handle: FileHandle | undefined;
+  try {
+    handle = await open(path, "r");
+    const { header } = await readHeader(handle, path, (await handle.stat()).size);
+    return header.clients.map(({ hash }) => hash);
+  } catch (error) {
+    if (error instanceof FedllmError) return [];
     throw new FedllmError("IO_FAILED", `cannot read ${path}`, { cause: error });
   } finally {
     await handle?.close();
@@ -220,36 +272,26 @@ function checkIdentity(header: CheckpointHeader, identity: CheckpointIdentity, p
   }
 }
 
-async function readStates(
+async function readServerState(
   handle: FileHandle,
   path: string,
   header: CheckpointHeader,
   dataStart: number,
   dataEnd: number,
-): Promise<Snapshot> {
+): Promise<NamedState> {
   const numValues = header.vectors.reduce((sum, { length }) => sum + length, 0);
   if (dataStart + numValues * 4 !== dataEnd) {
     throw corrupt(path, `${String(numValues)} numbers of data`, `${String(dataEnd - dataStart)} bytes`);
   }
-  const owners = [header.server, ...header.clients];
-  const states = owners.map(({ numbers }) => ({ arrays: new Map<string, Float32Array>(), numbers }));
+  const arrays = new Map<string, Float32Array>();
   let position = dataStart;
-  for (const { owner, name, length } of header.vectors) {
-    const state = states[owner];
-    if (state === undefined) throw corrupt(path, "vectors of listed owners", `owner ${String(owner)}`);
+  for (const { name, length } of header.vectors) {
     const bytes = await readExactly(handle, path, position, length * 4);
     if (endianness() === "BE") bytes.swap32();
-    state.arrays.set(name, new Float32Array(bytes.buffer, bytes.byteOffset, length));
+    arrays.set(name, new Float32Array(bytes.buffer, bytes.byteOffset, length));
     position += length * 4;
   }
-  const [server, ...rest] = states.map(({ arrays, numbers }) => ({ arrays: Object.fromEntries(arrays), numbers }));
-  assert(server !== undefined, "the server's state comes first");
-  const clients = new Map<string, NamedState>();
-  for (const [index, { id }] of header.clients.entries()) {
-    const state = rest[index];
-    if (state !== undefined) clients.set(id, state);
-  }
-  return { round: header.round, state: { server, clients } };
+  return { arrays: Object.fromEntries(arrays), numbers: header.numbers };
 }
 
 /** A fresh buffer of exactly these bytes, aligned for float32. */

@@ -91,6 +91,8 @@ export interface Snapshot {
 /** Keeps snapshots; durable when the promise fulfils. */
 export interface CheckpointSink {
   save(snapshot: Snapshot): Promise<void>;
+  /** Equal to the given state, without holding in memory what was saved of the clients; absent: they stay in memory. */
+  release?(state: FederationState): FederationState;
 }
 
 export interface EvaluationContext {

@@ -70,14 +70,15 @@ export async function runRound(setup: RoundSetup, state: FederationState, round:
   );
   const next: FederationState = { server, clients: nextClientStates(state, accepted) };
 
-  const evaluation = await evaluateRound(setup, strategy.adapters(next), round);
+  const adapters = strategy.adapters(next);
+  const evaluation = await evaluateRound(setup, adapters, round);
   const record: RoundRecord = {
     round,
     startedAt,
     durationMs: clock.monotonicMs() - startMs,
     ...evaluation,
     ...summarizeOutcomes(outcomes),
-    ...globalUpdateNorm(strategy.adapters(state), strategy.adapters(next)),
+    ...(adapters.kind === "global" ? globalUpdateNorm(strategy.adapters(state), adapters) : {}),
   };
   await deps.metrics.recordRound(record);
   deps.onEvent?.({ type: "roundFinished", round, numRounds: options.plan.numRounds, record });
@@ -131,7 +132,7 @@ async function trainCohort(
     assert(client !== undefined, "a task is for a member of the cohort");
     const { round, clientId, localSteps } = task;
     deps.onEvent?.({ type: "clientStarted", round, clientId, localSteps });
-    const outcome = await trainClient(task, client, state.clients.get(clientId), options, {
+    const outcome = await trainClient(task, client, readOwnState(state, clientId), options, {
       trainer: deps.trainer,
       layoutFingerprint: setup.layoutFingerprint,
       sampleIndices: deps.sampleIndices,
@@ -147,6 +148,15 @@ async function trainCohort(
     });
     return checked;
   });
+}
+
+/**
+ * The client's own state, read once for the round. Outside of trainClient, because a state that we lost is no failure of
+ * the client: it throws and ends the run.
+ */
+function readOwnState({ clients }: FederationState, clientId: string): NamedState | undefined {
+  const stored = clients.get(clientId);
+  return stored === undefined ? undefined : { arrays: stored.arrays, numbers: stored.numbers };
 }
 
 /** The server's check, and the row of the client. A rejected answer keeps its cost (bytes, time) but no result. */

@@ -47,7 +47,10 @@ export async function runServer(
     throwIfCancelled(deps.signal);
     state = await runRound(setup, state, round + 1);
     round += 1;
-    if (round === numRounds || round % options.checkpointEvery === 0) await deps.checkpoints?.save({ round, state });
+    if (deps.checkpoints !== undefined && (round === numRounds || round % options.checkpointEvery === 0)) {
+      await deps.checkpoints.save({ round, state });
+      state = deps.checkpoints.release?.(state) ?? state;
+    }
   }
   return { round, state, adapters: strategy.adapters(state) };
 }

@@ -49,7 +49,7 @@ function readRows(folder: string): unknown {
 
 const readAdapters = (folder: string): string => readFileSync(join(folder, "adapters.json"), "utf8");
 
-test.each(["fedavg", "local"])("a %s run killed ten times equals one that was left alone", async (strategy) => {
+test.each(["fedavg", "local", "scaffold"])("a %s run killed ten times equals one that was left alone", async (strategy) => {
   const folder = makeTemporaryFolder();
   const [undisturbed, killed] = [join(folder, "undisturbed"), join(folder, "killed")];
   for (const path of [undisturbed, killed]) mkdirSync(path);

@@ -1,14 +1,19 @@
 /** Goal: SCAFFOLD's both halves and its state on both sides, beside the reference's numbers and a plain reckoning. */
+import { rmSync } from "node:fs";
+import { join } from "node:path";
 import { expect, test } from "vitest";
 import { PythonRandom } from "../../../../src/data/python-random.js";
+import { CheckpointFolder } from "../../../../src/federated/checkpoint.js";
 import type { LocalTrainer } from "../../../../src/federated/local-trainer.js";
-import type { ClientUpdate, NamedState, TrainTask } from "../../../../src/federated/protocol.js";
+import type { ClientUpdate, FederationState, NamedState, TrainTask } from "../../../../src/federated/protocol.js";
+import type { Snapshot } from "../../../../src/federated/records.js";
 import { runServer, type FederationStart } from "../../../../src/federated/server.js";
 import { createScaffold, nextVariate } from "../../../../src/federated/strategies/scaffold.js";
 import type { ClientSide, Strategy } from "../../../../src/federated/strategy.js";
 import { makeUpdate } from "../../../helpers/client-update.js";
 import { makeDeps, makeOptions, NUM_PARAMETERS, sampleIndices } from "../../../helpers/federation.js";
 import { QuadraticTrainer } from "../../../helpers/quadratic-trainer.js";
+import { makeTemporaryFolder } from "../../../helpers/temporary-folder.js";
 
 const start: FederationStart = { kind: "weights", weights: Float32Array.of(0.5, 0.25, -1) };
 const scaffold = createScaffold();
@@ -115,6 +120,34 @@ test("a client whose training fails, or whose answer is refused, keeps the varia
   }
   expect(variate(2, "client-3")).not.toEqual(variate(1, "client-3"));
   expect(deps.metrics.records[1]).toMatchObject({ numFailed: 2, numRejected: 1 });
+});
+
+test("on disk, the variates of a round that is done are not in memory, and one that is lost ends the run", async () => {
+  const folder = makeTemporaryFolder();
+  const checkpoints = new CheckpointFolder(folder, { configFingerprint: "config", layoutFingerprint: "layout" });
+  const expected = await runServer(makeOptions(), makeDeps("scaffold"), start);
+  const states: FederationState[] = [];
+  const kept = {
+    save: (snapshot: Snapshot) => checkpoints.save(snapshot),
+    release: (state: FederationState) => {
+      const released = checkpoints.release(state);
+      states.push(released);
+      return released;
+    },
+  };
+  expect(await runServer(makeOptions(), makeDeps("scaffold", { checkpoints: kept }), start)).toEqual(expected);
+  const own = [...(states.at(-1)?.clients.values() ?? [])];
+  // Each access reads the file, so nothing else holds the vector.
+  for (const state of own) expect(state.arrays["controlVariate"]).not.toBe(state.arrays["controlVariate"]);
+
+  const state = states[1];
+  if (state === undefined) throw new Error("there is a state of round 2");
+  rmSync(join(folder, "clients"), { recursive: true });
+  const lost = runServer(makeOptions({ clientsPerRound: 6 }), makeDeps("scaffold"), {
+    kind: "snapshot",
+    snapshot: { round: 2, state },
+  });
+  await expect(lost).rejects.toMatchObject({ code: "CHECKPOINT_CORRUPT" });
 });
 
 test("15 random rounds with cohorts of 3 of 7 equal the equations on plain numbers", () => {
