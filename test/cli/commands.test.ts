@@ -126,6 +126,15 @@ describe("run", () => {
     expect((await runCli(["run", file, "--dry-run"])).stdout).toContain("bytes/round");
   });
 
+  test("--dry-run counts the control variates that travel beside the weights", async () => {
+    const { file, folder } = makeExperiment();
+    const args = ["run", file, "--strategies", "fedavg", "scaffold", "fedprox", "--dry-run", "--json"];
+    const { stdout } = await runCli(args, { cwd: folder });
+    const [fedAvg, scaffold, fedProx] = (JSON.parse(stdout) as { arms: { bytesPerRound: number }[] }).arms;
+    expect(scaffold?.bytesPerRound).toBe(2 * (fedAvg?.bytesPerRound ?? Number.NaN));
+    expect(fedProx?.bytesPerRound).toBe(fedAvg?.bytesPerRound);
+  });
+
   test("without --out makes a folder below runs of the working folder", async () => {
     const { file, folder } = makeExperiment();
     const { stdout } = await runCli(["run", file, "--num-rounds", "1", "--name", "mine"], { cwd: folder });
