@@ -22,8 +22,9 @@ struct program_options {
 };
 
 const char * USAGE =
-    "usage: core_test [--libs DIR] [--shared DIR] [--list] [--verbose] [PART_OF_A_NAME...]\n"
+    "usage: core_test [--libs DIR] [--shared DIR] [--device NAME] [--list] [--verbose] [PART_OF_A_NAME...]\n"
     "  --libs DIR    folder of the prebuilt ggml and llama libraries (or FEDLLM_LIBS_DIR)\n"
+    "  --device NAME device for the tests of other backends, such as Vulkan0 or CUDA0 (or FEDLLM_TEST_DEVICE); else they are skipped\n"
     "  --shared DIR  folder of shared data with models/ (or FEDLLM_SHARED_DATA); tests that need it are else skipped\n";
 
 program_options parse_options(int argc, char ** argv) {
@@ -37,6 +38,9 @@ program_options parse_options(int argc, char ** argv) {
     if (const char * value = std::getenv("FEDLLM_SHARED_DATA")) {
         shared_data_dir() = value;
     }
+    if (const char * value = std::getenv("FEDLLM_TEST_DEVICE")) {
+        test_device() = value;
+    }
     for (int i = 1; i < argc; i++) {
         const std::string argument = argv[i];
         const bool        has_value = i + 1 < argc;
@@ -46,6 +50,8 @@ program_options parse_options(int argc, char ** argv) {
             options.verbose = true;
         } else if (argument == "--libs" && has_value) {
             options.libs_dir = argv[++i];
+        } else if (argument == "--device" && has_value) {
+            test_device() = argv[++i];
         } else if (argument == "--shared" && has_value) {
             shared_data_dir() = argv[++i];
         } else if (argument.rfind("--", 0) == 0) {

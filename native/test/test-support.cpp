@@ -38,6 +38,11 @@ std::string temporary_path(const std::string & file_name) {
     return (folder.path / file_name).string();
 }
 
+std::string & test_device() {
+    static std::string name;
+    return name;
+}
+
 std::shared_ptr<fedllm::base_model> load_core(const std::string & path, int n_threads) {
     fedllm::model_options options;
     options.n_threads = n_threads;
