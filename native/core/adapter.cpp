@@ -31,6 +31,15 @@ std::vector<module_kind> resolve_modules(const adapter_options & options) {
     return modules;
 }
 
+[[noreturn]] void refuse_module(const base_model & model, module_kind module) {
+    std::string there;
+    for (size_t m = 0; m < MODULE_COUNT; ++m) {
+        if (model.layers()[0].linear[m] != nullptr) there += (there.empty() ? "" : ", ") + std::string(MODULE_NAMES[m]);
+    }
+    throw train_error("ADAPTER_INVALID", "targetModules: expected modules of architecture " + model.info().architecture + " (" + there + "), received " +
+                                             MODULE_NAMES[size_t(module)]);
+}
+
 }  // namespace
 
 adapter_layout adapter_make_layout(const base_model & model, const adapter_options & options) {
@@ -43,6 +52,7 @@ adapter_layout adapter_make_layout(const base_model & model, const adapter_optio
     for (int64_t l = 0; l < model.info().n_layers; ++l) {
         for (module_kind module : modules) {
             const ggml_tensor * weight = model.layers()[size_t(l)].linear[size_t(module)];
+            if (weight == nullptr) refuse_module(model, module);
             const int64_t d_in = weight->ne[0], d_out = weight->ne[1];
             if (options.rank > std::min(d_in, d_out)) {
                 throw train_error("ADAPTER_INVALID", "rank: expected at most " + std::to_string(std::min(d_in, d_out)) + " for " + weight->name +

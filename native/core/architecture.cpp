@@ -94,12 +94,22 @@ void read_gemma3(const reader & r, const architecture_shape & s, architecture_tr
     if (s.n_layers == 62) t.attention_scale = 1.0f / std::sqrt(float(s.n_embd / s.n_heads));  // the 27B model only
 }
 
+// LongRoPE (Ding et al. 2024) has two sets of factors. Training takes the short one, which llama.cpp takes too as long as its context
+// does not exceed the original length. llama.cpp ignores the file's sliding window, and so do we.
+void read_phi3(const reader & r, const architecture_shape &, architecture_traits & t) {
+    t.rope = rope_kind::halves;
+    t.fused_qkv = t.fused_gate_up = true;
+    t.partial_rotation = true;
+    t.short_factors = true;
+    t.rotation_scale = r.number("rope.scaling.attn_factor", 1.0, 1e-3, 1e3);
+}
+
 struct entry {
     const char * name;
     void (*read)(const reader &, const architecture_shape &, architecture_traits &);
 };
 
-constexpr std::array<entry, 8> TABLE = { {
+constexpr std::array<entry, 9> TABLE = { {
     { "llama", read_llama },  // Llama 2 and 3, Mistral, TinyLlama, SmolLM
     { "qwen2", read_qwen2 },
     { "qwen3", read_qwen3 },
@@ -108,6 +118,7 @@ constexpr std::array<entry, 8> TABLE = { {
     { "gemma", read_gemma },
     { "gemma2", read_gemma2 },
     { "gemma3", read_gemma3 },
+    { "phi3", read_phi3 },
 } };
 
 }  // namespace

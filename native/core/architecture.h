@@ -16,6 +16,11 @@ struct architecture_traits {
     rope_kind rope = rope_kind::neighbours;
     glu_kind  glu  = glu_kind::silu;
     bool      rope_factors = false;  // may have a tensor rope_freqs.weight
+    bool      short_factors = false; // may have rope_factors_short.weight and rope_factors_long.weight (LongRoPE)
+    bool      partial_rotation = false;  // may rotate only the first numbers of a head
+    bool      fused_qkv    = false;  // one weight attn_qkv instead of attn_q, attn_k and attn_v
+    bool      fused_gate_up = false; // ffn_up holds the gate's rows first, then its own
+    float     rotation_scale = 1.0f; // multiplies rotated numbers (LongRoPE's attention factor)
     bool      always_tied  = false;  // the head is the embedding
     bool      qk_norm    = false;  // RMSNorm over each head of q and k, before the rotation
     bool      post_norms = false;  // RMSNorm of what attention and feed-forward add to the residual

@@ -12,7 +12,7 @@
 namespace fedllm {
 
 const std::array<const char *, MODULE_COUNT> MODULE_NAMES = {
-    "attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down",
+    "attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down", "attn_qkv",
 };
 
 namespace {
@@ -98,20 +98,28 @@ struct base_model_loader {
             refuse("expected attention.value_length equal to key_length, received " + std::to_string(value_length) + " and " + std::to_string(info.head_length));
         }
         info.norm_epsilon = finite_float("attention.layer_norm_rms_epsilon", -1.0, 0.0, 1.0);
-        read_rope();
+        info.rope_base = finite_float("rope.freq_base", 10000.0, 1e-3, 1e12);
+        read_rope_scale();
         info.traits = architecture_read(file, info.architecture, { info.n_layers, info.n_embd, info.n_heads, info.head_length, info.rope_base, info.rope_scale });
+        read_rotated_length();
     }
 
-    void read_rope() {
+    void read_rotated_length() {
         model_info & info = model.info_;
         info.n_rot = int64_t(file.get_unsigned(key("rope.dimension_count")).value_or(uint64_t(info.head_length)));
-        if (info.n_rot != info.head_length || info.n_rot % 2 != 0) {
-            refuse("rope.dimension_count: expected the (even) head length " + std::to_string(info.head_length) + ", received " + std::to_string(info.n_rot));
+        const bool fits = info.traits.partial_rotation ? info.n_rot >= 2 && info.n_rot <= info.head_length : info.n_rot == info.head_length;
+        if (!fits || info.n_rot % 2 != 0) {
+            refuse("rope.dimension_count: expected " + std::string(info.traits.partial_rotation ? "an even number up to" : "the (even)") + " head length " +
+                   std::to_string(info.head_length) + ", received " + std::to_string(info.n_rot));
         }
-        info.rope_base = finite_float("rope.freq_base", 10000.0, 1e-3, 1e12);
+    }
+
+    void read_rope_scale() {
+        model_info & info = model.info_;
         double factor = 1.0;
         const std::optional<std::string> scaling = file.get_string(key("rope.scaling.type"));
-        if (scaling && *scaling != "none" && *scaling != "linear") {
+        const bool longrope = scaling && *scaling == "longrope" && info.architecture == "phi3";
+        if (scaling && *scaling != "none" && *scaling != "linear" && !longrope) {
             refuse("rope.scaling.type: expected none or linear, received " + *scaling);
         }
         if (!scaling || *scaling == "linear") {  // llama.cpp takes "linear" when the type is absent
@@ -162,10 +170,14 @@ struct base_model_loader {
         if (info.tied_head) model.output_ = model.token_embd_;
 
         const int64_t d_q = info.n_heads * info.head_length, d_kv = info.n_kv_heads * info.head_length;
+        const bool fused_qkv = info.traits.fused_qkv, fused_ffn = info.traits.fused_gate_up;
+        const int64_t d_up = fused_ffn ? 2 * info.n_ff : info.n_ff;
         const std::array<std::array<int64_t, 2>, MODULE_COUNT> shapes = { {
             { info.n_embd, d_q }, { info.n_embd, d_kv }, { info.n_embd, d_kv }, { d_q, info.n_embd },
-            { info.n_embd, info.n_ff }, { info.n_embd, info.n_ff }, { info.n_ff, info.n_embd },
+            { info.n_embd, info.n_ff }, { info.n_embd, d_up }, { info.n_ff, info.n_embd }, { info.n_embd, d_q + 2 * d_kv },
         } };
+        const std::array<bool, MODULE_COUNT> exists = { !fused_qkv, !fused_qkv, !fused_qkv, true, !fused_ffn, true, true, fused_qkv };
+        if (info.traits.short_factors) read_longrope_factors();
         if (info.traits.rope_factors) model.rope_factors_ = take("rope_freqs.weight", info.n_rot / 2, 1, false, false);
         for (int64_t l = 0; l < info.n_layers; ++l) {
             const std::string prefix = "blk." + std::to_string(l) + ".";
@@ -181,6 +193,7 @@ struct base_model_loader {
                 layer.ffn_post_norm  = take(prefix + "post_ffw_norm.weight", info.n_embd, 1, true, false);
             }
             for (size_t m = 0; m < MODULE_COUNT; ++m) {
+                if (!exists[m]) continue;
                 layer.linear[m] = take(prefix + MODULE_NAMES[m] + ".weight", shapes[m][0], shapes[m][1], true, true);
                 layer.bias[m]   = take(prefix + MODULE_NAMES[m] + ".bias", shapes[m][1], 1, false, false);
             }
@@ -189,6 +202,15 @@ struct base_model_loader {
         for (const gguf_tensor & tensor : file.tensors()) {
             // A tensor that no formula here uses would silently change the model's meaning.
             if (used.count(tensor.name) == 0) refuse("tensor " + tensor.name + ": expected only tensors of a dense " + info.architecture + " model, received this one");
+        }
+    }
+
+    void read_longrope_factors() {
+        model.rope_factors_ = take("rope_factors_short.weight", model.info_.n_rot / 2, 1, false, false);
+        // Not used, but the file is whole only with both.
+        const ggml_tensor * unused = take("rope_factors_long.weight", model.info_.n_rot / 2, 1, false, false);
+        if ((unused == nullptr) != (model.rope_factors_ == nullptr)) {
+            fail("expected both rope_factors_short.weight and rope_factors_long.weight or neither, received one");
         }
     }
 

@@ -15,8 +15,9 @@
 namespace fedllm {
 
 // Linear weights that an adapter may target, in layout order.
-enum class module_kind { attn_q, attn_k, attn_v, attn_output, ffn_gate, ffn_up, ffn_down };
-constexpr size_t MODULE_COUNT = 7;
+// attn_qkv exists where the traits say fused_qkv, in place of the first three; ffn_gate does not where they say fused_gate_up.
+enum class module_kind { attn_q, attn_k, attn_v, attn_output, ffn_gate, ffn_up, ffn_down, attn_qkv };
+constexpr size_t MODULE_COUNT = 8;
 extern const std::array<const char *, MODULE_COUNT> MODULE_NAMES;  // "attn_q", ...
 
 struct model_info {
@@ -49,7 +50,7 @@ struct layer_weights {
     ggml_tensor * attn_k_norm = nullptr;
     ggml_tensor * attn_post_norm = nullptr;  // [n_embd]; these two where traits.post_norms
     ggml_tensor * ffn_post_norm = nullptr;
-    // Indexed by module_kind, each [d_in, d_out].
+    // Indexed by module_kind, each [d_in, d_out]; nullptr: the architecture has no such module.
     std::array<ggml_tensor *, MODULE_COUNT> linear{};
     // Optional biases, [d_out]; nullptr: none.
     std::array<ggml_tensor *, MODULE_COUNT> bias{};

@@ -122,7 +122,8 @@ rotation engine::make_rotation(graph_builder & g, const micro_batch & batch, flo
     const model_info & info = model_.info();
     rotation angles;
     angles.factors = model_.rope_factors();
-    angles.head_length = int(info.head_length);
+    angles.n_rot = int(info.n_rot);
+    angles.factor = info.traits.rotation_scale;
     angles.base = base;
     angles.scale = scale;
     angles.kind = info.traits.rope;
@@ -130,20 +131,20 @@ rotation engine::make_rotation(graph_builder & g, const micro_batch & batch, flo
         angles.positions = ggml_reshape_1d(g.context(), g.input_i32(batch.n_tokens(), 1, batch.positions.data()), batch.n_tokens());
         return angles;
     }
-    // Angle of pair i at position p: p * scale * base^(-2i / head) / factor_i.
+    // Angle of pair i at position p: p * scale * base^(-2i / n_rot) / factor_i.
     const float * factors = angles.factors != nullptr ? static_cast<const float *>(angles.factors->data) : nullptr;
     const bool halves = info.traits.rope == rope_kind::halves;
-    std::vector<float> turns(size_t(info.head_length * batch.n_tokens()));
-    for (int64_t i = 0; i < info.head_length / 2; ++i) {
-        const double frequency = double(scale) * std::pow(double(base), -2.0 * double(i) / double(info.head_length)) /
+    std::vector<float> turns(size_t(info.n_rot * batch.n_tokens()));
+    for (int64_t i = 0; i < info.n_rot / 2; ++i) {
+        const double frequency = double(scale) * std::pow(double(base), -2.0 * double(i) / double(info.n_rot)) /
                                  (factors != nullptr ? double(factors[i]) : 1.0);
         for (int64_t t = 0; t < batch.n_tokens(); ++t) {
             const double angle = double(batch.positions[size_t(t)]) * frequency;
-            turns[size_t(t * info.head_length + (halves ? i : 2 * i))] = float(std::cos(angle));
-            turns[size_t(t * info.head_length + (halves ? info.head_length / 2 + i : 2 * i + 1))] = float(std::sin(angle));
+            turns[size_t(t * info.n_rot + (halves ? i : 2 * i))] = float(std::cos(angle) * double(angles.factor));
+            turns[size_t(t * info.n_rot + (halves ? info.n_rot / 2 + i : 2 * i + 1))] = float(std::sin(angle) * double(angles.factor));
         }
     }
-    angles.turns = g.input_f32(info.head_length, batch.n_tokens(), turns.data());
+    angles.turns = g.input_f32(info.n_rot, batch.n_tokens(), turns.data());
     return angles;
 }
 

@@ -130,7 +130,7 @@ ggml_tensor * graph_builder::rotate(ggml_tensor * x, const rotation & r) {
         d.variant = r.kind == rope_kind::halves;
         return custom_new(x->ne[0], x->ne[1], x->ne[2], { x, r.turns }, d, op_rotate);
     }
-    return ggml_rope_ext(context_, x, r.positions, r.factors, r.head_length, rope_mode(r.kind), 0, r.base, r.scale, 0.0f, 1.0f, 0.0f, 0.0f);
+    return ggml_rope_ext(context_, x, r.positions, r.factors, r.n_rot, rope_mode(r.kind), 0, r.base, r.scale, 0.0f, r.factor, 0.0f, 0.0f);
 }
 
 ggml_tensor * graph_builder::rotate_back(ggml_tensor * x, const rotation & r) {
@@ -140,7 +140,7 @@ ggml_tensor * graph_builder::rotate_back(ggml_tensor * x, const rotation & r) {
         d.alpha = -1.0f;
         return custom_new(x->ne[0], x->ne[1], x->ne[2], { x, r.turns }, d, op_rotate);
     }
-    return ggml_rope_ext_back(context_, x, r.positions, r.factors, r.head_length, rope_mode(r.kind), 0, r.base, r.scale, 0.0f, 1.0f, 0.0f, 0.0f);
+    return ggml_rope_ext_back(context_, x, r.positions, r.factors, r.n_rot, rope_mode(r.kind), 0, r.base, r.scale, 0.0f, r.factor, 0.0f, 0.0f);
 }
 
 }  // namespace fedllm

@@ -47,10 +47,11 @@ struct cpu_runtime;     // threads and kernels of the CPU lowering
 // What turning queries and keys needs. Positions serve the portable lowering, turns the CPU kernels.
 struct rotation {
     ggml_tensor * positions = nullptr;  // I32 [T]
-    ggml_tensor * turns = nullptr;      // F32 [head, T]: cosine and sine of each pair's angle, as the kind wants them
+    ggml_tensor * turns = nullptr;      // F32 [n_rot, T]: cosine and sine of each pair's angle, as the kind wants them
     rope_kind     kind = rope_kind::neighbours;
-    ggml_tensor * factors = nullptr;    // F32 [head / 2] or nullptr
-    int           head_length = 0;
+    ggml_tensor * factors = nullptr;    // F32 [n_rot / 2] or nullptr
+    int           n_rot = 0;    // numbers of a head that rotate
+    float         factor = 1.0f;  // multiplies rotated numbers
     float         base = 0.0f;
     float         scale = 1.0f;
 };

@@ -31,13 +31,34 @@ ggml_tensor * heads(graph_builder & g, const layer_inputs & in, ggml_tensor * x,
     return ggml_reshape_3d(g.context(), x, in.info->head_length, n_heads, x->ne[1]);
 }
 
+// Rows [begin, begin + count) of x [rows, T], contiguous.
+ggml_tensor * rows_of(graph_builder & g, ggml_tensor * x, int64_t begin, int64_t count) {
+    return ggml_cont(g.context(), ggml_view_2d(g.context(), x, count, x->ne[1], x->nb[1], size_t(begin) * x->nb[0]));
+}
+
 void project_attention(graph_builder & g, const layer_module & layer, const layer_inputs & in, layer_values & v) {
-    v.h1 = g.norm(v.x, layer.attn_norm, in.info->norm_epsilon);
-    v.q_raw = heads(g, in, linear_forward(g, layer[module_kind::attn_q], in.dropout, v.h1), in.info->n_heads);
-    v.k_raw = heads(g, in, linear_forward(g, layer[module_kind::attn_k], in.dropout, v.h1), in.info->n_kv_heads);
-    v.v = heads(g, in, linear_forward(g, layer[module_kind::attn_v], in.dropout, v.h1), in.info->n_kv_heads);
+    const model_info & info = *in.info;
+    const int64_t d_q = info.n_heads * info.head_length, d_kv = info.n_kv_heads * info.head_length;
+    v.h1 = g.norm(v.x, layer.attn_norm, info.norm_epsilon);
+    const auto project = [&](module_kind kind) { return linear_forward(g, layer[kind], in.dropout, v.h1); };
+    ggml_tensor * fused = traits_of(in).fused_qkv ? project(module_kind::attn_qkv) : nullptr;
+    v.q_raw = heads(g, in, fused == nullptr ? project(module_kind::attn_q) : rows_of(g, fused, 0, d_q), info.n_heads);
+    v.k_raw = heads(g, in, fused == nullptr ? project(module_kind::attn_k) : rows_of(g, fused, d_q, d_kv), info.n_kv_heads);
+    v.v     = heads(g, in, fused == nullptr ? project(module_kind::attn_v) : rows_of(g, fused, d_q + d_kv, d_kv), info.n_kv_heads);
     v.q = finish_heads(g, layer, in, v.q_raw, layer.attn_q_norm);
     v.k = finish_heads(g, layer, in, v.k_raw, layer.attn_k_norm);
+}
+
+// Gradient of h1 (nullptr unless wanted) from those of the three projections.
+ggml_tensor * project_attention_backward(graph_builder & g, const layer_module & layer, const layer_inputs & in, const layer_values & v, ggml_tensor * d_q,
+                                         ggml_tensor * d_k, ggml_tensor * d_v, bool want_dx) {
+    if (traits_of(in).fused_qkv) {
+        ggml_tensor * d = ggml_concat(g.context(), ggml_concat(g.context(), d_q, d_k, 0), d_v, 0);
+        return linear_backward(g, layer[module_kind::attn_qkv], in.dropout, v.h1, d, nullptr, want_dx);
+    }
+    ggml_tensor * d_h1 = linear_backward(g, layer[module_kind::attn_q], in.dropout, v.h1, d_q, nullptr, want_dx);
+    d_h1 = linear_backward(g, layer[module_kind::attn_k], in.dropout, v.h1, d_k, d_h1, want_dx);
+    return linear_backward(g, layer[module_kind::attn_v], in.dropout, v.h1, d_v, d_h1, want_dx);
 }
 
 void attend(graph_builder & g, const layer_module & layer, const layer_inputs & in, layer_values & v) {
@@ -46,8 +67,10 @@ void attend(graph_builder & g, const layer_module & layer, const layer_inputs & 
 
 void project_ffn(graph_builder & g, const layer_module & layer, const layer_inputs & in, layer_values & v) {
     v.h2   = g.norm(v.mid, layer.ffn_norm, in.info->norm_epsilon);
-    v.gate = linear_forward(g, layer[module_kind::ffn_gate], in.dropout, v.h2);
-    v.up   = linear_forward(g, layer[module_kind::ffn_up], in.dropout, v.h2);
+    ggml_tensor * up = linear_forward(g, layer[module_kind::ffn_up], in.dropout, v.h2);
+    const bool fused = traits_of(in).fused_gate_up;
+    v.gate = fused ? rows_of(g, up, 0, in.info->n_ff) : linear_forward(g, layer[module_kind::ffn_gate], in.dropout, v.h2);
+    v.up   = fused ? rows_of(g, up, in.info->n_ff, in.info->n_ff) : up;
 }
 
 ggml_tensor * finish_ffn(graph_builder & g, const layer_module & layer, const layer_inputs & in, const layer_values & v) {
@@ -73,8 +96,10 @@ ggml_tensor * ffn_backward(graph_builder & g, const layer_module & layer, const 
     ggml_tensor * product = layer[module_kind::ffn_down].lora.a != nullptr ? g.glu(v.gate, v.up, traits_of(in).glu) : nullptr;
     ggml_tensor * d_product = linear_backward(g, layer[module_kind::ffn_down], in.dropout, product, d_branch, nullptr, true);
     const graph_builder::gate_gradient d = g.glu_backward(d_product, v.gate, v.up, traits_of(in).glu);
-    ggml_tensor * d_h2 = linear_backward(g, layer[module_kind::ffn_up], in.dropout, v.h2, d.d_up, nullptr, true);
-    d_h2 = linear_backward(g, layer[module_kind::ffn_gate], in.dropout, v.h2, d.d_gate, d_h2, true);
+    const bool fused = traits_of(in).fused_gate_up;
+    ggml_tensor * d_up = fused ? ggml_concat(g.context(), d.d_gate, d.d_up, 0) : d.d_up;
+    ggml_tensor * d_h2 = linear_backward(g, layer[module_kind::ffn_up], in.dropout, v.h2, d_up, nullptr, true);
+    if (!fused) d_h2 = linear_backward(g, layer[module_kind::ffn_gate], in.dropout, v.h2, d.d_gate, d_h2, true);
     return g.norm_backward(d_h2, v.mid, layer.ffn_norm, in.info->norm_epsilon, d_out);
 }
 
@@ -114,9 +139,7 @@ ggml_tensor * layer_backward(graph_builder & g, const layer_module & layer, cons
     ggml_tensor * d_q = finish_heads_backward(g, layer, in, d.dq, v.q_raw, layer.attn_q_norm);
     ggml_tensor * d_k = finish_heads_backward(g, layer, in, d.dk, v.k_raw, layer.attn_k_norm);
     ggml_tensor * d_v = ggml_reshape_2d(g.context(), d.dv, d.dv->ne[0] * d.dv->ne[1], d.dv->ne[2]);
-    ggml_tensor * d_h1 = linear_backward(g, layer[module_kind::attn_q], in.dropout, v.h1, d_q, nullptr, want_dx);
-    d_h1 = linear_backward(g, layer[module_kind::attn_k], in.dropout, v.h1, d_k, d_h1, want_dx);
-    d_h1 = linear_backward(g, layer[module_kind::attn_v], in.dropout, v.h1, d_v, d_h1, want_dx);
+    ggml_tensor * d_h1 = project_attention_backward(g, layer, in, v, d_q, d_k, d_v, want_dx);
     if (!want_dx) return nullptr;
     ggml_tensor * d_x = g.norm_backward(d_h1, v.x, layer.attn_norm, in.info->norm_epsilon, d_mid);
     g.expand(d_x);

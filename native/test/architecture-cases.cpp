@@ -1,18 +1,9 @@
 // Implements architecture-cases.h.
 #include "architecture-cases.h"
 
-#include <algorithm>
-
 namespace fedllm_test {
 
 namespace {
-
-const pending_case PENDING[] = {
-    {"phi3", "phi3"},
-    {"phi3, partial rotation", "phi3"},
-    {"phi3, window in the file", "phi3"},
-    {"phi3, short factors", "phi3"},
-};
 
 // As large as 46 or 62 layers stay quick to compute.
 fixture_options deep_and_narrow(const std::string & architecture, int64_t n_layers) {
@@ -90,11 +81,6 @@ const std::vector<architecture_case> & architecture_cases() {
     return cases;
 }
 
-const pending_case * find_pending(const std::string & name) {
-    const auto found = std::find_if(std::begin(PENDING), std::end(PENDING), [&](const pending_case & c) { return name == c.name; });
-    return found == std::end(PENDING) ? nullptr : found;
-}
-
 std::string write_case(const architecture_case & c, const char * kind, ggml_type type) {
     const std::string path = temporary_path(c.name + "-" + kind + ".gguf");
     fixture_options   options = c.options;
@@ -129,9 +115,6 @@ adapter_pair random_adapter_of_core(const model_pair & models, const std::vector
 std::string for_each_supported(const std::function<std::string(const architecture_case &)> & check) {
     std::string details, problems;
     for (const architecture_case & c : architecture_cases()) {
-        if (find_pending(c.name) != nullptr) {
-            continue;
-        }
         try {
             details += (details.empty() ? "" : ", ") + c.name + " " + check(c);
         } catch (const fedllm::train_error & error) {

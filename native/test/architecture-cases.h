@@ -18,14 +18,6 @@ struct architecture_case {
 // llama, the fixture of each architecture and what else its files may say.
 const std::vector<architecture_case> & architecture_cases();
 
-// Not in the core yet: refused with MODEL_UNSUPPORTED and a message that contains `named`.
-struct pending_case {
-    const char * name;
-    const char * named;
-};
-// nullptr: the core takes it.
-const pending_case * find_pending(const std::string & case_name);
-
 // Writes the case's model; `kind` keeps the files of different tests apart.
 std::string write_case(const architecture_case & c, const char * kind, ggml_type type = GGML_TYPE_F32);
 

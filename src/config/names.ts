@@ -3,8 +3,8 @@
  * Names of strategies and templates are where these are made.
  */
 
-/** Linear layers that can carry an adapter, by their exact GGUF names. */
-export const MODULE_NAMES = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"] as const;
+/** Linear layers that can carry an adapter, by their exact GGUF names; attn_qkv only where a model fuses the first three. */
+export const MODULE_NAMES = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down", "attn_qkv"] as const;
 
 /** Weights of the base model; `source` is the file as it is, the others are made from it by llama.cpp's quantizer. */
 export const PRECISION_NAMES = [

@@ -59,7 +59,7 @@ export interface NativeModelInfo {
 export interface NativeAdapterOptions {
   readonly rank: number;
   readonly loraAlpha: number;
-  /** Subset of attn_q, attn_k, attn_v, attn_output, ffn_gate, ffn_up, ffn_down. */
+  /** Subset of attn_q, attn_k, attn_v, attn_output, ffn_gate, ffn_up, ffn_down, attn_qkv that the architecture has. */
   readonly targetModules: readonly string[];
 }
 

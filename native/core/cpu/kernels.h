@@ -17,7 +17,7 @@ struct row_kernels {
     void (*glu_backward)(const float * dy, const float * gate, const float * up, int64_t n, bool gelu, float * d_gate, float * d_up);
     void (*soft_max)(float * x, const float * mask, int64_t n, float scale);
     void (*soft_max_backward)(float * d, const float * p, int64_t n, float scale);
-    void (*rotate)(const float * x, const float * turns, int64_t n, bool halves, float sign, float * y);
+    void (*rotate)(const float * x, const float * turns, int64_t n, int64_t n_rot, bool halves, float sign, float * y);
     void (*soft_cap)(const float * x, int64_t n, float scale, float cap, float * y);
     void (*soft_cap_backward)(float * d, const float * x, int64_t n, float scale, float cap);
     void (*add)(const float * a, const float * b, int64_t n, float * y);

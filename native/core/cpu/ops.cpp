@@ -142,7 +142,7 @@ void op_rotate(ggml_tensor * dst, int, int, void * userdata) {
     const op_description & d = describe(userdata);
     const int64_t n_heads = dst->ne[1];
     for_rows(d, count_rows(dst), dst->ne[0], [&](int64_t r) {
-        d.runtime->kernels.rows->rotate(row_of(dst->src[0], r), row_of(dst->src[1], r / n_heads), dst->ne[0], d.variant, d.alpha, row_of(dst, r));
+        d.runtime->kernels.rows->rotate(row_of(dst->src[0], r), row_of(dst->src[1], r / n_heads), dst->ne[0], dst->src[1]->ne[0], d.variant, d.alpha, row_of(dst, r));
     });
 }
 

@@ -51,7 +51,7 @@ void op_glu(ggml_tensor * dst, int ith, int nth, void * userdata);              
 void op_glu_backward(ggml_tensor * dst, int ith, int nth, void * userdata);       // src: dy, gate, up; dst [n, T, 2]: d_gate, d_up
 void op_soft_max(ggml_tensor * dst, int ith, int nth, void * userdata);           // in place; src: scores, mask
 void op_soft_max_backward(ggml_tensor * dst, int ith, int nth, void * userdata);  // in place; src: dp, p
-void op_rotate(ggml_tensor * dst, int ith, int nth, void * userdata);             // src: x [head, heads, T], turns [head, T]
+void op_rotate(ggml_tensor * dst, int ith, int nth, void * userdata);             // src: x [head, heads, T], turns [n_rot, T]
 void op_soft_cap(ggml_tensor * dst, int ith, int nth, void * userdata);           // src: x
 void op_soft_cap_backward(ggml_tensor * dst, int ith, int nth, void * userdata);  // in place; src: d, x
 void op_add(ggml_tensor * dst, int ith, int nth, void * userdata);                // src: a, b

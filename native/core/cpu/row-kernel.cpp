@@ -167,11 +167,12 @@ void soft_max_backward(float * d, const float * p, int64_t n, float scale) {
     for (int64_t i = 0; i < n; ++i) d[i] = scale * p[i] * (d[i] - dot);
 }
 
-// Turns each pair by its angle; sign -1 turns back. Neighbours: pairs (x[2i], x[2i+1]), turns (cosine, sine) side by side.
-// Halves: pairs (x[i], x[n/2+i]), turns first all cosines, then all sines.
-void rotate(const float * x, const float * turns, int64_t n, bool halves, float sign, float * y) {
+// Turns each pair of the first n_rot numbers by its angle and copies the rest; sign -1 turns back. turns may carry a factor. Neighbours: pairs (x[2i], x[2i+1]), turns (cosine, sine) side by side.
+// Halves: pairs (x[i], x[n_rot/2+i]), turns first all cosines, then all sines.
+void rotate(const float * x, const float * turns, int64_t n, int64_t n_rot, bool halves, float sign, float * y) {
+    for (int64_t i = n_rot; i < n; ++i) y[i] = x[i];
     if (halves) {
-        const int64_t h = n / 2;
+        const int64_t h = n_rot / 2;
         for (int64_t i = 0; i < h; ++i) {
             const float c = turns[i], s = turns[h + i] * sign, a = x[i], b = x[h + i];
             y[i]     = a * c - b * s;
@@ -179,7 +180,7 @@ void rotate(const float * x, const float * turns, int64_t n, bool halves, float 
         }
         return;
     }
-    for (int64_t i = 0; i + 1 < n; i += 2) {
+    for (int64_t i = 0; i + 1 < n_rot; i += 2) {
         const float c = turns[i], s = turns[i + 1] * sign;
         y[i]     = x[i] * c - x[i + 1] * s;
         y[i + 1] = x[i] * s + x[i + 1] * c;
