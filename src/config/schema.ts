@@ -166,7 +166,7 @@ export const experimentSchema = z.strictObject({
     .strictObject({ every: count().default(1).describe("rounds between two checkpoints; the last round always has one") })
     .prefault({}),
   numThreads: z.int().min(1).max(1024).optional().describe("compute threads; default: the cores this process may use"),
-  device: z.string().min(1).optional().describe("device name as `doctor` lists it; default: the CPU"),
+  device: z.string().min(1).optional().describe("cpu, vulkan:0, cuda:0, metal or a name as `doctor` lists it; default: the CPU"),
 });
 
 export type ExperimentInput = z.input<typeof experimentSchema>;

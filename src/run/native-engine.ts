@@ -3,10 +3,9 @@ import { readEnvironment } from "../config/environment.js";
 import type { LoraConfig } from "../config/schema.js";
 import { problemError } from "../errors.js";
 import { BaseModel } from "../native/base-model.js";
-import type { NativeAdapterOptions } from "../native/binding.js";
+import type { NativeAdapterOptions, NativeDevice } from "../native/binding.js";
 import { ensureAddon } from "../native/build.js";
 import type { NativeBackend } from "../native/libraries.js";
-import type { LoadedNative } from "../native/load.js";
 import { NativeTrainer } from "../native/native-trainer.js";
 import { Tokenizer } from "../native/tokenizer.js";
 import type { OpenBaseModel, SourceModel, TrainingEngine } from "./engine.js";
@@ -15,7 +14,7 @@ import { ensureModelVariant } from "./model-variants.js";
 
 export interface NativeEngineOptions {
   readonly numThreads: number;
-  /** Device name; absent: the CPU. */
+  /** Device name, see findDevice; absent: the CPU. */
   readonly device?: string | undefined;
   /** Hears of builds that take a while. */
   readonly onProgress?: (line: string) => void;
@@ -29,11 +28,11 @@ export async function createNativeEngine(options: NativeEngineOptions): Promise<
     environment,
     ...(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),
   });
-  const deviceName = checkDevice(native, options.device);
+  const deviceName = findDevice(native.devices, options.device);
   const open = (path: string) =>
     BaseModel.open(native.addon, path, {
       numThreads: options.numThreads,
-      ...(options.device === undefined ? {} : { device: options.device }),
+      ...(options.device === undefined ? {} : { device: deviceName }),
     });
   return {
     llamaCppRelease: native.release,
@@ -51,19 +50,27 @@ export async function createNativeEngine(options: NativeEngineOptions): Promise<
   };
 }
 
-/** Which build of the libraries has a device; its name begins with the backend's, as ggml names devices. */
+/** Which build of the libraries has a device: its name, ours or ggml's, begins with the backend's. */
 export function backendOfDevice(device: string | undefined): NativeBackend {
-  const match = /^(vulkan|cuda|metal)/i.exec(device ?? "");
-  return (match?.[1]?.toLowerCase() as NativeBackend | undefined) ?? "cpu";
+  const match = /^(vulkan|cuda|metal|mtl)/i.exec(device ?? "");
+  const backend = match?.[1]?.toLowerCase();
+  return backend === undefined ? "cpu" : backend === "mtl" ? "metal" : (backend as NativeBackend);
 }
 
-function checkDevice(native: LoadedNative, device: string | undefined): string {
-  if (device === undefined) return "CPU";
-  if (native.devices.some((candidate) => candidate.name === device)) return device;
+/**
+ * ggml's name of the wanted device. `cpu`, `metal`, `cuda:0` and `vulkan:1` are understood beside ggml's own names (CPU, MTL0,
+ * CUDA0, Vulkan1), in any case. Absent: the CPU. Throws CONFIG_INVALID naming the devices there are.
+ */
+export function findDevice(devices: readonly Pick<NativeDevice, "name">[], wanted: string | undefined): string {
+  if (wanted === undefined) return "CPU";
+  const plain = wanted.toLowerCase().replace(/^metal/u, "mtl").replace(":", "");
+  // Without a number the first of its kind is meant.
+  const found = devices.find(({ name }) => [plain, `${plain}0`].includes(name.toLowerCase().replace(/^metal/u, "mtl")));
+  if (found !== undefined) return found.name;
   throw problemError("CONFIG_INVALID", {
     subject: "device",
-    expected: `one of ${native.devices.map((candidate) => candidate.name).join(", ")}`,
-    received: JSON.stringify(device),
+    expected: `one of ${devices.map((candidate) => candidate.name).join(", ")}`,
+    received: JSON.stringify(wanted),
   });
 }
 
