@@ -226,7 +226,7 @@ function resolveExperiment(parsed: ParsedExperiment): ExperimentConfig {
   const { arms, data, lora, training, strategyOptions, numThreads, ...rest } = parsed;
   const list: readonly ArmInput[] = Array.isArray(arms)
     ? arms
-    : arms.precisions.flatMap((precision) => arms.strategies.map((strategy) => ({ precision, strategy })));
+    : arms.precisions.flatMap((precision) => arms.strategies.map((strategy) => ({ precision, strategy, ...arms.byStrategy?.[strategy] })));
   return {
     ...rest,
     data: { ...data, heldOutFraction: data.heldOutFraction ?? (data.heldOutFile === undefined ? DEFAULT_HELD_OUT_FRACTION : 0) },

@@ -96,22 +96,31 @@ const armTraining = overridesOf<TrainingConfig>({
 const precision = z
   .enum(PRECISION_NAMES)
   .describe("weights of the base model: `source` takes the file as it is, the others are made from it on this machine");
-const strategy = z.enum([...STRATEGY_NAMES]).describe("the federated method");
+const strategyName = z.enum([...STRATEGY_NAMES]);
+const strategy = strategyName.describe("the federated method");
 
-const armSchema = z.strictObject({
-  name: name().optional().describe("default: precision and strategy, for example q4_k_m-fedavg"),
-  precision: precision.default("source"),
-  strategy: strategy.default("fedavg"),
+const armDifferences = {
   lora: overridesOf<LoraConfig>(loraShape).optional().describe("differences of this arm from the common lora section"),
   training: armTraining.optional().describe("differences of this arm from the common training section"),
   strategyOptions: strategyOptionsSchema
     .optional()
     .describe("options of this arm's strategy; they go before the common strategyOptions"),
+};
+
+const armSchema = z.strictObject({
+  name: name().optional().describe("default: precision and strategy, for example q4_k_m-fedavg"),
+  precision: precision.default("source"),
+  strategy: strategy.default("fedavg"),
+  ...armDifferences,
 });
 
 const gridSchema = z.strictObject({
   precisions: z.array(precision).min(1).default(["source"]),
   strategies: z.array(strategy).min(1).default(["fedavg"]),
+  byStrategy: z
+    .partialRecord(strategyName, z.strictObject(armDifferences))
+    .optional()
+    .describe("differences of all arms of a strategy from the common sections, for example its own learning rate"),
 });
 
 /** The experiment as a user writes it. */

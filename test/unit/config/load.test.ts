@@ -44,6 +44,19 @@ describe("defaults and overrides", () => {
     expect(config.arms.map(({ name }) => name)).toEqual(["f16-local", "f16-fedavg", "q4_k_m-local", "q4_k_m-fedavg"]);
   });
 
+  test("a grid's differences by strategy reach all arms of that strategy and no others, also one that is named later", async () => {
+    const own = "arms.byStrategy={local: {training: {initialLearningRate: 0.5}, lora: {rank: 4}}}";
+    const { config } = await loadConfig(set("data.train=a.json", "arms.precisions=[F16, Q8_0]", own, "arms.strategies=[local, fedavg]"));
+    expect(config.arms.map(({ name, training, lora }) => [name, training.initialLearningRate, lora.rank])).toEqual([
+      ["f16-local", 0.5, 4],
+      ["f16-fedavg", 2e-5, 16],
+      ["q8_0-local", 0.5, 4],
+      ["q8_0-fedavg", 2e-5, 16],
+    ]);
+    const wrong = messageOf(loadConfig(set("data.train=a.json", "arms.byStrategy={fedsgd: {}}")));
+    expect(await wrong).toContain("arms");
+  });
+
   test("an arm changes single fields of the common sections and leaves the others", async () => {
     const file = writeExperiment(`data: {train: a.json}
 training: {localSteps: 7, optimizer: {beta1: 0.8}}
