@@ -148,12 +148,13 @@ rotation engine::make_rotation(graph_builder & g, const micro_batch & batch, flo
     return angles;
 }
 
-engine::forward_pass engine::forward(graph_builder & g, const micro_batch & batch, bool keep) {
-    forward_pass pass;
+void engine::forward(graph_builder & g, const micro_batch & batch, bool keep, forward_pass & pass) {
     const int64_t n = batch.n_tokens();
     const architecture_traits & traits = model_.info().traits;
     pass.chunks = attention_plan(g, batch.sequences, 0);
     if (traits.window > 0) pass.window_chunks = attention_plan(g, batch.sequences, traits.window);
+    pass.inputs.chunks = &pass.chunks;
+    pass.inputs.window_chunks = &pass.window_chunks;
     pass.inputs.info = &model_.info();
     pass.inputs.angles = make_rotation(g, batch, model_.info().rope_base, model_.info().rope_scale);
     if (traits.window > 0) pass.inputs.window_angles = make_rotation(g, batch, traits.window_rope_base, traits.window_rope_scale);
@@ -166,8 +167,6 @@ engine::forward_pass engine::forward(graph_builder & g, const micro_batch & batc
     x = g.scale(x, traits.embedding_scale);
     pass.values.resize(layers_.size());
     for (size_t l = 0; l < layers_.size(); ++l) {
-        pass.inputs.chunks = &pass.chunks;
-        pass.inputs.window_chunks = &pass.window_chunks;
         layer_values values;
         x = layer_forward(g, layers_[l], pass.inputs, x, values);
         g.expand(x);
@@ -180,15 +179,13 @@ engine::forward_pass engine::forward(graph_builder & g, const micro_batch & batc
         pass.values[l] = values;
     }
     pass.hidden = x;
-    return pass;
 }
 
 std::vector<row_score> engine::run(const micro_batch & batch, bool gradient) {
     graph_builder g(device_, rules_, runtime_.get(), graph_memory_, estimate_nodes(batch));
     const bool keep = gradient && keeps_all(batch.n_tokens());
-    forward_pass pass = forward(g, batch, keep);
-    pass.inputs.chunks = &pass.chunks;  // again: the pass may have been moved
-    pass.inputs.window_chunks = &pass.window_chunks;
+    forward_pass pass;
+    forward(g, batch, keep, pass);
     const head_result result = head_loss(g, make_head(), batch, pass.hidden, gradient);
     if (gradient) {
         ggml_tensor * d = result.d_hidden;
@@ -204,7 +201,8 @@ std::vector<row_score> engine::run(const micro_batch & batch, bool gradient) {
 
 std::vector<float> engine::logits(const micro_batch & batch) {
     graph_builder g(device_, rules_, runtime_.get(), graph_memory_, estimate_nodes(batch));
-    const forward_pass pass = forward(g, batch, false);
+    forward_pass pass;
+    forward(g, batch, false, pass);
     const std::vector<ggml_tensor *> chunks = head_logits(g, make_head(), pass.hidden);
     g.run(allocator_);
     std::vector<float> values;

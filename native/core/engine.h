@@ -45,7 +45,8 @@ class engine {
 
   private:
     struct forward_pass;
-    forward_pass forward(graph_builder & g, const micro_batch & batch, bool keep);
+    // Fills `pass`, which must stay where it is: its inputs point into it.
+    void         forward(graph_builder & g, const micro_batch & batch, bool keep, forward_pass & pass);
     void         make_layers(const adapter_options * adapter);
     bool         keeps_all(int64_t n_tokens) const;
     size_t       estimate_nodes(const micro_batch & batch) const;
