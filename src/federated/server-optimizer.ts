@@ -6,6 +6,7 @@
  */
 import type { ClientUpdate, NamedState } from "./protocol.js";
 import { createFedAvg } from "./strategies/fedavg.js";
+import type { AdaptiveOptions } from "./strategies/options.js";
 import { stateArray, type Strategy } from "./strategy.js";
 import { assert } from "../util/assert.js";
 
@@ -86,4 +87,22 @@ export function averageFromZero(beta1: number): NonNullable<CoordinateRule["mome
 /** The step of all adaptive methods: eta m / (sqrt(v) + tau). */
 export function adaptiveStep(serverLearningRate: number, tau: number): CoordinateRule["step"] {
   return (momentum, secondMoment) => (serverLearningRate * momentum) / (Math.sqrt(secondMoment) + tau);
+}
+
+/**
+ * The rule that FedAdam and FedYogi share: they differ in how the second moment takes in an observed value alone. That value is the
+ * momentum in FedLLM-Bench's form and the change in the papers'. v starts at tau^2.
+ */
+export function adaptiveRule(
+  { reference, serverLearningRate, tau, beta1 }: AdaptiveOptions,
+  next: (previous: number, observed: number) => number,
+): CoordinateRule {
+  return {
+    momentum: reference === "textbook" ? averageFromZero(beta1) : averageFromFirst(beta1),
+    secondMoment: {
+      initial: tau * tau,
+      next: (previous, change, momentum) => next(previous, reference === "textbook" ? change : momentum),
+    },
+    step: adaptiveStep(serverLearningRate, tau),
+  };
 }

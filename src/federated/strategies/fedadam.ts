@@ -6,13 +6,7 @@
  * The defaults are FedLLM-Bench's in both.
  */
 import { unweightedMeanUpdate } from "../aggregators/unweighted-mean.js";
-import {
-  adaptiveStep,
-  averageFromFirst,
-  averageFromZero,
-  createServerOptimizer,
-  type CoordinateRule,
-} from "../server-optimizer.js";
+import { adaptiveRule, createServerOptimizer, type CoordinateRule } from "../server-optimizer.js";
 import type { Strategy } from "../strategy.js";
 import type { AdaptiveOptions, Reference } from "./options.js";
 
@@ -20,16 +14,9 @@ export function fedAdamDefaults(reference: Reference): AdaptiveOptions {
   return { reference, serverLearningRate: 1e-3, tau: 1e-3, beta1: 0.5, beta2: 0.99 };
 }
 
-export function fedAdamRule({ reference, serverLearningRate, tau, beta1, beta2 }: AdaptiveOptions): CoordinateRule {
-  const next = (previous: number, observed: number): number => beta2 * previous + (1 - beta2) * observed * observed;
-  return {
-    momentum: reference === "textbook" ? averageFromZero(beta1) : averageFromFirst(beta1),
-    secondMoment: {
-      initial: tau * tau,
-      next: (previous, change, momentum) => next(previous, reference === "textbook" ? change : momentum),
-    },
-    step: adaptiveStep(serverLearningRate, tau),
-  };
+export function fedAdamRule(options: AdaptiveOptions): CoordinateRule {
+  const { beta2 } = options;
+  return adaptiveRule(options, (previous, observed) => beta2 * previous + (1 - beta2) * observed * observed);
 }
 
 /** Server state: `adapter`, `momentum`, `secondMoment`. Clients keep nothing. */
