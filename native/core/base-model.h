@@ -60,7 +60,7 @@ struct layer_weights {
 struct model_options {
     std::string device;         // empty: the CPU
     int         n_threads = 1;
-    kernel_variants variants;   // what the device cannot do is ignored
+    kernel_variants variants = {};  // what the device cannot do is ignored
 };
 
 class base_model {
