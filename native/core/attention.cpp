@@ -38,14 +38,16 @@ attention_chunk make_chunk(graph_builder & g, const std::vector<sequence_span> &
     const int64_t first = members.front().start;
     attention_chunk chunk{ q0, q1, window > 0 ? std::max(first, q0 - window + 1) : first, nullptr };
     const int64_t n_keys = q1 - chunk.k0;
-    std::vector<float> mask(size_t(n_keys * (q1 - q0)), -std::numeric_limits<float>::infinity());
-    for (const sequence_span & sequence : members) {
-        for (int64_t q = std::max(q0, sequence.start); q < std::min(q1, sequence.start + sequence.length); ++q) {
-            const int64_t oldest = window > 0 ? std::max(sequence.start, q - window + 1) : sequence.start;
-            for (int64_t key = oldest; key <= q; ++key) mask[size_t((q - q0) * n_keys + key - chunk.k0)] = 0.0f;
+    const auto fill = [members, q0, q1, k0 = chunk.k0, n_keys, window](const micro_batch &, float * mask) {
+        std::fill_n(mask, n_keys * (q1 - q0), -std::numeric_limits<float>::infinity());
+        for (const sequence_span & sequence : members) {
+            for (int64_t q = std::max(q0, sequence.start); q < std::min(q1, sequence.start + sequence.length); ++q) {
+                const int64_t oldest = window > 0 ? std::max(sequence.start, q - window + 1) : sequence.start;
+                for (int64_t key = oldest; key <= q; ++key) mask[(q - q0) * n_keys + key - k0] = 0.0f;
+            }
         }
-    }
-    chunk.mask = g.input_f32(n_keys, q1 - q0, mask.data());
+    };
+    chunk.mask = g.input_f32(n_keys, q1 - q0, fill);
     return chunk;
 }
 

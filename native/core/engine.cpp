@@ -18,6 +18,25 @@ struct engine::forward_pass {
     ggml_tensor *                hidden = nullptr;
 };
 
+// A graph of run() and what was asked of it. Two micro-batches with equal keys have equal graphs, whose inputs alone differ.
+struct engine::prepared_graph {
+    struct graph_key {
+        std::vector<sequence_span> sequences;  // decides the number of tokens and the chunks of attention
+        int64_t                    n_loss;
+        bool                       gradient;
+
+        bool operator==(const graph_key & other) const {
+            const auto same = [](const sequence_span & a, const sequence_span & b) { return a.start == b.start && a.length == b.length; };
+            return n_loss == other.n_loss && gradient == other.gradient &&
+                   std::equal(sequences.begin(), sequences.end(), other.sequences.begin(), other.sequences.end(), same);
+        }
+    };
+    graph_key     key;
+    graph_builder builder;
+    forward_pass  pass;
+    head_result   result;
+};
+
 engine::engine(const base_model & model, const adapter_options * adapter, const engine_options & options)
     : model_(model), options_(options), device_(model.options().device, model.options().n_threads),
       rules_(options.portable ? lowering::portable() : lowering::choose(device_)) {
@@ -118,6 +137,22 @@ head_module engine::make_head() const {
     return { model_.output_norm(), model_.output(), info.norm_epsilon, info.traits.logit_scale, info.traits.logit_cap };
 }
 
+// Angle of pair i at position p: p * scale * base^(-2i / n_rot) / factor_i.
+static void fill_turns(const rotation & angles, const std::vector<int32_t> & positions, float * turns) {
+    const float * factors = angles.factors != nullptr ? static_cast<const float *>(angles.factors->data) : nullptr;
+    const bool    halves = angles.kind == rope_kind::halves;
+    const int64_t n_rot = angles.n_rot;
+    for (int64_t i = 0; i < n_rot / 2; ++i) {
+        const double frequency = double(angles.scale) * std::pow(double(angles.base), -2.0 * double(i) / double(n_rot)) /
+                                 (factors != nullptr ? double(factors[i]) : 1.0);
+        for (int64_t t = 0; t < int64_t(positions.size()); ++t) {
+            const double angle = double(positions[size_t(t)]) * frequency;
+            turns[t * n_rot + (halves ? i : 2 * i)] = float(std::cos(angle) * double(angles.factor));
+            turns[t * n_rot + (halves ? n_rot / 2 + i : 2 * i + 1)] = float(std::sin(angle) * double(angles.factor));
+        }
+    }
+}
+
 rotation engine::make_rotation(graph_builder & g, const micro_batch & batch, float base, float scale) const {
     const model_info & info = model_.info();
     rotation angles;
@@ -127,24 +162,12 @@ rotation engine::make_rotation(graph_builder & g, const micro_batch & batch, flo
     angles.base = base;
     angles.scale = scale;
     angles.kind = info.traits.rope;
+    const auto fill_positions = [](const micro_batch & b, int32_t * values) { std::copy(b.positions.begin(), b.positions.end(), values); };
     if (!rules_.cpu_kernels) {
-        angles.positions = ggml_reshape_1d(g.context(), g.input_i32(batch.n_tokens(), 1, batch.positions.data()), batch.n_tokens());
+        angles.positions = ggml_reshape_1d(g.context(), g.input_i32(batch.n_tokens(), 1, fill_positions), batch.n_tokens());
         return angles;
     }
-    // Angle of pair i at position p: p * scale * base^(-2i / n_rot) / factor_i.
-    const float * factors = angles.factors != nullptr ? static_cast<const float *>(angles.factors->data) : nullptr;
-    const bool halves = info.traits.rope == rope_kind::halves;
-    std::vector<float> turns(size_t(info.n_rot * batch.n_tokens()));
-    for (int64_t i = 0; i < info.n_rot / 2; ++i) {
-        const double frequency = double(scale) * std::pow(double(base), -2.0 * double(i) / double(info.n_rot)) /
-                                 (factors != nullptr ? double(factors[i]) : 1.0);
-        for (int64_t t = 0; t < batch.n_tokens(); ++t) {
-            const double angle = double(batch.positions[size_t(t)]) * frequency;
-            turns[size_t(t * info.n_rot + (halves ? i : 2 * i))] = float(std::cos(angle) * double(angles.factor));
-            turns[size_t(t * info.n_rot + (halves ? info.n_rot / 2 + i : 2 * i + 1))] = float(std::sin(angle) * double(angles.factor));
-        }
-    }
-    angles.turns = g.input_f32(info.n_rot, batch.n_tokens(), turns.data());
+    angles.turns = g.input_f32(info.n_rot, batch.n_tokens(), [angles](const micro_batch & b, float * turns) { fill_turns(angles, b.positions, turns); });
     return angles;
 }
 
@@ -159,11 +182,13 @@ void engine::forward(graph_builder & g, const micro_batch & batch, bool keep, fo
     pass.inputs.angles = make_rotation(g, batch, model_.info().rope_base, model_.info().rope_scale);
     if (traits.window > 0) pass.inputs.window_angles = make_rotation(g, batch, traits.window_rope_base, traits.window_rope_scale);
     pass.inputs.dropout.probability = float(options_.dropout);
-    pass.inputs.dropout.host_keys = &batch.token_keys;
     if (options_.dropout > 0.0 && rules_.cpu_kernels) {
-        pass.inputs.dropout.token_keys = g.input_i32(2, n, reinterpret_cast<const int32_t *>(batch.token_keys.data()));
+        pass.inputs.dropout.token_keys = g.input_i32(2, n, [](const micro_batch & b, int32_t * values) {
+            std::memcpy(values, b.token_keys.data(), b.token_keys.size() * sizeof(uint64_t));
+        });
     }
-    ggml_tensor * x = ggml_get_rows(g.context(), model_.token_embd(), g.input_i32(n, 1, batch.tokens.data()));
+    const auto fill_tokens = [](const micro_batch & b, int32_t * values) { std::copy(b.tokens.begin(), b.tokens.end(), values); };
+    ggml_tensor * x = ggml_get_rows(g.context(), model_.token_embd(), g.input_i32(n, 1, fill_tokens));
     x = g.scale(x, traits.embedding_scale);
     pass.values.resize(layers_.size());
     for (size_t l = 0; l < layers_.size(); ++l) {
@@ -181,30 +206,51 @@ void engine::forward(graph_builder & g, const micro_batch & batch, bool keep, fo
     pass.hidden = x;
 }
 
-std::vector<row_score> engine::run(const micro_batch & batch, bool gradient) {
-    graph_builder g(device_, rules_, runtime_.get(), graph_memory_, estimate_nodes(batch));
+void engine::allocate(graph_builder & g) {
+    const size_t before = ggml_gallocr_get_buffer_size(allocator_, 0);
+    g.allocate(allocator_);
+    counters_.n_graphs_built += 1;
+    counters_.n_allocations += ggml_gallocr_get_buffer_size(allocator_, 0) > before ? 1 : 0;
+}
+
+// Makes prepared_ the graph for `batch`.
+void engine::prepare(const micro_batch & batch, bool gradient) {
+    const prepared_graph::graph_key key = { batch.sequences, batch.n_loss(), gradient };
+    if (prepared_ != nullptr && prepared_->key == key) return;
+    prepared_.reset();  // gives up graph_memory_; also when building the next one fails
+    std::unique_ptr<prepared_graph> next(new prepared_graph{ key, { device_, rules_, runtime_.get(), graph_memory_, estimate_nodes(batch) }, {}, {} });
+    graph_builder & g = next->builder;
+    forward_pass & pass = next->pass;
     const bool keep = gradient && keeps_all(batch.n_tokens());
-    forward_pass pass;
     forward(g, batch, keep, pass);
-    const head_result result = head_loss(g, make_head(), batch, pass.hidden, gradient);
+    next->result = head_loss(g, make_head(), batch, pass.hidden, gradient);
     if (gradient) {
-        ggml_tensor * d = result.d_hidden;
+        ggml_tensor * d = next->result.d_hidden;
         for (int64_t l = int64_t(layers_.size()) - 1; l >= lowest_adapted_; --l) {
             const layer_module & layer = layers_[size_t(l)];
             const layer_values values = keep ? pass.values[size_t(l)] : layer_recompute(g, layer, pass.inputs, pass.values[size_t(l)]);
             d = layer_backward(g, layer, pass.inputs, values, d, l > lowest_adapted_);
         }
     }
-    g.run(allocator_);
-    return head_read_scores(result);
+    allocate(g);
+    prepared_ = std::move(next);
+}
+
+std::vector<row_score> engine::run(const micro_batch & batch, bool gradient) {
+    prepare(batch, gradient);
+    prepared_->builder.compute(batch);
+    counters_.n_runs += 1;
+    return head_read_scores(prepared_->result);
 }
 
 std::vector<float> engine::logits(const micro_batch & batch) {
+    prepared_.reset();
     graph_builder g(device_, rules_, runtime_.get(), graph_memory_, estimate_nodes(batch));
     forward_pass pass;
     forward(g, batch, false, pass);
     const std::vector<ggml_tensor *> chunks = head_logits(g, make_head(), pass.hidden);
-    g.run(allocator_);
+    allocate(g);
+    g.compute(batch);
     std::vector<float> values;
     for (ggml_tensor * chunk : chunks) {
         const size_t begin = values.size();

@@ -1,5 +1,6 @@
 // Runs micro-batches of one model with one adapter on one device: builds the whole graph of a micro-batch (forward, head,
-// backward), computes it, and keeps adapter weights and gradients in flat device buffers between micro-batches.
+// backward), computes it, and keeps adapter weights and gradients in flat device buffers between micro-batches. The last graph
+// is kept and run again for a micro-batch of the same shapes, so that a steady loop neither builds nor allocates.
 #pragma once
 
 #include <memory>
@@ -25,6 +26,13 @@ struct engine_options {
     std::optional<checkpoint_tier> tier;
 };
 
+// What the engine has done so far, for tests and reports.
+struct engine_counters {
+    int64_t n_runs = 0;
+    int64_t n_graphs_built = 0;
+    int64_t n_allocations = 0;  // times the buffer of graphs had to grow
+};
+
 class engine {
   public:
     // adapter == nullptr: the base alone, no gradients.
@@ -43,8 +51,13 @@ class engine {
     // All logits of one sequence, row after row.
     std::vector<float> logits(const micro_batch & batch);
 
+    const engine_counters & counters() const { return counters_; }
+
   private:
     struct forward_pass;
+    struct prepared_graph;
+    void         allocate(graph_builder & g);
+    void         prepare(const micro_batch & batch, bool gradient);
     // Fills `pass`, which must stay where it is: its inputs point into it.
     void         forward(graph_builder & g, const micro_batch & batch, bool keep, forward_pass & pass);
     void         make_layers(const adapter_options * adapter);
@@ -65,6 +78,8 @@ class engine {
     ggml_tensor *             gradient_ = nullptr;  // [n_parameters]
     ggml_gallocr_t            allocator_ = nullptr;
     std::vector<uint8_t>      graph_memory_;
+    std::unique_ptr<prepared_graph> prepared_;  // the graph of the last run(), in graph_memory_
+    engine_counters           counters_;
     std::vector<layer_module> layers_;
     int64_t                   lowest_adapted_ = 0;  // no gradient is needed below this layer
 };

@@ -7,6 +7,7 @@
 #include <numeric>
 #include <string>
 
+#include "batch.h"
 #include "cpu/ops.h"
 #include "error.h"
 #include "random.h"
@@ -55,19 +56,17 @@ graph_builder::graph_builder(const backend & device, const lowering & rules, cpu
 
 graph_builder::~graph_builder() { ggml_free(context_); }
 
-ggml_tensor * graph_builder::input_i32(int64_t ne0, int64_t ne1, const int32_t * data) {
+ggml_tensor * graph_builder::input_i32(int64_t ne0, int64_t ne1, fill_i32 fill) {
     ggml_tensor * tensor = ggml_new_tensor_2d(context_, GGML_TYPE_I32, ne0, ne1);
     ggml_set_input(tensor);
-    const uint8_t * bytes = reinterpret_cast<const uint8_t *>(data);
-    inputs_.push_back({ tensor, std::vector<uint8_t>(bytes, bytes + ggml_nbytes(tensor)) });
+    inputs_.push_back({ tensor, [fill = std::move(fill)](const micro_batch & batch, void * values) { fill(batch, static_cast<int32_t *>(values)); } });
     return tensor;
 }
 
-ggml_tensor * graph_builder::input_f32(int64_t ne0, int64_t ne1, const float * data) {
+ggml_tensor * graph_builder::input_f32(int64_t ne0, int64_t ne1, fill_f32 fill) {
     ggml_tensor * tensor = ggml_new_tensor_2d(context_, GGML_TYPE_F32, ne0, ne1);
     ggml_set_input(tensor);
-    const uint8_t * bytes = reinterpret_cast<const uint8_t *>(data);
-    inputs_.push_back({ tensor, std::vector<uint8_t>(bytes, bytes + ggml_nbytes(tensor)) });
+    inputs_.push_back({ tensor, [fill = std::move(fill)](const micro_batch & batch, void * values) { fill(batch, static_cast<float *>(values)); } });
     return tensor;
 }
 
@@ -102,9 +101,8 @@ ggml_tensor * graph_builder::lowered_operand(operand a) {
     if (!a.transposed) return a.tensor;
     ggml_tensor * values = a.tensor;
     if (values->type != GGML_TYPE_F32) {
-        std::vector<int32_t> rows(size_t(values->ne[1]));
-        std::iota(rows.begin(), rows.end(), 0);
-        values = ggml_get_rows(context_, values, input_i32(values->ne[1], 1, rows.data()));
+        const int64_t n = values->ne[1];
+        values = ggml_get_rows(context_, values, input_i32(n, 1, [n](const micro_batch &, int32_t * rows) { std::iota(rows, rows + n, 0); }));
     }
     return ggml_cont(context_, ggml_transpose(context_, values));
 }
@@ -170,21 +168,21 @@ ggml_tensor * graph_builder::empty_like(ggml_tensor * like, bool zero) {
 
 ggml_tensor * graph_builder::empty_2d(int64_t ne0, int64_t ne1, bool zero) {
     if (rules_.cpu_kernels) return custom_new(ne0, ne1, 1, {}, describe(), zero ? op_zero : op_nothing);
-    const std::vector<float> zeros(size_t(ne0 * ne1), 0.0f);
-    return ggml_dup(context_, input_f32(ne0, ne1, zeros.data()));
+    return ggml_dup(context_, input_f32(ne0, ne1, [n = ne0 * ne1](const micro_batch &, float * values) { std::fill_n(values, n, 0.0f); }));
 }
 
-ggml_tensor * graph_builder::dropout(ggml_tensor * x, ggml_tensor * token_keys, const std::vector<uint64_t> & host_keys, uint64_t key, float probability) {
+ggml_tensor * graph_builder::dropout(ggml_tensor * x, ggml_tensor * token_keys, uint64_t key, float probability) {
     if (probability == 0.0f) return x;
     if (!rules_.cpu_kernels) {
-        std::vector<float> mask(size_t(x->ne[0] * x->ne[1]));
-        const float scale = 1.0f / (1.0f - probability);
-        for (int64_t t = 0; t < x->ne[1]; ++t) {
-            for (int64_t i = 0; i < x->ne[0]; ++i) {
-                mask[size_t(t * x->ne[0] + i)] = dropout_keeps(key, host_keys[size_t(t)], uint64_t(i), probability) ? scale : 0.0f;
+        const auto fill = [row = x->ne[0], n = x->ne[1], key, probability](const micro_batch & batch, float * mask) {
+            const float scale = 1.0f / (1.0f - probability);
+            for (int64_t t = 0; t < n; ++t) {
+                for (int64_t i = 0; i < row; ++i) {
+                    mask[t * row + i] = dropout_keeps(key, batch.token_keys[size_t(t)], uint64_t(i), probability) ? scale : 0.0f;
+                }
             }
-        }
-        return ggml_mul(context_, x, input_f32(x->ne[0], x->ne[1], mask.data()));
+        };
+        return ggml_mul(context_, x, input_f32(x->ne[0], x->ne[1], fill));
     }
     op_description d = describe();
     d.key = key;
@@ -212,14 +210,26 @@ void graph_builder::check_supported() const {
     }
 }
 
-void graph_builder::run(ggml_gallocr_t allocator) {
+void graph_builder::allocate(ggml_gallocr_t allocator) {
     check_supported();
     if (!ggml_gallocr_alloc_graph(allocator, graph_)) {
         throw train_error("OUT_OF_MEMORY", "training: expected memory for one micro-batch, received too little. Lower microBatchTokens or maxLength");
     }
-    for (const pending_input & input : inputs_) {
-        if (input.tensor->buffer != nullptr) ggml_backend_tensor_set(input.tensor, input.bytes.data(), 0, input.bytes.size());
-    }
+}
+
+// Into the tensor itself where the host can reach it. An input that no node uses has no place.
+void graph_builder::fill_input(const graph_input & input, const micro_batch & batch) {
+    ggml_tensor * tensor = input.tensor;
+    if (tensor->buffer == nullptr) return;
+    if (ggml_backend_buffer_is_host(tensor->buffer)) return input.fill(batch, tensor->data);
+    const size_t n_bytes = ggml_nbytes(tensor);
+    if (staging_.size() < n_bytes) staging_.resize(n_bytes);
+    input.fill(batch, staging_.data());
+    ggml_backend_tensor_set(tensor, staging_.data(), 0, n_bytes);
+}
+
+void graph_builder::compute(const micro_batch & batch) {
+    for (const graph_input & input : inputs_) fill_input(input, batch);
     const ggml_status status = ggml_backend_graph_compute(device_.handle, graph_);
     if (status == GGML_STATUS_ALLOC_FAILED) {
         throw train_error("OUT_OF_MEMORY", "training: expected working memory on the device, received too little. Lower microBatchTokens");

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -41,6 +42,12 @@ struct placement {
     int64_t n_batch = 1;
 };
 
+struct micro_batch;
+// Writes the values of one input of a graph for a micro-batch; called before each run, because a graph may be run again with
+// another micro-batch of the same shapes. What does not depend on the micro-batch is captured by value.
+using fill_i32 = std::function<void(const micro_batch & batch, int32_t * values)>;
+using fill_f32 = std::function<void(const micro_batch & batch, float * values)>;
+
 struct op_description;  // parameters of one custom operation
 struct cpu_runtime;     // threads and kernels of the CPU lowering
 
@@ -68,9 +75,9 @@ class graph_builder {
     ggml_cgraph *  graph() const { return graph_; }
     const lowering & rules() const { return rules_; }
 
-    // A tensor whose data is copied to the device before the graph runs; `data` is copied now.
-    ggml_tensor * input_i32(int64_t ne0, int64_t ne1, const int32_t * data);
-    ggml_tensor * input_f32(int64_t ne0, int64_t ne1, const float * data);
+    // A tensor [ne0, ne1] whose values `fill` writes before each run.
+    ggml_tensor * input_i32(int64_t ne0, int64_t ne1, fill_i32 fill);
+    ggml_tensor * input_f32(int64_t ne0, int64_t ne1, fill_f32 fill);
 
     // alpha * a . b, contracted as the operands say: [m, n, batch]. a's batch may be a divisor of b's (grouped heads).
     ggml_tensor * product(operand a, operand b, float alpha = 1.0f);
@@ -86,7 +93,7 @@ class graph_builder {
 
     // x with each number dropped with `probability` by (key, token key, row position), the others scaled by 1/(1-p).
     // token_keys: I32 [2, T], the two halves of a 64-bit key per token.
-    ggml_tensor * dropout(ggml_tensor * x, ggml_tensor * token_keys, const std::vector<uint64_t> & host_keys, uint64_t key, float probability);
+    ggml_tensor * dropout(ggml_tensor * x, ggml_tensor * token_keys, uint64_t key, float probability);
 
     // CPU kernels only. logits [V, c] become softmax - onehot(labels) (or stay as they are when gradient is false);
     // stats [2, c] receives each row's log-probability of its label and its most likely token.
@@ -121,8 +128,11 @@ class graph_builder {
     // A result to be read after the run.
     ggml_tensor * output(ggml_tensor * tensor);
 
-    // Allocates, uploads the inputs, computes. Throws MODEL_UNSUPPORTED for an operation the device lacks, OUT_OF_MEMORY or TRAIN_FAILED.
-    void run(ggml_gallocr_t allocator);
+    // Gives every tensor its place, once, before the first compute(). Throws MODEL_UNSUPPORTED for an operation the device
+    // lacks, OUT_OF_MEMORY.
+    void allocate(ggml_gallocr_t allocator);
+    // Fills the inputs and computes; any number of times while the allocator serves no other graph. Throws OUT_OF_MEMORY or TRAIN_FAILED.
+    void compute(const micro_batch & batch);
 
   private:
     void          check_supported() const;
@@ -133,17 +143,19 @@ class graph_builder {
     ggml_tensor * custom(ggml_tensor * target, const std::vector<ggml_tensor *> & args, const op_description & description,
                          ggml_custom_op_t function);
 
-    struct pending_input {
-        ggml_tensor *        tensor;
-        std::vector<uint8_t> bytes;
+    struct graph_input {
+        ggml_tensor *                                      tensor;
+        std::function<void(const micro_batch &, void *)>   fill;
     };
+    void fill_input(const graph_input & input, const micro_batch & batch);
     const backend &            device_;
     lowering                   rules_;
     cpu_runtime *              runtime_ = nullptr;
     ggml_context *             context_ = nullptr;
     ggml_cgraph *              graph_ = nullptr;
     std::deque<op_description> descriptions_;
-    std::vector<pending_input> inputs_;
+    std::vector<graph_input>   inputs_;
+    std::vector<uint8_t>       staging_;  // of inputs on their way to a device
 };
 
 // The dropout rule, shared by the kernel and the uploaded masks: true when the number survives.

@@ -7,7 +7,7 @@ ggml_tensor * linear_forward(graph_builder & g, const linear_module & module, co
     ggml_tensor * y = g.product(plain(module.weight), plain(x));
     const lora_pair & lora = module.lora;
     if (lora.a != nullptr) {
-        ggml_tensor * dropped = g.dropout(x, dropout.token_keys, *dropout.host_keys, lora.dropout_key, dropout.probability);
+        ggml_tensor * dropped = g.dropout(x, dropout.token_keys, lora.dropout_key, dropout.probability);
         ggml_tensor * u = g.product(plain(lora.a), plain(dropped), lora.scale);  // [rank, T]
         y = g.product_add(y, plain(lora.b), plain(u));
     }
@@ -22,7 +22,7 @@ ggml_tensor * linear_backward(graph_builder & g, const linear_module & module, c
     }
     const lora_pair & lora = module.lora;
     if (lora.a == nullptr) return dx;
-    ggml_tensor * dropped = g.dropout(x, dropout.token_keys, *dropout.host_keys, lora.dropout_key, dropout.probability);
+    ggml_tensor * dropped = g.dropout(x, dropout.token_keys, lora.dropout_key, dropout.probability);
     ggml_tensor * u = g.product(plain(lora.a), plain(dropped), lora.scale);     // scale * A x,    [rank, T]
     ggml_tensor * z = g.product(transposed(lora.b), plain(dy), lora.scale);     // scale * B^T dy, [rank, T]
     g.expand(g.product_add(lora.gradient_b, transposed(u), transposed(dy)));
@@ -30,7 +30,7 @@ ggml_tensor * linear_backward(graph_builder & g, const linear_module & module, c
     if (!want_dx) return dx;
     if (dropout.probability == 0.0f) return g.product_add(dx, transposed(lora.a), plain(z));
     ggml_tensor * through = g.product(transposed(lora.a), plain(z));
-    through = g.dropout(through, dropout.token_keys, *dropout.host_keys, lora.dropout_key, dropout.probability);
+    through = g.dropout(through, dropout.token_keys, lora.dropout_key, dropout.probability);
     return ggml_add(g.context(), dx, through);
 }
 

@@ -18,9 +18,8 @@ struct lora_pair {
 
 // What the dropout of a micro-batch needs; probability 0: none.
 struct dropout_state {
-    float                          probability = 0.0f;
-    ggml_tensor *                  token_keys = nullptr;  // I32 [2, T]
-    const std::vector<uint64_t> *  host_keys = nullptr;   // [T]
+    float         probability = 0.0f;
+    ggml_tensor * token_keys = nullptr;  // I32 [2, T]; CPU kernels only
 };
 
 struct linear_module {

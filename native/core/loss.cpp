@@ -40,18 +40,24 @@ ggml_tensor * score_chunk(graph_builder & g, head_chunk & chunk, ggml_tensor * l
     return p;
 }
 
+ggml_tensor * input_labels(graph_builder & g, int64_t begin, int64_t count) {
+    return g.input_i32(count, 1, [begin, count](const micro_batch & b, int32_t * values) { std::copy_n(b.labels.data() + begin, count, values); });
+}
+
 // Puts rows back to their places among T; rows without loss get zero from an extra zero row.
 ggml_tensor * scatter_rows(graph_builder & g, ggml_tensor * rows, const micro_batch & batch) {
-    std::vector<int32_t> source(size_t(batch.n_tokens()), int32_t(batch.n_loss()));
-    for (size_t i = 0; i < batch.loss_rows.size(); ++i) source[size_t(batch.loss_rows[i])] = int32_t(i);
+    const auto fill = [](const micro_batch & b, int32_t * source) {
+        std::fill_n(source, b.n_tokens(), int32_t(b.n_loss()));
+        for (size_t i = 0; i < b.loss_rows.size(); ++i) source[size_t(b.loss_rows[i])] = int32_t(i);
+    };
     ggml_tensor * extended = ggml_concat(g.context(), rows, g.empty_2d(rows->ne[0], 1, true), 1);
-    return ggml_get_rows(g.context(), extended, g.input_i32(batch.n_tokens(), 1, source.data()));
+    return ggml_get_rows(g.context(), extended, g.input_i32(batch.n_tokens(), 1, fill));
 }
 
 // Portable lowering: the one-hot part of d logits is a row of the head, times the logit's slope where logits are capped.
 ggml_tensor * subtract_label_rows(graph_builder & g, const head_module & head, const micro_batch & batch, ggml_tensor * d_h, const head_result & result) {
     ggml_context * c = g.context();
-    ggml_tensor * rows = g.scale(ggml_get_rows(c, head.output, g.input_i32(batch.n_loss(), 1, batch.labels.data())), head.scale);
+    ggml_tensor * rows = g.scale(ggml_get_rows(c, head.output, input_labels(g, 0, batch.n_loss())), head.scale);
     if (head.cap == 0.0f) return ggml_sub(c, d_h, rows);
     // 1 - (z / cap)^2 at each row's label, z the capped logit.
     ggml_tensor * z = result.chunks.front().label_logit;
@@ -70,14 +76,15 @@ head_result head_loss(graph_builder & g, const head_module & head, const micro_b
     ggml_context * c = g.context();
     head_result result;
     const int64_t n = batch.n_loss();
-    ggml_tensor * selected = ggml_get_rows(c, hidden, g.input_i32(n, 1, batch.loss_rows.data()));  // [n_embd, n]
+    const auto fill_rows = [](const micro_batch & b, int32_t * values) { std::copy(b.loss_rows.begin(), b.loss_rows.end(), values); };
+    ggml_tensor * selected = ggml_get_rows(c, hidden, g.input_i32(n, 1, fill_rows));  // [n_embd, n]
     ggml_tensor * h = normalise(g, head, selected);
     ggml_tensor * d_h = gradient ? g.empty_like(h, false) : nullptr;
     for (int64_t begin = 0; begin < n; begin += HEAD_CHUNK) {
         head_chunk chunk;
         chunk.begin = begin;
         chunk.count = std::min(HEAD_CHUNK, n - begin);
-        ggml_tensor * labels = g.input_i32(chunk.count, 1, batch.labels.data() + begin);
+        ggml_tensor * labels = input_labels(g, begin, chunk.count);
         ggml_tensor * logits = g.product(plain(head.output), plain(rows_view(g, h, begin, chunk.count)), head.scale);
         ggml_tensor * capped = head.cap == 0.0f ? logits : g.soft_cap(logits, 1.0f, head.cap);
         ggml_tensor * d_logits = score_chunk(g, chunk, capped, labels, gradient);
