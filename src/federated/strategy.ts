@@ -2,7 +2,7 @@
  * Interface Strategy: one published method, both halves of it. A method is one file in strategies/ and one line in
  * strategies/registry.ts; nothing else compares names of strategies.
  *
- * The contract, checked for every registered strategy by test/contract/strategy.case.ts:
+ * The contract, checked for every registered strategy by src/contract, which is exported for others:
  * - All functions are pure: they read their arguments, change none, and keep nothing between calls. What must be kept
  *   is in the server's state or in a client's own state, so a checkpoint holds everything.
  * - `configure` gives exactly one task per member of the cohort.

@@ -9,8 +9,8 @@ import { CheckpointFolder } from "../../src/federated/checkpoint.js";
 import { runServer, type FederationStart } from "../../src/federated/server.js";
 import { MetricsStore } from "../../src/metrics/store.js";
 import { acquireRunLock } from "../../src/util/lock-file.js";
-import { makeDeps, makeOptions, NUM_PARAMETERS } from "./federation.js";
-import { QuadraticTrainer } from "./quadratic-trainer.js";
+import { makeDeps, makeOptions, NUM_PARAMETERS } from "../../src/contract/federation.js";
+import { QuadraticTrainer } from "../../src/contract/quadratic-trainer.js";
 
 const ARM = "arm";
 const [strategy, folder, stepDelayMs] = process.argv.slice(2);

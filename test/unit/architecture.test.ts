@@ -115,6 +115,11 @@ describe("imports", () => {
     expect(found.filter((line) => !line.startsWith("src/cli/"))).toEqual([]);
   });
 
+  test("the contract is for tests: the program does without it, and it does without a test program", () => {
+    const found = importsFrom("src/", ["src/contract/", "vitest"]);
+    expect(found.filter((line) => !/^src\/contract\/\S+ imports src\/contract\//u.test(line))).toEqual([]);
+  });
+
   test("no source imports a test", () => {
     expect(importsFrom("src/", ["test/"])).toEqual([]);
     expect(findLines(scripts, /require\(["'][^"']*\/test\//u)).toEqual([]);

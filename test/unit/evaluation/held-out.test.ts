@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { evaluateGlobal, evaluatePersonal, meanMetrics, summarizeScores } from "../../../src/evaluation/held-out.js";
 import type { EvaluationContext } from "../../../src/evaluation/held-out.js";
 import type { EvaluateRequest, EvaluateResult } from "../../../src/federated/local-trainer.js";
-import { QuadraticTrainer, pointSample } from "../../helpers/quadratic-trainer.js";
+import { QuadraticTrainer, pointSample } from "../../../src/contract/quadratic-trainer.js";
 
 const score = (logProbability: number, numSupervisedTokens: number, numCorrectTokens: number) => ({
   logProbability,

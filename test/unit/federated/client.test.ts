@@ -4,8 +4,8 @@ import { FedllmError } from "../../../src/errors.js";
 import { trainClient, type ClientDeps, type ClientOutcome } from "../../../src/federated/client.js";
 import type { LocalTrainer } from "../../../src/federated/local-trainer.js";
 import type { FederatedClient, TrainTask } from "../../../src/federated/protocol.js";
-import { makeClient, makeOptions, sampleIndices } from "../../helpers/federation.js";
-import { pointSample, QuadraticTrainer } from "../../helpers/quadratic-trainer.js";
+import { makeClient, makeOptions, sampleIndices } from "../../../src/contract/federation.js";
+import { pointSample, QuadraticTrainer } from "../../../src/contract/quadratic-trainer.js";
 
 const task: TrainTask = {
   clientId: "a",

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { selectCohort, selectParticipants } from "../../../src/federated/cohort.js";
 import { createStrategy } from "../../../src/federated/strategies/registry.js";
-import { makeClients, makeOptions, sampleIndices } from "../../helpers/federation.js";
+import { makeClients, makeOptions, sampleIndices } from "../../../src/contract/federation.js";
 
 describe("selectCohort", () => {
   test.each([

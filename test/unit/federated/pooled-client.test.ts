@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { poolClients } from "../../../src/federated/pooled-client.js";
-import { makeClient } from "../../helpers/federation.js";
-import { pointSample } from "../../helpers/quadratic-trainer.js";
+import { makeClient } from "../../../src/contract/federation.js";
+import { pointSample } from "../../../src/contract/quadratic-trainer.js";
 
 const pool = poolClients([
   makeClient("a", [pointSample(1), pointSample(2)]),

@@ -12,7 +12,7 @@ import type { StrategyOptions } from "../../../src/federated/strategies/options.
 import { createStrategy } from "../../../src/federated/strategies/registry.js";
 import { PythonRandom } from "../../../src/data/python-random.js";
 import { makeUpdate } from "../../helpers/client-update.js";
-import { makeOptions } from "../../helpers/federation.js";
+import { makeOptions } from "../../../src/contract/federation.js";
 
 const context = { round: 1, plan: makeOptions().plan, numClients: 5 };
 const bench = (beta1: number) =>

@@ -12,8 +12,8 @@ import {
   makeOptions,
   NUM_PARAMETERS,
   type TestDeps,
-} from "../../helpers/federation.js";
-import { pointSample, QuadraticTrainer } from "../../helpers/quadratic-trainer.js";
+} from "../../../src/contract/federation.js";
+import { pointSample, QuadraticTrainer } from "../../../src/contract/quadratic-trainer.js";
 
 const start = { kind: "weights", weights: Float32Array.of(0.5, 0.25, -1) } as const;
 

@@ -6,7 +6,7 @@ import { expect, test } from "vitest";
 import { runServer, type FederationStart } from "../../../../src/federated/server.js";
 import { createStrategy, STRATEGY_NAMES } from "../../../../src/federated/strategies/registry.js";
 import { makeUpdate } from "../../../helpers/client-update.js";
-import { makeClients, makeDeps, makeOptions } from "../../../helpers/federation.js";
+import { makeClients, makeDeps, makeOptions } from "../../../../src/contract/federation.js";
 
 const start: FederationStart = { kind: "weights", weights: Float32Array.of(0.5, 0.25, -1) };
 

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { createFedAvg } from "../../../../src/federated/strategies/fedavg.js";
 import { makeUpdate } from "../../../helpers/client-update.js";
-import { makeOptions } from "../../../helpers/federation.js";
+import { makeOptions } from "../../../../src/contract/federation.js";
 
 test("the scalar vectors of FedLLM-Bench: clients of size 3 and 1 move 1 to 1.125 and then to 1.275", () => {
   const strategy = createFedAvg();

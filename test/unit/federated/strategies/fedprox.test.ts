@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
 import { runServer, type FederationStart } from "../../../../src/federated/server.js";
 import { createStrategy } from "../../../../src/federated/strategies/registry.js";
-import { makeClient, makeDeps, makeOptions } from "../../../helpers/federation.js";
-import { pointSample } from "../../../helpers/quadratic-trainer.js";
+import { makeClient, makeDeps, makeOptions } from "../../../../src/contract/federation.js";
+import { pointSample } from "../../../../src/contract/quadratic-trainer.js";
 
 const start: FederationStart = { kind: "weights", weights: Float32Array.of(0.5, 0.25, -1) };
 

@@ -11,8 +11,8 @@ import { runServer, type FederationStart } from "../../../../src/federated/serve
 import { createScaffold, nextVariate } from "../../../../src/federated/strategies/scaffold.js";
 import type { ClientSide, Strategy } from "../../../../src/federated/strategy.js";
 import { makeUpdate } from "../../../helpers/client-update.js";
-import { makeDeps, makeOptions, NUM_PARAMETERS, sampleIndices } from "../../../helpers/federation.js";
-import { QuadraticTrainer } from "../../../helpers/quadratic-trainer.js";
+import { makeDeps, makeOptions, NUM_PARAMETERS, sampleIndices } from "../../../../src/contract/federation.js";
+import { QuadraticTrainer } from "../../../../src/contract/quadratic-trainer.js";
 import { makeTemporaryFolder } from "../../../helpers/temporary-folder.js";
 
 const start: FederationStart = { kind: "weights", weights: Float32Array.of(0.5, 0.25, -1) };

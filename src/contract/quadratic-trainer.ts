@@ -5,8 +5,8 @@
  * the interface; one step at rate 1 on all samples lands on the optimum. Dropout leaves out single dimensions of the
  * gradient, drawn from the request's seed, so a wrong seed shows in the result.
  */
-import type { AdapterLayout } from "../../src/adapter/layout.js";
-import { FedllmError } from "../../src/errors.js";
+import type { AdapterLayout } from "../adapter/layout.js";
+import { FedllmError } from "../errors.js";
 import type {
   EvaluateRequest,
   EvaluateResult,
@@ -14,7 +14,7 @@ import type {
   TokenizedSample,
   TrainRequest,
   TrainResult,
-} from "../../src/federated/local-trainer.js";
+} from "../federated/local-trainer.js";
 
 const TOKENS_PER_UNIT = 100;
 

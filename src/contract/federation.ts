@@ -1,11 +1,12 @@
 /** A small federation on the quadratic trainer, with sinks that keep everything in memory. */
-import type { FederationDeps, FederationOptions } from "../../src/federated/options.js";
-import type { FederatedClient } from "../../src/federated/protocol.js";
-import type { Evaluate, MetricsSink, RoundRecord, Snapshot } from "../../src/federated/records.js";
-import { createStrategy } from "../../src/federated/strategies/registry.js";
-import type { TrainingPlan } from "../../src/federated/strategy.js";
-import type { TokenizedSample } from "../../src/federated/local-trainer.js";
-import { PythonRandom } from "../../src/data/python-random.js";
+import type { FederationDeps, FederationOptions } from "../federated/options.js";
+import type { FederatedClient } from "../federated/protocol.js";
+import type { Evaluate, MetricsSink, RoundRecord, Snapshot } from "../federated/records.js";
+import type { FederationStart } from "../federated/server.js";
+import { createStrategy } from "../federated/strategies/registry.js";
+import type { Strategy, TrainingPlan } from "../federated/strategy.js";
+import type { TokenizedSample } from "../federated/local-trainer.js";
+import { PythonRandom } from "../data/python-random.js";
 import { pointSample, QuadraticTrainer } from "./quadratic-trainer.js";
 
 export const sampleIndices = (seed: number, population: number, count: number): number[] =>
@@ -23,11 +24,21 @@ export function makeClient(id: string, samples: readonly TokenizedSample[]): Fed
 export function makeClients(count: number): readonly FederatedClient[] {
   return Array.from({ length: count }, (_, k) => {
     const samples = Array.from({ length: 1 + (k % 5) }, (_, s) => pointSample(k + s / 4, -k, (k * k) / 8 - s));
-    return makeClient(`client-${k}`, samples);
+    return makeClient(`client-${String(k)}`, samples);
   });
 }
 
 export const NUM_PARAMETERS = 3;
+
+/** Where the federations of the contract start; new numbers each time, which nobody else can have changed. */
+export function initialWeights(): Float32Array {
+  return Float32Array.of(0.5, 0.25, -1);
+}
+
+/** A run from there. */
+export function freshStart(): FederationStart {
+  return { kind: "weights", weights: initialWeights() };
+}
 
 export function makeOptions(
   plan: Partial<TrainingPlan> = {},
@@ -87,12 +98,12 @@ export interface TestDeps extends FederationDeps {
   readonly snapshots: Snapshot[];
 }
 
-/** Everything a run needs, with a clock that stands still. */
-export function makeDeps(strategy = "fedavg", overrides: Partial<FederationDeps> = {}): TestDeps {
+/** Everything a run needs, with a clock that stands still; the strategy as an object or by its registered name. */
+export function makeDeps(strategy: Strategy | string = "fedavg", overrides: Partial<FederationDeps> = {}): TestDeps {
   const snapshots: Snapshot[] = [];
   return {
     trainer: new QuadraticTrainer(NUM_PARAMETERS),
-    strategy: createStrategy(strategy),
+    strategy: typeof strategy === "string" ? createStrategy(strategy) : strategy,
     clients: makeClients(6),
     sampleIndices,
     clock: { monotonicMs: () => 0, now: () => new Date(0) },
