@@ -27,6 +27,7 @@ export { splitFederatedDataset } from "./data/federated-dataset.js";
 export type { ChatSample, MultiTurnSample, PreferenceSample, Sample, SingleTurnSample } from "./data/samples.js";
 export { createTemplate } from "./data/templates.js";
 export type { PromptTemplate, Segment, TemplateName } from "./data/prompt-template.js";
+export { tokenizePairs } from "./data/preference-tokens.js";
 export { tokenizePrompt, tokenizeSamples } from "./data/tokenized.js";
 export { PythonRandom } from "./data/python-random.js";
 export { evaluateGlobal, evaluatePersonal, summarizeScores } from "./evaluation/held-out.js";
@@ -37,6 +38,7 @@ export type {
   EvaluateResult,
   LocalTrainer,
   OptimizerOptions,
+  PreferencePair,
   SampleScore,
   TokenizedSample,
   TrainRequest,

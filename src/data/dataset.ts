@@ -15,7 +15,9 @@ import { problemError } from "../errors.js";
 import type { FedllmError } from "../errors.js";
 import { sliceJson } from "./json-slices.js";
 import type { OuterForm, SliceHandler } from "./json-slices.js";
-import { checkSample, describeType, detectSampleKind, isRecord } from "./samples.js";
+import { preferenceKey } from "./preference-samples.js";
+import { describeType, isRecord } from "./sample-fields.js";
+import { checkSample, detectSampleKind } from "./samples.js";
 import type { Sample, SampleKind } from "./samples.js";
 
 /** Most bytes of one sample unless the caller says otherwise; the longest real conversations stay far below. */
@@ -121,6 +123,8 @@ interface CollectedClient {
   readonly id: string;
   readonly samples: Sample[];
   numSeen: number;
+  /** Position of each pair of answers seen so far, by the hash of its texts. */
+  readonly pairs: Map<string, number>;
 }
 
 /** Sorts parsed values into clients, or into problems. */
@@ -186,6 +190,11 @@ class SampleCollector implements SliceHandler {
       this.report({ ...place, reason: check.reason });
       return;
     }
+    const earlier = this.earlierPair(check.sample, client, place.index);
+    if (earlier !== undefined) {
+      this.report({ ...place, reason: `the same pair as sample ${earlier} of this user, which counts once` });
+      return;
+    }
     this.numSamples++;
     if (this.options.onSample?.(check.sample, place) ?? true) client.samples.push(check.sample);
   }
@@ -195,6 +204,15 @@ class SampleCollector implements SliceHandler {
     const clients = [...this.clients.values()].map(({ id, samples }) => ({ id, samples }));
     const { path, kind, problems, numProblems, numSamples } = this;
     return { path, kind, clients, problems, numProblems, numSamples };
+  }
+
+  /** Position of the same pair of answers among the client's samples, if it was there before; only pairs are compared. */
+  private earlierPair(sample: Sample, { pairs }: CollectedClient, index: number): number | undefined {
+    if (sample.kind !== "preference") return undefined;
+    const key = createHash("sha256").update(preferenceKey(sample)).digest("base64");
+    const earlier = pairs.get(key);
+    if (earlier === undefined) pairs.set(key, index);
+    return earlier;
   }
 
   /** The client that a record of an array or a line belongs to; a record that names none is reported. */
@@ -228,7 +246,7 @@ class SampleCollector implements SliceHandler {
       const subject = `${this.path}, byte ${byteOffset}`;
       throw problemError("DATASET_INVALID", { subject, expected: `at most ${MAX_CLIENTS} users`, received: "more" });
     }
-    const client: CollectedClient = { id, samples: [], numSeen: 0 };
+    const client: CollectedClient = { id, samples: [], numSeen: 0, pairs: new Map() };
     this.clients.set(id, client);
     return client;
   }

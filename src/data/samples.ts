@@ -1,8 +1,12 @@
 /**
  * The three kinds of samples of FedLLM-Bench files and the checks that one parsed JSON value must pass to become one.
  * A value that fails is described by a reason and never thrown: the reader collects the reasons (dataset.ts).
- * How a sample becomes text is left to templates.ts.
+ * Pairs of answers have several forms and a file of their own, preference-samples.ts. How a sample becomes text is left
+ * to templates.ts.
  */
+import { checkPreference } from "./preference-samples.js";
+import { checkAnswer, checkText, describeType, isRecord } from "./sample-fields.js";
+import type { JsonRecord } from "./sample-fields.js";
 
 /** One question and its answer. */
 export interface SingleTurnSample {
@@ -24,10 +28,11 @@ export interface Turn {
   readonly text: string;
 }
 
-/** One prompt with the answer its reader preferred and one that was not preferred. */
+/** One prompt with the answer its reader preferred and another one that was not preferred. */
 export interface PreferenceSample {
   readonly kind: "preference";
-  readonly prompt: string;
+  /** One question, or the turns of a conversation that ends with the user's. Never empty. */
+  readonly prompt: string | readonly Turn[];
   readonly chosen: string;
   readonly rejected: string;
 }
@@ -40,21 +45,12 @@ export type SampleKind = Sample["kind"];
 /** A sample, or the reason why the value is none. */
 export type SampleCheck = { readonly sample: Sample } | { readonly reason: string };
 
-type JsonRecord = Readonly<Record<string, unknown>>;
-
 /** Names under which files carry the answer: FedLLM-Bench's training files, Alpaca's, FedLLM-Bench's test files. */
 const RESPONSE_FIELDS = ["response", "output", "reference"] as const;
 const ROLES: ReadonlyMap<unknown, Turn["role"]> = new Map([
   ["human", "user"],
   ["gpt", "assistant"],
 ]);
-/** Half of a surrogate pair: legal in a JSON escape, but no text, and not encodable as UTF-8. */
-const LONE_SURROGATE = /\p{Surrogate}/u;
-
-/** True for a JSON object. */
-export function isRecord(value: unknown): value is JsonRecord {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
 
 /** The kind that the value's fields belong to, whether or not the sample is good; undefined if no field is known. */
 export function detectSampleKind(value: unknown): SampleKind | undefined {
@@ -73,14 +69,6 @@ export function checkSample(value: unknown, kind: SampleKind): SampleCheck {
   return checkPreference(value);
 }
 
-/** The JSON type of a value in words, for messages. */
-export function describeType(value: unknown): string {
-  if (value === undefined) return "nothing";
-  if (value === null) return "null";
-  if (Array.isArray(value)) return "an array";
-  return typeof value === "object" ? "an object" : `a ${typeof value}`;
-}
-
 function checkSingleTurn(record: JsonRecord): SampleCheck {
   const responseField = RESPONSE_FIELDS.find((field) => Object.hasOwn(record, field)) ?? "response";
   const reason =
@@ -94,15 +82,6 @@ function checkSingleTurn(record: JsonRecord): SampleCheck {
   // Alpaca files carry an empty input where there is none.
   const hasInput = typeof input === "string" && input !== "";
   return { sample: { kind: "single-turn", instruction, ...(hasInput ? { input } : {}), response } };
-}
-
-function checkPreference(record: JsonRecord): SampleCheck {
-  const reason = checkText(record, "prompt") ?? checkAnswer(record, "chosen") ?? checkAnswer(record, "rejected");
-  if (reason !== undefined) return { reason };
-  const prompt = record["prompt"] as string;
-  return {
-    sample: { kind: "preference", prompt, chosen: record["chosen"] as string, rejected: record["rejected"] as string },
-  };
 }
 
 /** A first turn that is not the user's is dropped, as the reference does; after it the turns must alternate. */
@@ -138,16 +117,4 @@ function checkTurn(value: unknown): Turn | string {
   }
   const reason = checkText(value, "value");
   return reason === undefined ? { role, text: value["value"] as string } : `.${reason}`;
-}
-
-function checkText(record: JsonRecord, field: string): string | undefined {
-  const value = Object.hasOwn(record, field) ? record[field] : undefined;
-  if (typeof value !== "string") return `${field}: expected a string, received ${describeType(value)}`;
-  return LONE_SURROGATE.test(value) ? `${field}: holds half of a surrogate pair, which is no text` : undefined;
-}
-
-function checkAnswer(record: JsonRecord, field: string): string | undefined {
-  const reason = checkText(record, field);
-  if (reason !== undefined) return reason;
-  return (record[field] as string).trim() === "" ? `${field}: the answer is empty` : undefined;
 }

@@ -4,7 +4,7 @@
  * Lengths in tokens need a tokenizer and are counted where samples are tokenized.
  */
 import type { ClientSamples } from "./dataset.js";
-import type { Sample } from "./samples.js";
+import type { PreferenceSample, Sample } from "./samples.js";
 
 /** How a list of numbers is spread; quantiles interpolate linearly between neighbours. */
 export interface Distribution {
@@ -26,6 +26,8 @@ export interface ClientStatistics {
   readonly instructionCharacters?: Distribution;
   /** Characters per sample: what the assistant answered (of a preference pair, the chosen answer). Absent without samples. */
   readonly responseCharacters?: Distribution;
+  /** Characters per pair: the answer that was not preferred. Absent for other samples. */
+  readonly rejectedCharacters?: Distribution;
 }
 
 export interface DatasetStatistics {
@@ -35,6 +37,7 @@ export interface DatasetStatistics {
   /** Over all samples of all clients. */
   readonly instructionCharacters?: Distribution;
   readonly responseCharacters?: Distribution;
+  readonly rejectedCharacters?: Distribution;
   readonly clients: readonly ClientStatistics[];
 }
 
@@ -76,6 +79,7 @@ export function describeNumbers(numbers: readonly number[]): Distribution | unde
 interface SampleLengths {
   readonly instruction: number;
   readonly response: number;
+  readonly rejected?: number;
 }
 
 function measureSample(sample: Sample): SampleLengths {
@@ -86,20 +90,27 @@ function measureSample(sample: Sample): SampleLengths {
     };
   }
   if (sample.kind === "preference") {
-    return { instruction: countCharacters(sample.prompt), response: countCharacters(sample.chosen) };
+    return { instruction: measurePrompt(sample.prompt), response: countCharacters(sample.chosen), rejected: countCharacters(sample.rejected) };
   }
   const total = { user: 0, assistant: 0 };
   for (const turn of sample.turns) total[turn.role] += countCharacters(turn.text);
   return { instruction: total.user, response: total.assistant };
 }
 
+/** All that comes before the answers, earlier answers included. */
+function measurePrompt(prompt: PreferenceSample["prompt"]): number {
+  if (typeof prompt === "string") return countCharacters(prompt);
+  return prompt.reduce((sum, turn) => sum + countCharacters(turn.text), 0);
+}
+
 function describeLengths(
   lengths: readonly SampleLengths[],
-): Pick<ClientStatistics, "instructionCharacters" | "responseCharacters"> {
+): Pick<ClientStatistics, "instructionCharacters" | "responseCharacters" | "rejectedCharacters"> {
   const instructionCharacters = describeNumbers(lengths.map((length) => length.instruction));
   const responseCharacters = describeNumbers(lengths.map((length) => length.response));
   if (instructionCharacters === undefined || responseCharacters === undefined) return {};
-  return { instructionCharacters, responseCharacters };
+  const rejectedCharacters = describeNumbers(lengths.flatMap(({ rejected }) => (rejected === undefined ? [] : [rejected])));
+  return { instructionCharacters, responseCharacters, ...(rejectedCharacters === undefined ? {} : { rejectedCharacters }) };
 }
 
 /** Value at this share (0 to 1) of a sorted, non-empty list. */

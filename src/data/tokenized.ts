@@ -6,7 +6,7 @@
  */
 import { isFedllmError, problemError } from "../errors.js";
 import type { TokenizedSample } from "../federated/local-trainer.js";
-import type { ChatSample, Sample } from "./samples.js";
+import type { ChatSample, PreferenceSample, Sample } from "./samples.js";
 import type { PromptTemplate, Segment } from "./prompt-template.js";
 
 /** The part of the model's tokenizer that is needed here; NativeTokenizer has it. */
@@ -26,7 +26,7 @@ export interface TokenizeOptions {
   readonly maxLength: number;
   /**
    * Preference samples hold two answers and no single right one. "chosen" learns the chosen answer as if it were the
-   * response; absent: they are refused. Learning from the pair needs both answers, which the samples keep.
+   * response; absent: they are refused. Learning from both answers is preference-tokens.ts.
    */
   readonly preferenceAnswer?: "chosen";
 }
@@ -38,10 +38,11 @@ export interface DroppedSample {
   readonly reason: string;
 }
 
-export interface TokenizedSamples {
+/** What became of a list of samples; pairs of answers are one example each. */
+export interface TokenizedSamples<Example = TokenizedSample> {
   /** In the given order, without the dropped ones. */
-  readonly samples: readonly TokenizedSample[];
-  /** Samples in `samples` that were cut at maxLength. */
+  readonly samples: readonly Example[];
+  /** Samples in `samples` that were cut to fit. */
   readonly numTruncated: number;
   readonly numDropped: number;
   /** All tokens of `samples`. */
@@ -114,7 +115,7 @@ export function tokenizePrompt(sample: Sample, options: Omit<TokenizeOptions, "m
 function asChatSample(sample: Sample, options: Pick<TokenizeOptions, "preferenceAnswer">): ChatSample {
   if (sample.kind !== "preference") return sample;
   if (options.preferenceAnswer === "chosen") {
-    return { kind: "single-turn", instruction: sample.prompt, response: sample.chosen };
+    return withAnswer(sample.prompt, sample.chosen);
   }
   throw problemError("CONFIG_INVALID", {
     subject: "data",
@@ -124,8 +125,14 @@ function asChatSample(sample: Sample, options: Pick<TokenizeOptions, "preference
   });
 }
 
+/** The conversation in which a prompt gets this answer. */
+export function withAnswer(prompt: PreferenceSample["prompt"], answer: string): ChatSample {
+  if (typeof prompt === "string") return { kind: "single-turn", instruction: prompt, response: answer };
+  return { kind: "multi-turn", turns: [...prompt, { role: "assistant", text: answer }] };
+}
+
 /** The segments, or the reason why this one sample cannot be written in the template's form. */
-function renderSample(sample: ChatSample, template: PromptTemplate): readonly Segment[] | string {
+export function renderSample(sample: ChatSample, template: PromptTemplate): readonly Segment[] | string {
   try {
     return template.render(sample);
   } catch (error) {
@@ -139,7 +146,7 @@ function truncate(sample: TokenizedSample, maxLength: number): TokenizedSample {
 }
 
 /** Returns a function that turns segments into tokens with this tokenizer. */
-function createTokenWriter(tokenizer: SampleTokenizer): (segments: readonly Segment[]) => TokenizedSample {
+export function createTokenWriter(tokenizer: SampleTokenizer): (segments: readonly Segment[]) => TokenizedSample {
   const tokenizeLater = createContinuation(tokenizer);
   return (segments) => {
     const tokens: number[] = [];
@@ -200,7 +207,8 @@ function requireBos(tokenizer: SampleTokenizer): number {
   throw problemError("CONFIG_INVALID", { subject: "the model's tokenizer", expected, received: "none" });
 }
 
-function requireEos(tokenizer: SampleTokenizer): number {
+/** Id of the end-of-sequence token; throws CONFIG_INVALID for a tokenizer without one. */
+export function requireEos(tokenizer: SampleTokenizer): number {
   if (tokenizer.eosToken !== undefined) return tokenizer.eosToken;
   const remedy = "Use a model whose tokenizer has one";
   const expected = "an end-of-sequence token, which ends every answer";

@@ -12,6 +12,23 @@ export interface TokenizedSample {
   readonly supervised: Uint8Array;
 }
 
+/**
+ * A preferred answer and one that was not preferred, both after the same prompt: the tokens up to the first supervised
+ * one are equal in both, and everything after them is the answer's.
+ */
+export interface PreferencePair {
+  readonly chosen: TokenizedSample;
+  readonly rejected: TokenizedSample;
+}
+
+/** What one position of a client's data holds; all of a run are of one form. */
+export type TrainingExample = TokenizedSample | PreferencePair;
+
+/** Tells the two forms apart. */
+export function isPreferencePair(example: TrainingExample): example is PreferencePair {
+  return "chosen" in example;
+}
+
 /** Everything local training needs; the trainer keeps no state between calls. */
 export interface TrainRequest {
   /** Adapter weights to start from; not changed. */

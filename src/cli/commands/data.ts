@@ -65,11 +65,13 @@ function describeSpread(statistics: {
   readonly samplesPerClient?: Distribution;
   readonly instructionCharacters?: Distribution;
   readonly responseCharacters?: Distribution;
+  readonly rejectedCharacters?: Distribution;
 }): string[] {
   const rows: (readonly [string, Distribution | undefined])[] = [
     ["samples per client", statistics.samplesPerClient],
     ["instruction characters", statistics.instructionCharacters],
-    ["response characters", statistics.responseCharacters],
+    [statistics.rejectedCharacters === undefined ? "response characters" : "chosen characters", statistics.responseCharacters],
+    ["rejected characters", statistics.rejectedCharacters],
   ];
   const columns = ["mean", "sd", "min", "median", "max"].map((title) => ({ title, align: "right" as const }));
   return formatTable(

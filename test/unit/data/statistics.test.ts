@@ -53,6 +53,8 @@ describe("describeClients", () => {
     expect(statistics).toMatchObject({ numClients: 3, numSamples: 3, samplesPerClient: { mean: 1, min: 0, max: 2 } });
     expect(statistics.instructionCharacters).toMatchObject({ count: 3, min: 4, median: 5, max: 7 });
     expect(statistics.responseCharacters).toMatchObject({ count: 3, min: 1, median: 2, max: 2 });
+    expect(statistics.rejectedCharacters).toMatchObject({ count: 1, mean: 1 });
+    expect(statistics.clients[0]).not.toHaveProperty("rejectedCharacters");
     expect(
       statistics.clients.map((client) => [
         client.id,
