@@ -170,7 +170,7 @@ void run(const bench_options & o) {
         runner.clear_gradient();
         loss = 0.0;
         for (const micro_batch & batch : batches) {
-            for (const row_score & score : runner.run(batch, !o.forward_only)) loss -= double(score.log_probability);
+            for (const row_score & score : runner.run(batch, { !o.forward_only })) loss -= double(score.log_probability);
         }
         if (!o.forward_only) {
             runner.get_gradient(gradient);

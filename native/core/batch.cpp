@@ -1,6 +1,7 @@
 // See batch.h. Tokens after the last supervised one are not computed: nothing depends on them.
 #include "batch.h"
 
+#include <cmath>
 #include <string>
 
 #include "error.h"
@@ -19,6 +20,16 @@ int64_t input_length(const sample_set & samples, uint32_t index) {
     return 0;
 }
 
+void check_weights(const sample_set & samples, uint32_t begin, uint32_t end, const std::string & name) {
+    bool any = false;
+    for (uint32_t i = begin; i < end; ++i) {
+        if (!samples.supervised[i]) continue;
+        if (!std::isfinite(samples.weights[i])) throw train_error("DATASET_INVALID", name + ": expected finite weights, received " + std::to_string(samples.weights[i]));
+        any = any || samples.weights[i] != 0.0f;
+    }
+    if (!any) throw train_error("DATASET_INVALID", name + ": expected a supervised token whose weight is not 0, received none");
+}
+
 }  // namespace
 
 void batch_check_samples(const sample_set & samples, int64_t n_vocab) {
@@ -34,6 +45,7 @@ void batch_check_samples(const sample_set & samples, int64_t n_vocab) {
             }
         }
         if (input_length(samples, uint32_t(s)) == 0) throw train_error("DATASET_INVALID", name + ": expected at least one supervised token, received none");
+        if (samples.weights != nullptr) check_weights(samples, begin, end, name);
     }
 }
 
@@ -56,6 +68,7 @@ std::vector<micro_batch> batch_pack(const sample_set & samples, const std::vecto
             batch.loss_rows.push_back(int32_t(start + i));
             batch.labels.push_back(samples.tokens[begin + i + 1]);
             batch.loss_samples.push_back(index);
+            if (samples.weights != nullptr) batch.weights.push_back(samples.weights[begin + i + 1]);
         }
     }
     return batches;

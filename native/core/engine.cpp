@@ -21,15 +21,10 @@ struct engine::forward_pass {
 // A graph of run() and what was asked of it. Two micro-batches with equal keys have equal graphs, whose inputs alone differ.
 struct engine::prepared_graph {
     struct graph_key {
-        std::vector<sequence_span> sequences;  // decides the number of tokens and the chunks of attention
-        int64_t                    n_loss;
-        bool                       gradient;
+        batch_shape shape;
+        run_request request;
 
-        bool operator==(const graph_key & other) const {
-            const auto same = [](const sequence_span & a, const sequence_span & b) { return a.start == b.start && a.length == b.length; };
-            return n_loss == other.n_loss && gradient == other.gradient &&
-                   std::equal(sequences.begin(), sequences.end(), other.sequences.begin(), other.sequences.end(), same);
-        }
+        bool operator==(const graph_key & other) const { return shape == other.shape && request == other.request; }
     };
     graph_key     key;
     graph_builder builder;
@@ -171,7 +166,13 @@ rotation engine::make_rotation(graph_builder & g, const micro_batch & batch, flo
     return angles;
 }
 
-void engine::forward(graph_builder & g, const micro_batch & batch, bool keep, forward_pass & pass) {
+// The layer without its side paths.
+static layer_module bare(layer_module layer) {
+    for (linear_module & module : layer.linear) module.lora = {};
+    return layer;
+}
+
+void engine::forward(graph_builder & g, const micro_batch & batch, bool keep, bool adapter_off, forward_pass & pass) {
     const int64_t n = batch.n_tokens();
     const architecture_traits & traits = model_.info().traits;
     pass.chunks = attention_plan(g, batch.sequences, 0);
@@ -193,7 +194,7 @@ void engine::forward(graph_builder & g, const micro_batch & batch, bool keep, fo
     pass.values.resize(layers_.size());
     for (size_t l = 0; l < layers_.size(); ++l) {
         layer_values values;
-        x = layer_forward(g, layers_[l], pass.inputs, x, values);
+        x = layer_forward(g, adapter_off ? bare(layers_[l]) : layers_[l], pass.inputs, x, values);
         g.expand(x);
         if (!keep) {  // what is not held here is free for reuse, because no later node refers to it
             layer_values kept;
@@ -214,17 +215,18 @@ void engine::allocate(graph_builder & g) {
 }
 
 // Makes prepared_ the graph for `batch`.
-void engine::prepare(const micro_batch & batch, bool gradient) {
-    const prepared_graph::graph_key key = { batch.sequences, batch.n_loss(), gradient };
+void engine::prepare(const micro_batch & batch, const run_request & request) {
+    FEDLLM_ASSERT(!(request.gradient && request.adapter_off));
+    const prepared_graph::graph_key key = { batch.shape(), request };
     if (prepared_ != nullptr && prepared_->key == key) return;
     prepared_.reset();  // gives up graph_memory_; also when building the next one fails
     std::unique_ptr<prepared_graph> next(new prepared_graph{ key, { device_, rules_, runtime_.get(), graph_memory_, estimate_nodes(batch) }, {}, {} });
     graph_builder & g = next->builder;
     forward_pass & pass = next->pass;
-    const bool keep = gradient && keeps_all(batch.n_tokens());
-    forward(g, batch, keep, pass);
-    next->result = head_loss(g, make_head(), batch, pass.hidden, gradient);
-    if (gradient) {
+    const bool keep = request.gradient && keeps_all(batch.n_tokens());
+    forward(g, batch, keep, request.adapter_off, pass);
+    next->result = head_loss(g, make_head(), batch, pass.hidden, request);
+    if (request.gradient) {
         ggml_tensor * d = next->result.d_hidden;
         for (int64_t l = int64_t(layers_.size()) - 1; l >= lowest_adapted_; --l) {
             const layer_module & layer = layers_[size_t(l)];
@@ -236,8 +238,8 @@ void engine::prepare(const micro_batch & batch, bool gradient) {
     prepared_ = std::move(next);
 }
 
-std::vector<row_score> engine::run(const micro_batch & batch, bool gradient) {
-    prepare(batch, gradient);
+std::vector<row_score> engine::run(const micro_batch & batch, const run_request & request) {
+    prepare(batch, request);
     prepared_->builder.compute(batch);
     counters_.n_runs += 1;
     return head_read_scores(prepared_->result);
@@ -247,7 +249,7 @@ std::vector<float> engine::logits(const micro_batch & batch) {
     prepared_.reset();
     graph_builder g(device_, rules_, runtime_.get(), graph_memory_, estimate_nodes(batch));
     forward_pass pass;
-    forward(g, batch, false, pass);
+    forward(g, batch, false, false, pass);
     const std::vector<ggml_tensor *> chunks = head_logits(g, make_head(), pass.hidden);
     allocate(g);
     g.compute(batch);

@@ -46,8 +46,8 @@ class engine {
     void   clear_gradient();
     void   get_gradient(std::vector<float> & gradient) const;
 
-    // Scores of the loss rows, in order; with `gradient`, adds the gradient of the summed loss.
-    std::vector<row_score> run(const micro_batch & batch, bool gradient);
+    // Scores of the loss rows, in order; with a gradient, adds that of the summed loss.
+    std::vector<row_score> run(const micro_batch & batch, const run_request & request);
     // All logits of one sequence, row after row.
     std::vector<float> logits(const micro_batch & batch);
 
@@ -57,9 +57,9 @@ class engine {
     struct forward_pass;
     struct prepared_graph;
     void         allocate(graph_builder & g);
-    void         prepare(const micro_batch & batch, bool gradient);
+    void         prepare(const micro_batch & batch, const run_request & request);
     // Fills `pass`, which must stay where it is: its inputs point into it.
-    void         forward(graph_builder & g, const micro_batch & batch, bool keep, forward_pass & pass);
+    void         forward(graph_builder & g, const micro_batch & batch, bool keep, bool adapter_off, forward_pass & pass);
     void         make_layers(const adapter_options * adapter);
     bool         keeps_all(int64_t n_tokens) const;
     size_t       estimate_nodes(const micro_batch & batch) const;

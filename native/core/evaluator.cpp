@@ -22,7 +22,7 @@ std::vector<sample_score> evaluate(const base_model & model, const evaluate_opti
     std::vector<sample_score> scores(options.samples.n_samples);
     for (const micro_batch & batch : batch_pack(options.samples, indices, options.micro_batch_tokens, 0)) {
         if (cancel.load()) throw train_error("CANCELLED", "evaluation was cancelled");
-        const std::vector<row_score> rows = runner.run(batch, false);
+        const std::vector<row_score> rows = runner.run(batch, {});
         for (size_t i = 0; i < rows.size(); ++i) {
             sample_score & score = scores[batch.loss_samples[i]];
             score.log_probability += double(rows[i].log_probability);

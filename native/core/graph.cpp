@@ -190,10 +190,11 @@ ggml_tensor * graph_builder::dropout(ggml_tensor * x, ggml_tensor * token_keys, 
     return custom_new(x->ne[0], x->ne[1], 1, { x, token_keys }, d, op_dropout);
 }
 
-ggml_tensor * graph_builder::cross_entropy(ggml_tensor * logits, ggml_tensor * labels, ggml_tensor * stats, bool gradient) {
+ggml_tensor * graph_builder::cross_entropy(ggml_tensor * logits, ggml_tensor * labels, ggml_tensor * stats, bool gradient, float label_smoothing) {
     FEDLLM_ASSERT(rules_.cpu_kernels);
     op_description d = describe();
     d.gradient = gradient;
+    d.label_smoothing = label_smoothing;
     return custom(logits, { labels, stats }, d, op_cross_entropy);
 }
 

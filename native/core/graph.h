@@ -95,9 +95,10 @@ class graph_builder {
     // token_keys: I32 [2, T], the two halves of a 64-bit key per token.
     ggml_tensor * dropout(ggml_tensor * x, ggml_tensor * token_keys, uint64_t key, float probability);
 
-    // CPU kernels only. logits [V, c] become softmax - onehot(labels) (or stay as they are when gradient is false);
-    // stats [2, c] receives each row's log-probability of its label and its most likely token.
-    ggml_tensor * cross_entropy(ggml_tensor * logits, ggml_tensor * labels, ggml_tensor * stats, bool gradient);
+    // CPU kernels only. logits [V, c] become softmax - (1 - e) onehot(labels) - e / V (or stay as they are when gradient is false),
+    // e the label smoothing. stats [3, c] receives each row's log-probability of its label, its most likely token and, where
+    // e is not 0, the mean log-probability of all tokens.
+    ggml_tensor * cross_entropy(ggml_tensor * logits, ggml_tensor * labels, ggml_tensor * stats, bool gradient, float label_smoothing);
 
     ggml_tensor * add(ggml_tensor * a, ggml_tensor * b);
     // RMSNorm(x) * gain.

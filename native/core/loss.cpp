@@ -19,11 +19,12 @@ ggml_tensor * pick(graph_builder & g, ggml_tensor * x, ggml_tensor * indices) {
     return ggml_reshape_1d(c, picked, x->ne[1]);
 }
 
-// Fills the scores of one chunk and returns what W^T is applied to: softmax - onehot (CPU) or softmax.
-ggml_tensor * score_chunk(graph_builder & g, head_chunk & chunk, ggml_tensor * logits, ggml_tensor * labels, bool gradient) {
+// Fills the scores of one chunk and returns what W^T is applied to: softmax - e / V, minus (1 - e) onehot on the CPU.
+ggml_tensor * score_chunk(graph_builder & g, head_chunk & chunk, ggml_tensor * logits, ggml_tensor * labels, const run_request & request) {
+    const float e = request.label_smoothing;
     if (g.rules().cpu_kernels) {
-        chunk.stats = g.output(g.empty_2d(2, chunk.count, false));
-        ggml_tensor * d_logits = g.cross_entropy(logits, labels, chunk.stats, gradient);
+        chunk.stats = g.output(g.empty_2d(3, chunk.count, false));
+        ggml_tensor * d_logits = g.cross_entropy(logits, labels, chunk.stats, request.gradient, e);
         g.expand(d_logits);
         return d_logits;
     }
@@ -37,7 +38,10 @@ ggml_tensor * score_chunk(graph_builder & g, head_chunk & chunk, ggml_tensor * l
     ggml_tensor * p = ggml_soft_max(g.context(), logits);
     chunk.top_probability = g.output(pick(g, p, top));
     g.expand(chunk.top_probability);
-    return p;
+    if (e == 0.0f) return p;
+    chunk.mean_logit = g.output(ggml_mean(g.context(), logits));
+    g.expand(chunk.mean_logit);
+    return ggml_scale_bias(g.context(), p, 1.0f, -e / float(logits->ne[0]));
 }
 
 ggml_tensor * input_labels(graph_builder & g, int64_t begin, int64_t count) {
@@ -55,9 +59,11 @@ ggml_tensor * scatter_rows(graph_builder & g, ggml_tensor * rows, const micro_ba
 }
 
 // Portable lowering: the one-hot part of d logits is a row of the head, times the logit's slope where logits are capped.
-ggml_tensor * subtract_label_rows(graph_builder & g, const head_module & head, const micro_batch & batch, ggml_tensor * d_h, const head_result & result) {
+ggml_tensor * subtract_label_rows(graph_builder & g, const head_module & head, const micro_batch & batch, ggml_tensor * d_h, const head_result & result,
+                                  float label_smoothing) {
     ggml_context * c = g.context();
-    ggml_tensor * rows = g.scale(ggml_get_rows(c, head.output, input_labels(g, 0, batch.n_loss())), head.scale);
+    ggml_tensor * rows = ggml_get_rows(c, head.output, input_labels(g, 0, batch.n_loss()));
+    rows = g.scale(rows, head.scale * (1.0f - label_smoothing));
     if (head.cap == 0.0f) return ggml_sub(c, d_h, rows);
     // 1 - (z / cap)^2 at each row's label, z the capped logit.
     ggml_tensor * z = result.chunks.front().label_logit;
@@ -66,13 +72,23 @@ ggml_tensor * subtract_label_rows(graph_builder & g, const head_module & head, c
     return ggml_sub(c, d_h, ggml_mul(c, rows, ggml_reshape_2d(c, slope, 1, batch.n_loss())));
 }
 
+// Rows are independent, so a weight or scale of a row's loss is one of its gradient.
+ggml_tensor * weigh_rows(graph_builder & g, const micro_batch & batch, ggml_tensor * d_rows, float gradient_scale) {
+    if (!batch.weights.empty()) {
+        const auto fill = [](const micro_batch & b, float * values) { std::copy(b.weights.begin(), b.weights.end(), values); };
+        d_rows = ggml_mul(g.context(), d_rows, g.input_f32(1, batch.n_loss(), fill));
+    }
+    return g.scale(d_rows, gradient_scale);
+}
+
 ggml_tensor * normalise(graph_builder & g, const head_module & head, ggml_tensor * hidden) {
     return g.norm(hidden, head.norm, head.epsilon);
 }
 
 }  // namespace
 
-head_result head_loss(graph_builder & g, const head_module & head, const micro_batch & batch, ggml_tensor * hidden, bool gradient) {
+head_result head_loss(graph_builder & g, const head_module & head, const micro_batch & batch, ggml_tensor * hidden, const run_request & request) {
+    const bool gradient = request.gradient;
     ggml_context * c = g.context();
     head_result result;
     const int64_t n = batch.n_loss();
@@ -87,7 +103,7 @@ head_result head_loss(graph_builder & g, const head_module & head, const micro_b
         ggml_tensor * labels = input_labels(g, begin, chunk.count);
         ggml_tensor * logits = g.product(plain(head.output), plain(rows_view(g, h, begin, chunk.count)), head.scale);
         ggml_tensor * capped = head.cap == 0.0f ? logits : g.soft_cap(logits, 1.0f, head.cap);
-        ggml_tensor * d_logits = score_chunk(g, chunk, capped, labels, gradient);
+        ggml_tensor * d_logits = score_chunk(g, chunk, capped, labels, request);
         result.chunks.push_back(chunk);
         if (!gradient) continue;
         const placement place = { size_t(begin) * d_h->nb[1], d_h->nb[1], d_h->nb[2], 1 };
@@ -96,11 +112,16 @@ head_result head_loss(graph_builder & g, const head_module & head, const micro_b
         g.expand(d_h);
     }
     if (!gradient) return result;
-    if (!g.rules().cpu_kernels) d_h = subtract_label_rows(g, head, batch, d_h, result);
+    if (!g.rules().cpu_kernels) d_h = subtract_label_rows(g, head, batch, d_h, result, request.label_smoothing);
     ggml_tensor * d_selected = g.norm_backward(d_h, selected, head.norm, head.epsilon, nullptr);
-    result.d_hidden = scatter_rows(g, d_selected, batch);
+    result.d_hidden = scatter_rows(g, weigh_rows(g, batch, d_selected, request.gradient_scale), batch);
     g.expand(result.d_hidden);
     return result;
+}
+
+double row_loss(const row_score & score, double label_smoothing) {
+    if (label_smoothing == 0.0) return -double(score.log_probability);
+    return -(1.0 - label_smoothing) * double(score.log_probability) - label_smoothing * double(score.mean_log_probability);
 }
 
 std::vector<row_score> head_read_scores(const head_result & result) {
@@ -113,14 +134,16 @@ std::vector<row_score> head_read_scores(const head_result & result) {
     for (const head_chunk & chunk : result.chunks) {
         if (chunk.stats != nullptr) {
             const std::vector<float> stats = read(chunk.stats);
-            for (int64_t i = 0; i < chunk.count; ++i) scores.push_back({ stats[size_t(2 * i)], int32_t(stats[size_t(2 * i + 1)]) });
+            for (int64_t i = 0; i < chunk.count; ++i) scores.push_back({ stats[size_t(3 * i)], int32_t(stats[size_t(3 * i + 1)]), stats[size_t(3 * i + 2)] });
             continue;
         }
         const std::vector<float> label = read(chunk.label_logit), top = read(chunk.top_logit), p = read(chunk.top_probability);
+        const std::vector<float> mean = chunk.mean_logit == nullptr ? std::vector<float>() : read(chunk.mean_logit);
         std::vector<int32_t> tokens(size_t(chunk.count));
         ggml_backend_tensor_get(chunk.top_token, tokens.data(), 0, tokens.size() * sizeof(int32_t));
         for (size_t i = 0; i < size_t(chunk.count); ++i) {
-            scores.push_back({ label[i] - (top[i] - std::log(p[i])), tokens[i] });
+            const float log_sum = top[i] - std::log(p[i]);
+            scores.push_back({ label[i] - log_sum, tokens[i], chunk.mean_logit == nullptr ? 0.0f : mean[i] - log_sum });
         }
     }
     return scores;

@@ -5,6 +5,7 @@
 
 #include "batch.h"
 #include "graph.h"
+#include "run-request.h"
 
 namespace fedllm {
 
@@ -22,11 +23,12 @@ constexpr int64_t HEAD_CHUNK = 256;
 // Results of one chunk, to be read after the run.
 struct head_chunk {
     int64_t begin, count;
-    ggml_tensor * stats = nullptr;                            // CPU kernels: [2, count] log-probability, most likely token
+    ggml_tensor * stats = nullptr;                            // CPU kernels: [3, count] log-probability, most likely token, mean log-probability
     ggml_tensor * label_logit = nullptr;                      // otherwise: logit of the label,
     ggml_tensor * top_logit = nullptr;                        // of the most likely token,
     ggml_tensor * top_probability = nullptr;                  // its probability
-    ggml_tensor * top_token = nullptr;                        // and its id
+    ggml_tensor * top_token = nullptr;                        // and its id;
+    ggml_tensor * mean_logit = nullptr;                       // over the vocabulary, with label smoothing
 };
 
 struct head_result {
@@ -34,13 +36,17 @@ struct head_result {
     ggml_tensor *           d_hidden = nullptr;  // [n_embd, T], gradient of the summed loss; nullptr without gradient
 };
 
-// hidden [n_embd, T]. With gradient: d(sum of -log p(label))/d hidden.
-head_result head_loss(graph_builder & g, const head_module & head, const micro_batch & batch, ggml_tensor * hidden, bool gradient);
+// hidden [n_embd, T]. With gradient: d(sum of weight * loss)/d hidden, times the request's gradient_scale. The loss of a row is
+// -(1 - e) log p(label) - e * mean of log p over the vocabulary, e the label smoothing (Szegedy et al. 2016, section 7).
+head_result head_loss(graph_builder & g, const head_module & head, const micro_batch & batch, ggml_tensor * hidden, const run_request & request);
 
 struct row_score {
     float   log_probability;
     int32_t top_token;
+    float   mean_log_probability;  // over the vocabulary; 0 unless labels are smoothed
 };
+// A row's loss before its weight.
+double row_loss(const row_score & score, double label_smoothing);
 // Reads the scores of all loss rows, in order.
 std::vector<row_score> head_read_scores(const head_result & result);
 

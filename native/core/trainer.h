@@ -20,6 +20,14 @@ struct sample_set {
     const uint8_t *  supervised = nullptr;
     const uint32_t * offsets = nullptr;  // n_samples + 1 entries
     size_t           n_samples = 0;
+    // One per token, nullptr: all 1. Those of supervised tokens multiply -log p in the loss and in its gradient; finite, of any
+    // sign, and not all zero within a sample.
+    const float *    weights = nullptr;
+};
+
+// What is minimised beyond the plain supervised loss.
+struct objective_options {
+    double label_smoothing = 0.0;  // e of the target (1 - e) onehot + e / n_vocab; 0 <= e < 1
 };
 
 // AdamW as in torch.optim.AdamW, moments zero at the start of the call.
@@ -34,6 +42,7 @@ struct optimizer_options {
 struct train_options {
     adapter_options   adapter;
     sample_set        samples;           // consumed in order, batch_size a step, starting over at the end
+    objective_options objective;
     int64_t           local_steps = 0;
     int64_t           batch_size = 0;    // samples per optimizer step
     int64_t           micro_batch_tokens = 0;
@@ -48,7 +57,7 @@ struct train_options {
 
 struct train_progress {
     int64_t step;       // finished optimizer steps
-    double  loss;       // mean per supervised token of this step
+    double  loss;       // sum of weight * loss over the step's supervised tokens / sum of |weight|
     int64_t n_tokens;   // computed tokens of this step
 };
 
@@ -83,16 +92,23 @@ struct sample_score {
 std::vector<sample_score> evaluate(const base_model & model, const evaluate_options & options,
                                    const std::atomic<bool> & cancel);
 
-// For tests and tools: loss and gradient of one set of samples, summed over supervised tokens (not divided).
-// gradient: layout order, resized and overwritten. Split into micro-batches of at most micro_batch_tokens.
+// For tests and tools: loss and gradient of one set of samples, weighted and summed over supervised tokens (not divided).
+// gradient: layout order, resized and overwritten.
 struct gradient_result {
     double  loss_sum = 0.0;
     int64_t n_supervised = 0;
+    double  weight_sum = 0.0;  // of |weight| over supervised tokens
 };
-gradient_result loss_and_gradient(const base_model & model, const adapter_options & adapter,
-                                  const std::vector<float> & weights, const sample_set & samples,
-                                  int64_t micro_batch_tokens, double dropout, uint64_t seed,
-                                  std::vector<float> & gradient);
+struct gradient_options {
+    int64_t           micro_batch_tokens = 4096;
+    objective_options objective;
+    double            dropout = 0.0;
+    uint64_t          seed = 0;
+    double            gradient_scale = 1.0;  // a power of two; the gradient comes out multiplied by it
+    bool              portable = false;      // only operations that every backend has
+};
+gradient_result loss_and_gradient(const base_model & model, const adapter_options & adapter, const std::vector<float> & weights,
+                                  const sample_set & samples, const gradient_options & options, std::vector<float> & gradient);
 
 // For tests: logits [n_vocab] of every position of one sequence, row after row.
 std::vector<float> compute_logits(const base_model & model, const adapter_options * adapter,

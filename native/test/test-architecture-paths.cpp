@@ -18,7 +18,7 @@ std::vector<float> gradient_of(const model_pair & models, const adapter_pair & a
         indices.push_back(uint32_t(i));
     }
     for (const micro_batch & batch : batch_pack(samples.view(), indices, 4096, 1)) {
-        computation.run(batch, true);
+        computation.run(batch, { true });
     }
     std::vector<float> gradient;
     computation.get_gradient(gradient);

@@ -26,7 +26,7 @@ device_result run_on(const std::string & device, const std::string & path, const
     for (uint32_t i = 0; i < samples.size(); ++i) indices.push_back(i);
     device_result result;
     for (const micro_batch & batch : batch_pack(samples.view(), indices, 4096, random_combine(options.seed, 0))) {
-        for (const row_score & score : runner.run(batch, true)) result.loss -= double(score.log_probability);
+        for (const row_score & score : runner.run(batch, { true })) result.loss -= double(score.log_probability);
     }
     runner.get_gradient(result.gradient);
     return result;

@@ -31,7 +31,7 @@ run_result run_once(fedllm::engine & runner, const std::vector<float> & weights,
     run_result result;
     runner.set_weights(weights);
     runner.clear_gradient();
-    for (const fedllm::row_score & score : runner.run(batch, gradient)) {
+    for (const fedllm::row_score & score : runner.run(batch, {gradient})) {
         result.log_probabilities.push_back(score.log_probability);
     }
     runner.get_gradient(result.gradient);

@@ -57,7 +57,7 @@ std::vector<float> engine_gradient(const model_pair & models, const adapter_pair
     for (uint32_t i = 0; i < samples.size(); ++i) indices.push_back(i);
     double loss = 0.0;
     for (const micro_batch & batch : batch_pack(samples.view(), indices, 4096, random_combine(options.seed, 0))) {
-        for (const row_score & score : runner.run(batch, true)) loss -= double(score.log_probability);
+        for (const row_score & score : runner.run(batch, { true })) loss -= double(score.log_probability);
     }
     std::vector<float> gradient;
     runner.get_gradient(gradient);

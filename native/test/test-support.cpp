@@ -110,6 +110,7 @@ fedllm::sample_set sample_list::view() const {
     set.supervised = supervised.data();
     set.offsets = offsets.data();
     set.n_samples = size();
+    set.weights = weights.empty() ? nullptr : weights.data();
     return set;
 }
 
@@ -154,11 +155,20 @@ sample_list random_samples(int64_t n_vocab, const std::vector<int> & lengths, do
 
 core_gradient core_loss_and_gradient(const model_pair & models, const adapter_pair & adapter, const sample_list & samples,
                                      int64_t micro_batch_tokens, double dropout, uint64_t seed) {
+    fedllm::gradient_options options;
+    options.micro_batch_tokens = micro_batch_tokens;
+    options.dropout = dropout;
+    options.seed = seed;
+    return core_loss_and_gradient(models, adapter, samples, options);
+}
+
+core_gradient core_loss_and_gradient(const model_pair & models, const adapter_pair & adapter, const sample_list & samples,
+                                     const fedllm::gradient_options & options) {
     core_gradient result = {};
-    const auto    loss = fedllm::loss_and_gradient(*models.core, adapter.options, adapter.weights, samples.view(),
-                                                   micro_batch_tokens, dropout, seed, result.values);
+    const auto    loss = fedllm::loss_and_gradient(*models.core, adapter.options, adapter.weights, samples.view(), options, result.values);
     result.loss_sum = loss.loss_sum;
     result.n_supervised = loss.n_supervised;
+    result.weight_sum = loss.weight_sum;
     return result;
 }
 

@@ -62,6 +62,7 @@ struct sample_list {
     std::vector<int32_t>  tokens;
     std::vector<uint8_t>  supervised;
     std::vector<uint32_t> offsets = {0};
+    std::vector<float>    weights;  // empty: all 1
 
     void               add(const std::vector<int32_t> & more, const std::vector<uint8_t> & mask);
     size_t             size() const { return offsets.size() - 1; }
@@ -80,9 +81,12 @@ struct core_gradient {
     double             loss_sum;
     int64_t            n_supervised;
     std::vector<float> values;
+    double             weight_sum = 0.0;
 };
 core_gradient core_loss_and_gradient(const model_pair & models, const adapter_pair & adapter, const sample_list & samples,
                                      int64_t micro_batch_tokens = 4096, double dropout = 0.0, uint64_t seed = 0);
+core_gradient core_loss_and_gradient(const model_pair & models, const adapter_pair & adapter, const sample_list & samples,
+                                     const fedllm::gradient_options & options);
 // Summed over samples; adapter nullptr: the base.
 reference_loss core_evaluate(const model_pair & models, const adapter_pair * adapter, const sample_list & samples,
                              int64_t micro_batch_tokens = 4096);

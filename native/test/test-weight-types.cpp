@@ -123,7 +123,7 @@ FEDLLM_TEST("weight types: the operations that every backend has give about the 
             computation.set_weights(adapter.weights);
             computation.clear_gradient();
             for (const fedllm::micro_batch & batch : fedllm::batch_pack(samples.view(), {0, 1}, 4096, 1)) {
-                computation.run(batch, true);
+                computation.run(batch, { true });
             }
             computation.get_gradient(gradients[portable ? 1 : 0]);
         }

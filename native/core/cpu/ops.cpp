@@ -94,7 +94,7 @@ void op_cross_entropy(ggml_tensor * dst, int, int, void * userdata) {
     const int32_t * labels = static_cast<const int32_t *>(dst->src[1]->data);
     float * stats = static_cast<float *>(dst->src[2]->data);
     for_rows(d, dst->ne[1], dst->ne[0], [&](int64_t r) {
-        d.runtime->kernels.rows->cross_entropy(row_of(dst, r), dst->ne[0], labels[r], d.gradient, stats + 2 * r);
+        d.runtime->kernels.rows->cross_entropy(row_of(dst, r), dst->ne[0], labels[r], d.gradient, d.label_smoothing, stats + 3 * r);
     });
 }
 

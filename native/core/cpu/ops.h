@@ -37,7 +37,8 @@ struct op_description {
     // norms
     float epsilon = 0.0f;
     // cross entropy
-    bool gradient = false;
+    bool  gradient = false;
+    float label_smoothing = 0.0f;
 };
 
 void op_product(ggml_tensor * dst, int ith, int nth, void * userdata);

@@ -49,9 +49,10 @@ inline double sum_row(int64_t n, const Term & f) {
     return total;
 }
 
-// z [n] -> softmax(z) - onehot(label) when gradient is set, unchanged otherwise.
-// stats: log-probability of the label, index of the most likely entry (exact: a vocabulary is below 2^24).
-void cross_entropy(float * z, int64_t n, int64_t label, bool gradient, float * stats) {
+// z [n] -> softmax(z) - (1 - smoothing) onehot(label) - smoothing / n when gradient is set, unchanged otherwise.
+// stats: log-probability of the label, index of the most likely entry (exact: a vocabulary is below 2^24), mean log-probability
+// over all entries (0 without smoothing).
+void cross_entropy(float * z, int64_t n, int64_t label, bool gradient, float smoothing, float * stats) {
     float largest_part[16];
     for (float & value : largest_part) value = z[0];
     int64_t i = 0;
@@ -64,6 +65,7 @@ void cross_entropy(float * z, int64_t n, int64_t label, bool gradient, float * s
     int64_t argmax = 0;
     while (argmax < n - 1 && !(z[argmax] == largest)) ++argmax;  // the first of equals; a row of NaN ends at the last
     const float z_label = z[label];
+    const double z_mean = smoothing == 0.0f ? 0.0 : sum_row(n, [&](int64_t k) { return z[k] - largest; }) / double(n);
     // Partial sums of 1024 numbers in F32, their total in double: the error stays near one unit in the last place.
     double sum = 0.0;
     for (int64_t begin = 0; begin < n; begin += 1024) {
@@ -87,10 +89,11 @@ void cross_entropy(float * z, int64_t n, int64_t label, bool gradient, float * s
     }
     stats[0] = float(double(z_label) - double(largest) - std::log(sum));
     stats[1] = float(argmax);
+    stats[2] = smoothing == 0.0f ? 0.0f : float(z_mean - std::log(sum));
     if (gradient) {
-        const float inverse = float(1.0 / sum);
-        for (int64_t k = 0; k < n; ++k) z[k] *= inverse;
-        z[label] -= 1.0f;
+        const float inverse = float(1.0 / sum), share = smoothing / float(n);
+        for (int64_t k = 0; k < n; ++k) z[k] = z[k] * inverse - share;
+        z[label] -= 1.0f - smoothing;
     }
 }
 
