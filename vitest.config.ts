@@ -3,6 +3,7 @@
  * starts programs runs one file at a time, in processes of their own: the llama.cpp backends are process-global, and
  * timings would disturb each other. Groups run one after the other.
  */
+import { resolve } from "node:path";
 import { defineConfig } from "vitest/config";
 import type { TestProjectConfiguration } from "vitest/config";
 
@@ -28,6 +29,13 @@ function project(options: ProjectOptions): TestProjectConfiguration {
 }
 
 export default defineConfig({
+  resolve: {
+    // The package by its own names is its sources here, as in tsconfig.json.
+    alias: [
+      { find: /^fedllm-native$/, replacement: resolve(import.meta.dirname, "src/index.ts") },
+      { find: /^fedllm-native\/contract$/, replacement: resolve(import.meta.dirname, "src/contract/index.ts") },
+    ],
+  },
   test: {
     pool: "forks",
     passWithNoTests: true,

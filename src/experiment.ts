@@ -9,6 +9,7 @@ import { basename } from "node:path";
 import { resolveModelPath } from "./config/builtin.js";
 import { fingerprintConfig, loadConfig } from "./config/load.js";
 import type { ArmConfig, ExperimentConfig } from "./config/schema.js";
+import { isStrategyFile, strategyLabel } from "./config/strategy-file.js";
 import { FedllmError, errorCodeOf, isFedllmError } from "./errors.js";
 import { ensureSqlite } from "./metrics/ensure-sqlite.js";
 import { MetricsStore } from "./metrics/store.js";
@@ -18,6 +19,7 @@ import { isArmFinished, runArm } from "./run/arm.js";
 import type { ArmSetup } from "./run/arm.js";
 import type { ModelTokenizer, OpenBaseModel, SourceModel, TrainingEngine } from "./run/engine.js";
 import type { RunListener } from "./run/events.js";
+import { hashFile } from "./run/file-hash.js";
 import type { ModelVariant } from "./run/model-variants.js";
 import { createPeakMemory } from "./run/peak-memory.js";
 import { stringifyConfig } from "./run/resolved-config.js";
@@ -116,7 +118,12 @@ async function runLocked(
 ): Promise<RunResult> {
   const startMs = performance.now();
   const emit = options.onEvent ?? (() => undefined);
-  const arms = config.arms.map(({ name, precision, strategy, training }) => ({ name, precision, strategy, numRounds: training.numRounds }));
+  const arms = config.arms.map(({ name, precision, strategy, training }) => ({
+    name,
+    precision,
+    strategy: strategyLabel(strategy),
+    numRounds: training.numRounds,
+  }));
   emit({ event: "run_started", runFolder: paths.folder, name: config.name, arms, resumed: earlier !== undefined });
   const prepared = await prepare(config, options);
   const record = await recordRun(config, paths, prepared, earlier);
@@ -160,8 +167,15 @@ async function prepare(config: ExperimentConfig, options: RunOptions): Promise<P
     source,
     variants,
     data,
-    hashes: { model: source.sha256, ...Object.fromEntries(variantHashes), ...data.hashes },
+    hashes: { model: source.sha256, ...Object.fromEntries(variantHashes), ...data.hashes, ...(await hashStrategies(config)) },
   };
+}
+
+/** SHA-256 of each strategy that comes from a file, by arm; what such a file imports is not covered. */
+async function hashStrategies(config: ExperimentConfig): Promise<Readonly<Record<string, string>>> {
+  const files = config.arms.filter(({ strategy }) => isStrategyFile(strategy));
+  const entries = files.map(async ({ name, strategy }) => [`strategy.${name}`, await hashFile(strategy)] as const);
+  return Object.fromEntries(await Promise.all(entries));
 }
 
 function contextWarning(config: ExperimentConfig, source: SourceModel): string[] {
@@ -246,7 +260,7 @@ async function runArms(
       store.saveArm(runId, {
         name: arm.name,
         armIndex,
-        strategy: arm.strategy,
+        strategy: strategyLabel(arm.strategy),
         modelName: `${basename(prepared.source.path)} ${arm.precision}`,
         modelSha256: variant.sha256,
         modelWeightBytes: open.base.weightBytes,

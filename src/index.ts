@@ -44,10 +44,12 @@ export type {
   TrainRequest,
   TrainResult,
 } from "./federated/local-trainer.js";
-export type { AdapterSet, ClientUpdate, FederatedClient, FederationState, TrainTask } from "./federated/protocol.js";
+export type { AdapterSet, ClientUpdate, CohortMember, FederatedClient, FederationState, NamedState, TrainTask } from "./federated/protocol.js";
 export { runServer } from "./federated/server.js";
 export type { FederationDeps, FederationOptions } from "./federated/options.js";
-export type { Strategy, TrainingPlan } from "./federated/strategy.js";
+export { createOwnStrategy } from "./federated/own-strategy.js";
+export type { StrategyDefinition, StrategyToolkit } from "./federated/own-strategy.js";
+export type { ClientSide, RoundContext, Strategy, TrainingPlan } from "./federated/strategy.js";
 export { STRATEGY_NAMES, createStrategy, resolveStrategyOptions } from "./federated/strategies/registry.js";
 export type { StrategyOptions } from "./federated/strategies/options.js";
 export { MetricsStore } from "./metrics/store.js";

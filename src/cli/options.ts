@@ -2,8 +2,17 @@
 import type { Argv, InferredOptionTypes, Options } from "yargs";
 import type { ConfigOverride } from "../config/load.js";
 
+interface ConfigFlag {
+  /** Dotted path in the experiment. */
+  readonly field: string;
+  readonly type: "string" | "number" | "array";
+  /** The value becomes a list of one. */
+  readonly asList?: boolean;
+  readonly describe: string;
+}
+
 /** A flag per often changed field; every other field is reached by --set. */
-const CONFIG_FLAGS = {
+const CONFIG_FLAGS: Readonly<Record<string, ConfigFlag>> = {
   name: { field: "name", type: "string", describe: "name of the run" },
   seed: { field: "seed", type: "number", describe: "seed of every random draw" },
   model: { field: "model", type: "string", describe: "GGUF file of the base model, or builtin:fedllm-tiny" },
@@ -16,8 +25,9 @@ const CONFIG_FLAGS = {
   "num-threads": { field: "numThreads", type: "number", describe: "compute threads" },
   device: { field: "device", type: "string", describe: "cpu, vulkan:0, cuda:0, metal or a name as `doctor` lists it" },
   precisions: { field: "arms.precisions", type: "array", describe: "base model precisions to compare" },
-  strategies: { field: "arms.strategies", type: "array", describe: "strategies to compare" },
-} as const;
+  strategies: { field: "arms.strategies", type: "array", describe: "strategies to compare, by name or file" },
+  strategy: { field: "arms.strategies", type: "string", asList: true, describe: "the one strategy to run: a name, or a file such as ./my-strategy.ts" },
+};
 
 const configOptions: Record<string, Options> = {
   ...Object.fromEntries(
@@ -57,9 +67,10 @@ export function withConfigOptions<T>(argv: Argv<T>): Argv<T & { experiment: stri
 /** Overrides from parsed arguments: flags first, then --set, so that the more exact one wins. Throws CONFIG_INVALID. */
 export async function overridesFrom(values: Readonly<Record<string, unknown>>): Promise<ConfigOverride[]> {
   const { parseSetOption } = await import("../config/load.js");
-  const flags = Object.entries(CONFIG_FLAGS).flatMap(([flag, { field }]): ConfigOverride[] => {
+  const flags = Object.entries(CONFIG_FLAGS).flatMap(([flag, { field, asList }]): ConfigOverride[] => {
     const value = values[flag];
-    return value === undefined ? [] : [{ path: field.split("."), value, origin: `--${flag}` }];
+    if (value === undefined) return [];
+    return [{ path: field.split("."), value: asList === true ? [value] : value, origin: `--${flag}` }];
   });
   const settings = Array.isArray(values["set"]) ? values["set"].map((text) => parseSetOption(String(text))) : [];
   return [...flags, ...settings];

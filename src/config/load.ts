@@ -9,12 +9,14 @@ import { basename, dirname, resolve } from "node:path";
 import { LineCounter, isMap, isNode, isScalar, parse, parseDocument } from "yaml";
 import type { Document } from "yaml";
 import { FedllmError, problemError } from "../errors.js";
-import type { StrategyOptions } from "../federated/strategies/options.js";
-import { knownStrategyOptions, resolveStrategyOptions } from "../federated/strategies/registry.js";
+import { assert } from "../util/assert.js";
+import { checkCommonOptions, loadStrategies, mergeStrategyOptions } from "./arm-strategies.js";
+import type { ArmStrategyInput, StrategySources } from "./arm-strategies.js";
 import { describeIssues, valueAt } from "./problems.js";
 import type { OriginOf } from "./problems.js";
 import { experimentSchema } from "./schema.js";
 import type { ArmConfig, ExperimentConfig, LoraConfig, ParsedExperiment, TrainingConfig } from "./schema.js";
+import { isStrategyFile, strategyLabel } from "./strategy-file.js";
 
 /** Experiment files are a few kilobytes; anything larger is the wrong file. */
 const FILE_BYTES_MAX = 1 << 20;
@@ -85,7 +87,8 @@ export async function loadConfig(source: ConfigSource): Promise<LoadedConfig> {
     throw new FedllmError("CONFIG_INVALID", messages.join("\n"));
   }
   const located = resolvePaths(parsed.data, overrides, file === undefined ? workingFolder : dirname(file), workingFolder);
-  const config = deepFreeze(resolveExperiment(located));
+  const inputs = listArms(located);
+  const config = deepFreeze(resolveExperiment(located, inputs, await loadStrategies(inputs.map(({ strategy }) => strategy))));
   checkAcrossFields(config);
   checkCommonOptions(located.strategyOptions, config.arms);
   return { config, fingerprint: fingerprintConfig(config), ...(file === undefined ? {} : { file }) };
@@ -210,60 +213,61 @@ function resolvePaths(
     const overridden = overrides.some((entry) => entry.path.every((part, index) => field[index] === part));
     setValue(result, { path: field, value: resolve(overridden ? workingFolder : fileFolder, value), origin: "path" });
   }
-  return result;
+  const locate = (strategy: string, ...field: readonly string[]): string => {
+    if (!isStrategyFile(strategy)) return strategy;
+    const overridden = overrides.some((entry) => entry.path.every((part, index) => ["arms", ...field][index] === part));
+    return resolve(overridden ? workingFolder : fileFolder, strategy);
+  };
+  return { ...result, arms: locateStrategies(result.arms, locate) };
+}
+
+/** The arms with strategies from files named by absolute paths; the keys of byStrategy are as the list names them. */
+function locateStrategies(
+  arms: ParsedExperiment["arms"],
+  locate: (strategy: string, ...field: readonly string[]) => string,
+): ParsedExperiment["arms"] {
+  if (Array.isArray(arms)) {
+    return arms.map((arm, index) => ({ ...arm, strategy: locate(arm.strategy, String(index), "strategy") }));
+  }
+  const byStrategy = Object.entries(arms.byStrategy ?? {}).map(([strategy, differences]) => [locate(strategy, "byStrategy"), differences]);
+  const strategies = arms.strategies.map((strategy, index) => locate(strategy, "strategies", String(index)));
+  return { ...arms, strategies, ...(arms.byStrategy === undefined ? {} : { byStrategy: Object.fromEntries(byStrategy) as typeof arms.byStrategy }) };
 }
 
 /** An arm as parsed, before the common sections are merged in. */
-interface ArmInput extends Pick<ArmConfig, "precision" | "strategy"> {
+interface ArmInput extends ArmStrategyInput, Pick<ArmConfig, "precision"> {
   readonly name?: string | undefined;
   readonly lora?: object | undefined;
   readonly training?: object | undefined;
-  readonly strategyOptions?: StrategyOptions | undefined;
+}
+
+/** The arms of a list as they are, those of a grid written out. */
+function listArms({ arms }: ParsedExperiment): readonly ArmInput[] {
+  if (Array.isArray(arms)) return arms;
+  return arms.precisions.flatMap((precision) => arms.strategies.map((strategy) => ({ precision, strategy, ...arms.byStrategy?.[strategy] })));
 }
 
 /** Spells out the arms and fills in what depends on the machine. */
-function resolveExperiment(parsed: ParsedExperiment): ExperimentConfig {
-  const { arms, data, lora, training, strategyOptions, numThreads, ...rest } = parsed;
-  const list: readonly ArmInput[] = Array.isArray(arms)
-    ? arms
-    : arms.precisions.flatMap((precision) => arms.strategies.map((strategy) => ({ precision, strategy, ...arms.byStrategy?.[strategy] })));
+function resolveExperiment(parsed: ParsedExperiment, inputs: readonly ArmInput[], sources: StrategySources): ExperimentConfig {
+  const { arms: _written, data, lora, training, strategyOptions, numThreads, ...rest } = parsed;
   return {
     ...rest,
     data: { ...data, heldOutFraction: data.heldOutFraction ?? (data.heldOutFile === undefined ? DEFAULT_HELD_OUT_FRACTION : 0) },
     numThreads: numThreads ?? availableParallelism(),
-    arms: list.map((arm): ArmConfig => {
-      const name = arm.name ?? `${arm.precision.toLowerCase()}-${arm.strategy}`;
+    arms: inputs.map((arm): ArmConfig => {
+      const name = arm.name ?? `${arm.precision.toLowerCase()}-${strategyLabel(arm.strategy)}`;
+      const source = sources.get(arm.strategy);
+      assert(source !== undefined, "the strategies of all arms were loaded");
       return {
         name,
         precision: arm.precision,
         strategy: arm.strategy,
         lora: mergeSection<LoraConfig>(lora, arm.lora),
         training: mergeSection<TrainingConfig>(training, arm.training),
-        strategyOptions: mergeStrategyOptions(strategyOptions, arm, name),
+        strategyOptions: mergeStrategyOptions(strategyOptions, arm, name, source),
       };
     }),
   };
-}
-
-/** The common options that the arm's strategy knows, then the arm's own, all of which it must know, then defaults. */
-function mergeStrategyOptions(common: StrategyOptions, arm: ArmInput, name: string): StrategyOptions {
-  const own = arm.strategyOptions ?? {};
-  const known = knownStrategyOptions(arm.strategy, own.reference ?? common.reference);
-  const inherited = Object.fromEntries(Object.entries(common).filter(([option]) => known.includes(option)));
-  return resolveStrategyOptions(arm.strategy, { ...inherited, ...own }, ` of arm ${name}`);
-}
-
-/** A common option that no arm takes is a slip, not a setting. */
-function checkCommonOptions(common: StrategyOptions, arms: readonly ArmConfig[]): void {
-  for (const [option, value] of Object.entries(common)) {
-    if (arms.some(({ strategyOptions }) => Object.hasOwn(strategyOptions, option))) continue;
-    const known = new Map(arms.map((arm) => [arm.strategy, Object.keys(arm.strategyOptions).join(", ") || "none"]));
-    throw problemError("CONFIG_INVALID", {
-      subject: `strategyOptions.${option}`,
-      expected: `an option of a strategy of this experiment (${[...known].map(([strategy, names]) => `${strategy}: ${names}`).join("; ")})`,
-      received: String(value),
-    });
-  }
 }
 
 function mergeSection<T extends object>(base: T, overrides: object | undefined): T {
@@ -325,6 +329,7 @@ function checkArm(arm: ArmConfig): void {
 export function fingerprintConfig(config: ExperimentConfig): string {
   const shaping = {
     ...without(config, ["name", "model"]),
+    arms: config.arms.map((arm) => ({ ...arm, strategy: strategyLabel(arm.strategy) })),
     data: { ...shapingDataFields(config), hasHeldOutFile: config.data.heldOutFile !== undefined },
   };
   return createHash("sha256").update(canonicalJson(shaping)).digest("hex");

@@ -22,7 +22,7 @@ function describeIssue(issue: Issue, raw: unknown, originOf: OriginOf, prefix: r
   if (issue.code === "unrecognized_keys") return issue.keys.map((key) => describeUnknownKey(path, key, originOf));
   const value = valueAt(raw, path);
   if (issue.code === "invalid_union") {
-    // Only `arms` is a union: a list, or the grid. The branch the user meant is told by the value itself.
+    // Of sections only `arms` is a union: a list, or the grid. The branch the user meant is told by the value itself.
     const branch = issue.errors[Array.isArray(value) ? 0 : 1];
     const isSection = typeof value === "object" && value !== null;
     if (isSection && branch !== undefined) return branch.flatMap((inner) => describeIssue(inner, raw, originOf, path));

@@ -5,8 +5,9 @@
 import { z } from "zod";
 import { TEMPLATE_NAMES } from "../data/prompt-template.js";
 import { strategyOptionsSchema, type StrategyOptions } from "../federated/strategies/options.js";
-import { STRATEGY_NAMES } from "../federated/strategies/registry.js";
+import { DEFAULT_STRATEGY, STRATEGY_NAMES } from "../federated/strategies/registry.js";
 import { MODULE_NAMES, PRECISION_NAMES } from "./names.js";
+import { STRATEGY_FILE_PATTERN } from "./strategy-file.js";
 
 /** Largest count any field may hold; far above real use, so that a slip of the keyboard does not exhaust memory. */
 const COUNT_MAX = 1_000_000;
@@ -96,8 +97,14 @@ const armTraining = overridesOf<TrainingConfig>({
 const precision = z
   .enum(PRECISION_NAMES)
   .describe("weights of the base model: `source` takes the file as it is, the others are made from it on this machine");
-const strategyName = z.enum([...STRATEGY_NAMES]);
-const strategy = strategyName.describe("the federated method");
+const strategyName = z.union([
+  z.enum([...STRATEGY_NAMES]),
+  z
+    .string()
+    .regex(STRATEGY_FILE_PATTERN, `one of ${STRATEGY_NAMES.join(", ")}, or a file of a strategy (.ts, .mts, .js, .mjs)`)
+    .describe("file of a strategy of one's own: .ts, .mts, .js or .mjs"),
+]);
+const strategy = strategyName.describe("the federated method, by name or by file");
 
 const armDifferences = {
   lora: overridesOf<LoraConfig>(loraShape).optional().describe("differences of this arm from the common lora section"),
@@ -110,13 +117,13 @@ const armDifferences = {
 const armSchema = z.strictObject({
   name: name().optional().describe("default: precision and strategy, for example q4_k_m-fedavg"),
   precision: precision.default("source"),
-  strategy: strategy.default("fedavg"),
+  strategy: strategy.default(DEFAULT_STRATEGY),
   ...armDifferences,
 });
 
 const gridSchema = z.strictObject({
   precisions: z.array(precision).min(1).default(["source"]),
-  strategies: z.array(strategy).min(1).default(["fedavg"]),
+  strategies: z.array(strategy).min(1).default([DEFAULT_STRATEGY]),
   byStrategy: z
     .partialRecord(strategyName, z.strictObject(armDifferences))
     .optional()
@@ -188,6 +195,7 @@ export type DataConfig = ParsedExperiment["data"] & { readonly heldOutFraction: 
 export interface ArmConfig {
   readonly name: string;
   readonly precision: (typeof PRECISION_NAMES)[number];
+  /** A name of the registry, or the absolute path of a strategy's file. */
   readonly strategy: string;
   readonly lora: LoraConfig;
   readonly training: TrainingConfig;

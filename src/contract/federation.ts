@@ -3,7 +3,7 @@ import type { FederationDeps, FederationOptions } from "../federated/options.js"
 import type { FederatedClient } from "../federated/protocol.js";
 import type { Evaluate, MetricsSink, RoundRecord, Snapshot } from "../federated/records.js";
 import type { FederationStart } from "../federated/server.js";
-import { createStrategy } from "../federated/strategies/registry.js";
+import { createStrategy, DEFAULT_STRATEGY } from "../federated/strategies/registry.js";
 import type { Strategy, TrainingPlan } from "../federated/strategy.js";
 import type { TokenizedSample } from "../federated/local-trainer.js";
 import { PythonRandom } from "../data/python-random.js";
@@ -99,7 +99,7 @@ export interface TestDeps extends FederationDeps {
 }
 
 /** Everything a run needs, with a clock that stands still; the strategy as an object or by its registered name. */
-export function makeDeps(strategy: Strategy | string = "fedavg", overrides: Partial<FederationDeps> = {}): TestDeps {
+export function makeDeps(strategy: Strategy | string = DEFAULT_STRATEGY, overrides: Partial<FederationDeps> = {}): TestDeps {
   const snapshots: Snapshot[] = [];
   return {
     trainer: new QuadraticTrainer(NUM_PARAMETERS),

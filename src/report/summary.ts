@@ -3,6 +3,7 @@
  * file arranges them and writes summary.md. The command line prints the same rows.
  */
 import { z } from "zod";
+import { strategyLabel } from "../config/strategy-file.js";
 import type { MetricsDatabase } from "../metrics/database.js";
 import { evaluationsByArm, run, totals } from "../metrics/queries.js";
 import type { EvaluationLine } from "../metrics/queries.js";
@@ -75,7 +76,7 @@ function armsOf(database: MetricsDatabase): ArmFacts[] {
     .all();
   return begun.flatMap(({ name, weightBytes }) => {
     const arm = config.arms.find((candidate) => candidate.name === name);
-    return arm === undefined ? [] : [{ ...arm, weightBytes }];
+    return arm === undefined ? [] : [{ ...arm, strategy: strategyLabel(arm.strategy), weightBytes }];
   });
 }
 

@@ -6,8 +6,10 @@ import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { createHash } from "node:crypto";
 import { fingerprintLayout } from "../adapter/layout.js";
+import { createArmStrategy } from "../config/arm-strategies.js";
 import { shapingDataFields } from "../config/load.js";
 import type { ArmConfig, ExperimentConfig } from "../config/schema.js";
+import { strategyLabel } from "../config/strategy-file.js";
 import { PythonRandom } from "../data/python-random.js";
 import { evaluateGlobal, evaluatePersonal } from "../evaluation/held-out.js";
 import type { HeldOutRow } from "../evaluation/held-out.js";
@@ -18,7 +20,7 @@ import type { AdapterSet } from "../federated/protocol.js";
 import type { Evaluate, EvaluationContext, EvaluationRecord, FederationEvent } from "../federated/records.js";
 import { runServer } from "../federated/server.js";
 import type { FederationStart } from "../federated/server.js";
-import { createStrategy } from "../federated/strategies/registry.js";
+import type { Strategy } from "../federated/strategy.js";
 import { events } from "../metrics/queries.js";
 import type { MetricsStore } from "../metrics/store.js";
 import { deriveSeed } from "../util/random.js";
@@ -60,6 +62,7 @@ export function isArmFinished(store: MetricsStore, arm: string): boolean {
 export async function runArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): Promise<void> {
   const { config, paths, data, store, emit } = setup;
   const trainer = model.base.trainer(arm.lora);
+  const strategy = await createArmStrategy(arm);
   const checkpointFolder = paths.checkpoints(arm.name);
   await mkdir(checkpointFolder, { recursive: true });
   const checkpoints = new CheckpointFolder(checkpointFolder, {
@@ -70,10 +73,10 @@ export async function runArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): 
   setup.peakMemory.reset();
   emit({ event: "arm_started", arm: arm.name, round: start.kind === "snapshot" ? start.snapshot.round : 0 });
   const result = await runServer(
-    federationOptions(config, arm, data),
+    federationOptions(config, arm, data, strategy),
     {
       trainer,
-      strategy: createStrategy(arm.strategy, arm.strategyOptions),
+      strategy,
       clients: data.clients,
       sampleIndices: (seed, population, count) => new PythonRandom(seed).sample(population, count),
       clock: { monotonicMs: () => performance.now(), now: () => new Date() },
@@ -124,7 +127,7 @@ function fingerprintArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): strin
   const { config, data } = setup;
   const { seed, evaluation, numThreads, device } = config;
   const text = JSON.stringify({
-    arm,
+    arm: { ...arm, strategy: strategyLabel(arm.strategy) },
     seed,
     evaluation,
     numThreads,
@@ -136,7 +139,7 @@ function fingerprintArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): strin
   return createHash("sha256").update(text).digest("hex");
 }
 
-function federationOptions(config: ExperimentConfig, arm: ArmConfig, data: TrainingData): FederationOptions {
+function federationOptions(config: ExperimentConfig, arm: ArmConfig, data: TrainingData, strategy: Strategy): FederationOptions {
   const { training, lora } = arm;
   const { maxGradientNorm, ...optimizer } = training.optimizer;
   return {
@@ -155,7 +158,7 @@ function federationOptions(config: ExperimentConfig, arm: ArmConfig, data: Train
       ...(training.fixedClients === undefined ? {} : { fixedClients: training.fixedClients }),
     },
     // Pooled data is one participant by nature.
-    minClients: createStrategy(arm.strategy, arm.strategyOptions).participants === "pooled" ? 1 : training.minClients,
+    minClients: strategy.participants === "pooled" ? 1 : training.minClients,
     // The trainer uses all threads for one client; several at once would only need more memory.
     maxConcurrentClients: 1,
     evaluateEvery: config.evaluation.every ?? training.numRounds,

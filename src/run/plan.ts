@@ -2,9 +2,10 @@
  * What a run would do, without training: clients, rounds, trainable parameters, steps, tokens, bytes sent, memory.
  * Counts are exact where the configuration fixes them; tokens and memory are estimates and named so. Nothing is written.
  */
+import { createArmStrategy } from "../config/arm-strategies.js";
 import { resolveModelPath } from "../config/builtin.js";
 import type { ArmConfig, ExperimentConfig } from "../config/schema.js";
-import { createStrategy } from "../federated/strategies/registry.js";
+import { strategyLabel } from "../config/strategy-file.js";
 import type { Strategy } from "../federated/strategy.js";
 import type { SourceModel, TrainingEngine } from "./engine.js";
 import { precisionOf } from "./model-variants.js";
@@ -65,10 +66,12 @@ export async function planExperiment(config: ExperimentConfig, engine: TrainingE
   const base = await engine.openBaseModel(source.path);
   try {
     const { clients, counts } = await loadTrainingData(config, tokenizer);
-    const arms = config.arms.map((arm) => {
+    const arms: ArmEstimate[] = [];
+    for (const arm of config.arms) {
       const { numParameters } = base.trainer(arm.lora).layout;
-      return estimateArm(arm, { source, counts, numClients: clients.length, numParameters });
-    });
+      const strategy = await createArmStrategy(arm);
+      arms.push(estimateArm(arm, { source, counts, numClients: clients.length, numParameters, strategy }));
+    }
     return { name: config.name, model: source.path, data: counts, arms };
   } finally {
     base.dispose();
@@ -81,11 +84,11 @@ interface ArmFacts {
   readonly counts: DataCounts;
   readonly numClients: number;
   readonly numParameters: number;
+  readonly strategy: Strategy;
 }
 
-function estimateArm(arm: ArmConfig, { source, counts, numClients, numParameters }: ArmFacts): ArmEstimate {
+function estimateArm(arm: ArmConfig, { source, counts, numClients, numParameters, strategy }: ArmFacts): ArmEstimate {
   const { training } = arm;
-  const strategy = createStrategy(arm.strategy, arm.strategyOptions);
   const isPooled = strategy.participants === "pooled";
   const cohort = Math.min(training.fixedClients?.length ?? training.clientsPerRound, numClients);
   const stepsPerRound = isPooled
@@ -99,7 +102,7 @@ function estimateArm(arm: ArmConfig, { source, counts, numClients, numParameters
   return {
     name: arm.name,
     precision: arm.precision,
-    strategy: arm.strategy,
+    strategy: strategyLabel(arm.strategy),
     numRounds: training.numRounds,
     clientsPerRound: isPooled ? 1 : cohort,
     trainableParameters: numParameters,

@@ -69,6 +69,16 @@ describe("config", () => {
     expect((await runCli(["config", "show", copy])).stdout).toBe(shown.stdout);
   });
 
+  test("--strategy takes a name or a file, in TypeScript too, from the folder it is called in", async () => {
+    const { file } = makeExperiment();
+    const cwd = join(import.meta.dirname, "..", "..", "experiments", "own-strategy");
+    const args = ["config", "validate", file, "--strategy"];
+    expect((await runCli([...args, "fedprox"])).stdout).toContain("is valid: arms f16-fedprox;");
+    const rate = ["--set", "strategyOptions.own.rate=0.5"];
+    expect((await runCli([...args, "./median.ts", ...rate], { cwd })).stdout).toContain("is valid: arms f16-median;");
+    expect((await runCli([...args, "./meidan.ts"], { cwd })).stderr).toContain(`expected an existing file, received ${join(cwd, "meidan.ts")}`);
+  });
+
   test("schema is JSON, validate names the arms", async () => {
     const schema = JSON.parse((await runCli(["config", "schema"])).stdout) as { properties: object };
     expect(Object.keys(schema.properties)).toContain("training");

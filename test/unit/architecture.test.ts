@@ -5,6 +5,7 @@
 import { readFileSync, readdirSync } from "node:fs";
 import { dirname, extname, join, relative, resolve } from "node:path";
 import { describe, expect, test } from "vitest";
+import { STRATEGY_NAMES } from "../../src/federated/strategies/registry.js";
 
 const PROJECT_ROOT = resolve(import.meta.dirname, "..", "..");
 const SKIPPED_FOLDERS = new Set(["node_modules", "dist", "build", "deps", "prebuilds", "golden"]);
@@ -144,6 +145,12 @@ describe("who may do what", () => {
     const pattern = /\b(INSERT (OR \w+ )?INTO|UPDATE \w+ SET|DELETE FROM|CREATE TABLE|DROP TABLE)\b/u;
     const others = except(typescript, "src/metrics/store.ts", "src/metrics/schema.ts");
     expect(findLines(others, pattern)).toEqual([]);
+  });
+
+  test("only the registry and their own files know strategies by name", () => {
+    const names = STRATEGY_NAMES.join("|");
+    const others = except(typescript, "src/federated/strategies/");
+    expect(findLines(others, new RegExp(`["'\`](?:${names})["'\`]`, "u"))).toEqual([]);
   });
 
   test("napi.h stays in native/addon", () => {

@@ -38,6 +38,10 @@ export const strategyOptionsSchema = z.strictObject({
     .describe("fedadagrad, fedyogi, fedadam: added to the root of the second moment, which starts at tau^2; default: 0.001"),
   beta1: decay().optional().describe("fedavgm, fedyogi, fedadam: decay of the server's momentum; default: 0.5"),
   beta2: decay().optional().describe("fedyogi, fedadam: decay of the server's second moment; default: 0.99"),
+  own: z
+    .record(z.string(), z.unknown())
+    .optional()
+    .describe("strategies from a file: their own options, checked by the file; default: none"),
 });
 
 /** Options as a user gives them; what is left out takes the strategy's default. */

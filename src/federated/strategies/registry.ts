@@ -12,14 +12,15 @@ import { createLocal } from "./local.js";
 import { DEFAULT_REFERENCE, strategyOptionsSchema, type Reference, type StrategyOptions } from "./options.js";
 import { createScaffold } from "./scaffold.js";
 
-interface Entry {
-  /** All options the strategy knows in the form of that reference. */
+/** A strategy that can be made: one of the registry, or one from a user's file. */
+export interface StrategySource {
+  /** All options the strategy knows in the form of that reference, with their defaults. */
   readonly defaultsOf: (reference: Reference) => StrategyOptions;
   /** From options that are complete. */
   readonly create: (options: StrategyOptions) => Strategy;
 }
 
-const STRATEGIES: ReadonlyMap<string, Entry> = new Map([
+const STRATEGIES: ReadonlyMap<string, StrategySource> = new Map([
   ["local", withoutOptions(createLocal)],
   ["fedavg", withoutOptions(createFedAvg)],
   ["fedprox", withOptions(() => FEDPROX_DEFAULTS, createFedProx)],
@@ -34,25 +35,33 @@ const STRATEGIES: ReadonlyMap<string, Entry> = new Map([
 /** All names, in the order in which tables list them. */
 export const STRATEGY_NAMES: readonly string[] = [...STRATEGIES.keys()];
 
+/** What an experiment runs that names no strategy. */
+export const DEFAULT_STRATEGY = "fedavg";
+
 /**
  * A new strategy object; options that are left out take their defaults. Throws CONFIG_INVALID for an unknown name and
  * for the options that {@link resolveStrategyOptions} refuses.
  */
 export function createStrategy(name: string, options: StrategyOptions = {}): Strategy {
-  return entryOf(name).create(resolveStrategyOptions(name, options));
+  return registeredStrategy(name).create(resolveStrategyOptions(name, options));
+}
+
+/** The options of a strategy of the registry with its defaults filled in; as resolveOptions. */
+export function resolveStrategyOptions(name: string, options: StrategyOptions, place = ""): StrategyOptions {
+  return resolveOptions(name, registeredStrategy(name), options, place);
 }
 
 /**
  * The options with the strategy's defaults filled in. Throws CONFIG_INVALID for an option the strategy does not know (in
  * the form of the chosen reference) and for a value out of bounds; `place` says whose options they are.
  */
-export function resolveStrategyOptions(name: string, options: StrategyOptions, place = ""): StrategyOptions {
+export function resolveOptions(name: string, source: StrategySource, options: StrategyOptions, place = ""): StrategyOptions {
   const { reference } = options;
-  const known = knownStrategyOptions(name, reference);
+  const known = knownOptions(source, reference);
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
   for (const [option, value] of given) {
     if (known.includes(option)) continue;
-    const textbook = knownStrategyOptions(name, "textbook");
+    const textbook = knownOptions(source, "textbook");
     throw problemError("CONFIG_INVALID", {
       subject: `strategyOptions.${option}${place}`,
       expected: known.length === 0 ? `no options: strategy ${name} has none` : `an option of strategy ${name} (${known.join(", ")})`,
@@ -70,15 +79,16 @@ export function resolveStrategyOptions(name: string, options: StrategyOptions, p
       received: String(new Map<string, unknown>(given).get(field)),
     });
   }
-  return { ...entryOf(name).defaultsOf(reference ?? DEFAULT_REFERENCE), ...checked.data };
+  return { ...source.defaultsOf(reference ?? DEFAULT_REFERENCE), ...checked.data };
 }
 
-/** Names of the options a strategy knows in the form of a reference. Throws CONFIG_INVALID for an unknown strategy. */
-export function knownStrategyOptions(name: string, reference: Reference = DEFAULT_REFERENCE): readonly string[] {
-  return Object.keys(entryOf(name).defaultsOf(reference));
+/** Names of the options a strategy knows in the form of a reference. */
+export function knownOptions(source: StrategySource, reference: Reference = DEFAULT_REFERENCE): readonly string[] {
+  return Object.keys(source.defaultsOf(reference));
 }
 
-function entryOf(name: string): Entry {
+/** The strategy of that name. Throws CONFIG_INVALID for an unknown one. */
+export function registeredStrategy(name: string): StrategySource {
   const entry = STRATEGIES.get(name);
   if (entry !== undefined) return entry;
   throw problemError("CONFIG_INVALID", {
@@ -88,14 +98,14 @@ function entryOf(name: string): Entry {
   });
 }
 
-function withoutOptions(create: () => Strategy): Entry {
+function withoutOptions(create: () => Strategy): StrategySource {
   return { defaultsOf: () => ({}), create };
 }
 
 function withOptions<Options extends StrategyOptions>(
   defaultsOf: (reference: Reference) => Options,
   create: (options: Options) => Strategy,
-): Entry {
+): StrategySource {
   // What comes here was resolved: the defaults of the same entry with some values replaced.
   return { defaultsOf, create: (options) => create(options as Options) };
 }

@@ -1,0 +1,56 @@
+/** The strategies of an experiment's arms and their options: loaded, merged from the common ones, checked, made. */
+import { problemError } from "../errors.js";
+import type { StrategyOptions } from "../federated/strategies/options.js";
+import { knownOptions, resolveOptions, type StrategySource } from "../federated/strategies/registry.js";
+import type { Strategy } from "../federated/strategy.js";
+import type { ArmConfig } from "./schema.js";
+import { loadStrategy, strategyLabel } from "./strategy-file.js";
+
+/** By reference, as arms name them. */
+export type StrategySources = ReadonlyMap<string, StrategySource>;
+
+/** What an arm says about its strategy before the common options are merged in. */
+export interface ArmStrategyInput {
+  readonly strategy: string;
+  readonly strategyOptions?: StrategyOptions | undefined;
+}
+
+/** Loads each strategy once. Throws CONFIG_INVALID as loadStrategy. */
+export async function loadStrategies(references: Iterable<string>): Promise<StrategySources> {
+  const sources = new Map<string, StrategySource>();
+  for (const reference of references) {
+    if (!sources.has(reference)) sources.set(reference, await loadStrategy(reference));
+  }
+  return sources;
+}
+
+/** A new strategy object for an arm of a resolved configuration. Throws CONFIG_INVALID as loadStrategy. */
+export async function createArmStrategy({ strategy, strategyOptions }: Pick<ArmConfig, "strategy" | "strategyOptions">): Promise<Strategy> {
+  return (await loadStrategy(strategy)).create(strategyOptions);
+}
+
+/**
+ * The common options that the arm's strategy knows, then the arm's own, all of which it must know, then defaults. Throws
+ * CONFIG_INVALID; a strategy from a file checks its options by being made once.
+ */
+export function mergeStrategyOptions(common: StrategyOptions, arm: ArmStrategyInput, name: string, source: StrategySource): StrategyOptions {
+  const mine = arm.strategyOptions ?? {};
+  const known = knownOptions(source, mine.reference ?? common.reference);
+  const inherited = Object.fromEntries(Object.entries(common).filter(([option]) => known.includes(option)));
+  const options = resolveOptions(strategyLabel(arm.strategy), source, { ...inherited, ...mine }, ` of arm ${name}`);
+  source.create(options);
+  return options;
+}
+
+/** A common option that no arm takes is a slip, not a setting. Throws CONFIG_INVALID. */
+export function checkCommonOptions(common: StrategyOptions, arms: readonly ArmConfig[]): void {
+  for (const [option, value] of Object.entries(common)) {
+    if (arms.some(({ strategyOptions }) => Object.hasOwn(strategyOptions, option))) continue;
+    const known = new Map(arms.map((arm) => [strategyLabel(arm.strategy), Object.keys(arm.strategyOptions).join(", ") || "none"]));
+    throw problemError("CONFIG_INVALID", {
+      subject: `strategyOptions.${option}`,
+      expected: `an option of a strategy of this experiment (${[...known].map(([strategy, names]) => `${strategy}: ${names}`).join("; ")})`,
+      received: typeof value === "object" ? JSON.stringify(value) : String(value),
+    });
+  }
+}

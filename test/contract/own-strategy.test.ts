@@ -1,0 +1,41 @@
+/** The example of a strategy of one's own keeps the contract too: this is what a user's own test looks like. */
+import { createOwnStrategy } from "fedllm-native";
+import { strategyContract } from "fedllm-native/contract";
+import { describe, expect, test } from "vitest";
+import median from "../../experiments/own-strategy/median.js";
+
+describe("the example strategy", () => {
+  const suite = strategyContract({
+    create: () => createOwnStrategy(median),
+    exceptions: {
+      "the first round takes the mean of the clients' weights, each counting by its data": "it takes the median",
+    },
+  });
+  for (const { title, run } of suite) test(title, run);
+
+  test("takes the middle of the changes, times its rate", () => {
+    const strategy = createOwnStrategy(median, { rate: 0.5 });
+    const updates = [[1, 9], [5, 7], [30, 8]].map((change, index) => ({
+      clientId: String(index),
+      numExamples: 1,
+      round: 1,
+      update: Float32Array.from(change),
+      layoutFingerprint: "",
+      numSamples: 1,
+      numSteps: 1,
+      numTokens: 1,
+      numSupervisedTokens: 1,
+      trainLoss: 0,
+      firstTrainLoss: 0,
+      lastTrainLoss: 0,
+      trainDurationMs: 1,
+    }));
+    const context = {
+      round: 1,
+      plan: { numRounds: 1, clientsPerRound: 3, localSteps: 1, batchSize: 1, initialLearningRate: 1, finalLearningRate: 1 },
+      numClients: 3,
+    };
+    const state = strategy.aggregate(strategy.init(Float32Array.of(100, 200)), updates, context);
+    expect(state.arrays["adapter"]).toEqual(Float32Array.of(102.5, 204));
+  });
+});
