@@ -256,7 +256,25 @@ std::shared_ptr<base_model> base_model::load(const std::string & path, const mod
     loader.read_architecture();
     loader.read_tensors();
     loader.place_weights();
+    const backend device(options.device, options.n_threads);
+    if (!device.is_cpu && transposes_are_supported(device, model->matrices(), options.variants.transposes)) model->make_transposes(options.variants.transposes);
     return model;
+}
+
+std::vector<ggml_tensor *> base_model::matrices() const {
+    std::vector<ggml_tensor *> list = { output_ };
+    for (const layer_weights & layer : layers_) {
+        for (ggml_tensor * matrix : layer.linear) {
+            if (matrix != nullptr) list.push_back(matrix);
+        }
+    }
+    return list;
+}
+
+void base_model::make_transposes(transpose_cache type) {
+    transposes_.reset();
+    if (type == transpose_cache::none) return;
+    transposes_ = std::make_unique<transposed_weights>(backend(options_.device, options_.n_threads), matrices(), type);
 }
 
 base_model::~base_model() {

@@ -11,6 +11,7 @@
 #include "architecture.h"
 #include "backend.h"
 #include "gguf-file.h"
+#include "transposes.h"
 #include "variants.h"
 
 namespace fedllm {
@@ -76,6 +77,12 @@ class base_model {
     ggml_tensor *                      output_norm() const { return output_norm_; }  // [n_embd]
     ggml_tensor *                      rope_factors() const { return rope_factors_; }  // [n_rot / 2]; nullptr: none
     ggml_tensor *                      output() const { return output_; }            // [n_embd, n_vocab]; token_embd when tied
+    // The matrices whose transposes the backward pass multiplies with, each once.
+    std::vector<ggml_tensor *>         matrices() const;
+    // Copies W^T that products use where there are no CPU kernels; nullptr: none.
+    const transpose_map *              transposes() const { return transposes_ ? &transposes_->map() : nullptr; }
+    // Makes them; load does where options ask for it and the device can. Throws MODEL_UNSUPPORTED, OUT_OF_MEMORY.
+    void                               make_transposes(transpose_cache type);
 
   private:
     base_model() = default;
@@ -85,6 +92,7 @@ class base_model {
     std::shared_ptr<gguf_file>    file_;
     ggml_context *                context_ = nullptr;
     std::vector<ggml_backend_buffer_t> buffers_;
+    std::unique_ptr<transposed_weights> transposes_;
     std::vector<layer_weights>    layers_;
     ggml_tensor *                 token_embd_ = nullptr;
     ggml_tensor *                 output_norm_ = nullptr;

@@ -35,6 +35,9 @@ struct engine::prepared_graph {
 engine::engine(const base_model & model, const adapter_options * adapter, const engine_options & options)
     : model_(model), options_(options), device_(model.options().device, model.options().n_threads),
       rules_(options.portable ? lowering::portable() : lowering::choose(device_)) {
+    rules_.unpacked_bytes = options.unpacked_bytes.value_or(rules_.unpacked_bytes);
+    rules_.transposes = model.transposes();
+    rules_.inspect = options.inspect;
     if (rules_.cpu_kernels) {
         device_.set_threads(1);  // the operations bring their own threads
         runtime_ = std::make_unique<cpu_runtime>(model.options().n_threads);
@@ -123,8 +126,15 @@ bool engine::keeps_all(int64_t n_tokens) const {
 size_t engine::estimate_nodes(const micro_batch & batch) const {
     // Upper bounds for forward, recompute and backward together, about twice what the portable lowering makes: 400 tensors a
     // layer, 120 per attention chunk and layer, 60 per head chunk.
-    const size_t n_chunks = attention_count_chunks(batch.sequences);
-    return layers_.size() * (400 + 120 * n_chunks) + 60 * (size_t(batch.n_loss() / HEAD_CHUNK) + 1) + 256;
+    // 8 per further block of rows of a product with W^T.
+    const size_t n_chunks = attention_count_chunks(batch.sequences), n_head_chunks = size_t(batch.n_loss() / HEAD_CHUNK) + 1;
+    size_t n_blocks = size_t(rules_.count_blocks(model_.output())) * n_head_chunks;
+    for (const layer_module & layer : layers_) {
+        for (const linear_module & module : layer.linear) {
+            if (module.weight != nullptr) n_blocks += size_t(rules_.count_blocks(module.weight)) - 1;
+        }
+    }
+    return layers_.size() * (400 + 120 * n_chunks) + 60 * n_head_chunks + 8 * n_blocks + 256;
 }
 
 head_module engine::make_head() const {

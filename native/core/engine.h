@@ -22,6 +22,8 @@ struct engine_options {
     double   dropout = 0.0;
     uint64_t seed = 0;               // of dropout
     bool     portable = false;       // only operations that every backend has
+    std::optional<size_t> unpacked_bytes;  // see lowering; absent: its own
+    std::function<void(ggml_cgraph *)> inspect;  // see lowering
     // Absent: keep everything while it fits into a quarter of the device's free memory.
     std::optional<checkpoint_tier> tier;
 };

@@ -40,6 +40,19 @@ lowering lowering::choose(const backend & device) {
     return rules;
 }
 
+namespace {
+
+int64_t rows_at_once(const lowering & rules, const ggml_tensor * weight) {
+    return std::max<int64_t>(1, int64_t(rules.unpacked_bytes / (size_t(weight->ne[0]) * sizeof(float))));
+}
+
+}  // namespace
+
+int64_t lowering::count_blocks(const ggml_tensor * weight) const {
+    const int64_t step = rows_at_once(*this, weight);
+    return cpu_kernels || (transposes != nullptr && transposes->count(weight) > 0) ? 1 : (weight->ne[1] + step - 1) / step;
+}
+
 bool dropout_keeps(uint64_t key, uint64_t token_key, uint64_t position, float probability) {
     return random_uniform(key ^ token_key, position) >= probability;
 }
@@ -96,23 +109,56 @@ ggml_tensor * graph_builder::custom_new(int64_t ne0, int64_t ne1, int64_t ne2, c
     return ggml_custom_4d(context_, GGML_TYPE_F32, ne0, ne1, ne2, 1, copy.data(), int(copy.size()), function, 1, &descriptions_.back());
 }
 
-// The operand with the contracted axis first, as MUL_MAT wants it.
-ggml_tensor * graph_builder::lowered_operand(operand a) {
-    if (!a.transposed) return a.tensor;
-    ggml_tensor * values = a.tensor;
-    if (values->type != GGML_TYPE_F32) {
-        const int64_t n = values->ne[1];
-        values = ggml_get_rows(context_, values, input_i32(n, 1, [n](const micro_batch &, int32_t * rows) { std::iota(rows, rows + n, 0); }));
+// I32 [count]: begin, begin + 1, ...; one input per graph for all weights of a size.
+ggml_tensor * graph_builder::row_numbers(int64_t begin, int64_t count) {
+    ggml_tensor *& numbers = row_numbers_[{ begin, count }];
+    if (numbers == nullptr) {
+        numbers = input_i32(count, 1, [begin, count](const micro_batch &, int32_t * rows) { std::iota(rows, rows + count, int32_t(begin)); });
     }
+    return numbers;
+}
+
+// Rows [begin, begin + count) of a matrix of any type as F32 columns: [count, ne0].
+ggml_tensor * graph_builder::unpacked_transpose(ggml_tensor * weight, int64_t begin, int64_t count) {
+    ggml_tensor * values = weight->type == GGML_TYPE_F32 ? ggml_view_2d(context_, weight, weight->ne[0], count, weight->nb[1], size_t(begin) * weight->nb[1])
+                                                         : ggml_get_rows(context_, weight, row_numbers(begin, count));
     return ggml_cont(context_, ggml_transpose(context_, values));
 }
 
-ggml_tensor * graph_builder::product(operand a, operand b, float alpha) {
-    if (!rules_.cpu_kernels) {
-        ggml_tensor * result = ggml_mul_mat(context_, lowered_operand(a), lowered_operand(b));
+// The operand with the contracted axis first, as MUL_MAT wants it.
+ggml_tensor * graph_builder::lowered_operand(operand a) {
+    if (!a.transposed) return a.tensor;
+    if (a.tensor->type != GGML_TYPE_F32) return unpacked_transpose(a.tensor, 0, a.tensor->ne[1]);
+    return ggml_cont(context_, ggml_transpose(context_, a.tensor));
+}
+
+// a . b by MUL_MAT. W^T b takes a stored copy of W^T, or goes over blocks of W's rows: W^T b = sum of W_r^T b_r.
+ggml_tensor * graph_builder::lowered_product(operand a, operand b) {
+    const auto multiply = [&](ggml_tensor * left, ggml_tensor * right) {
+        ggml_tensor * result = ggml_mul_mat(context_, left, right);
         ggml_mul_mat_set_prec(result, GGML_PREC_F32);
-        return alpha == 1.0f ? result : ggml_scale(context_, result, alpha);
+        return result;
+    };
+    const int64_t n_rows = a.tensor->ne[1], step = rows_at_once(rules_, a.tensor);
+    if (a.transposed && rules_.transposes != nullptr) {
+        const auto copy = rules_.transposes->find(a.tensor);
+        if (copy != rules_.transposes->end()) return multiply(copy->second, lowered_operand(b));
     }
+    const bool is_weight = a.transposed && !b.transposed && a.tensor->op == GGML_OP_NONE;  // adapters are views, activations have an operation
+    if (!is_weight || n_rows <= step) return multiply(lowered_operand(a), lowered_operand(b));
+    ggml_tensor * right = lowered_operand(b);
+    ggml_tensor * sum = nullptr;
+    for (int64_t begin = 0; begin < n_rows; begin += step) {
+        const int64_t count = std::min(step, n_rows - begin);
+        ggml_tensor * part = multiply(unpacked_transpose(a.tensor, begin, count),
+                                      ggml_cont(context_, ggml_view_2d(context_, right, count, right->ne[1], right->nb[1], size_t(begin) * sizeof(float))));
+        sum = sum == nullptr ? part : ggml_add_inplace(context_, sum, part);
+    }
+    return sum;
+}
+
+ggml_tensor * graph_builder::product(operand a, operand b, float alpha) {
+    if (!rules_.cpu_kernels) return scale(lowered_product(a, b), alpha);
     const int64_t m = a.transposed ? a.tensor->ne[0] : a.tensor->ne[1];
     const int64_t n = b.transposed ? b.tensor->ne[0] : b.tensor->ne[1];
     FEDLLM_ASSERT((a.transposed ? a.tensor->ne[1] : a.tensor->ne[0]) == (b.transposed ? b.tensor->ne[1] : b.tensor->ne[0]));
@@ -231,6 +277,7 @@ void graph_builder::fill_input(const graph_input & input, const micro_batch & ba
 
 void graph_builder::compute(const micro_batch & batch) {
     for (const graph_input & input : inputs_) fill_input(input, batch);
+    if (rules_.inspect) rules_.inspect(graph_);
     const ggml_status status = ggml_backend_graph_compute(device_.handle, graph_);
     if (status == GGML_STATUS_ALLOC_FAILED) {
         throw train_error("OUT_OF_MEMORY", "training: expected working memory on the device, received too little. Lower microBatchTokens");

@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "architecture.h"
@@ -15,13 +17,24 @@
 
 namespace fedllm {
 
+// Copies of frozen weights W [d_in, d_out] as W^T [d_out, d_in].
+using transpose_map = std::map<const ggml_tensor *, ggml_tensor *>;
+
 // How primitives become operations. `portable` uses only what CPU, CUDA, Vulkan and Metal all have.
 struct lowering {
     bool cpu_kernels    = false;  // custom operations of cpu/
     bool rms_norm_back  = false;  // RMS_NORM_BACK exists on the device
     bool silu_back      = false;  // SILU_BACK exists
     bool soft_max_back  = false;  // SOFT_MAX_BACK exists
+    // W^T dy without a copy of W^T unpacks W to F32, as many rows at a time as fit into this; the head of a large vocabulary
+    // would take gigabytes.
+    size_t                unpacked_bytes = size_t(64) << 20;
+    const transpose_map * transposes = nullptr;  // nullptr: no copies
+    // Called with each graph when its tensors have memory, before it runs: for tests that look at the operations.
+    std::function<void(ggml_cgraph *)> inspect;
 
+    // How many blocks of rows W^T dy goes over.
+    int64_t count_blocks(const ggml_tensor * weight) const;
     static lowering choose(const backend & device);
     static lowering portable() { return {}; }
 };
@@ -137,7 +150,10 @@ class graph_builder {
 
   private:
     void          check_supported() const;
+    ggml_tensor * row_numbers(int64_t begin, int64_t count);
+    ggml_tensor * unpacked_transpose(ggml_tensor * weight, int64_t begin, int64_t count);
     ggml_tensor * lowered_operand(operand a);
+    ggml_tensor * lowered_product(operand a, operand b);
     op_description describe() const;
     ggml_tensor * custom_new(int64_t ne0, int64_t ne1, int64_t ne2, const std::vector<ggml_tensor *> & args, const op_description & description,
                              ggml_custom_op_t function);
@@ -157,6 +173,7 @@ class graph_builder {
     std::deque<op_description> descriptions_;
     std::vector<graph_input>   inputs_;
     std::vector<uint8_t>       staging_;  // of inputs on their way to a device
+    std::map<std::pair<int64_t, int64_t>, ggml_tensor *> row_numbers_;
 };
 
 // The dropout rule, shared by the kernel and the uploaded masks: true when the number survives.
