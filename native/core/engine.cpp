@@ -89,7 +89,7 @@ void engine::make_layers(const adapter_options * adapter) {
         ggml_backend_view_init(slope);
         lora_pair & pair = layers_[size_t(entry.layer)].linear[size_t(entry.module)].lora;
         (entry.is_b ? pair.b : pair.a) = value;
-        (entry.is_b ? pair.gradient_b : pair.gradient_a) = slope;
+        if (options_.trained != (entry.is_b ? trained_half::a : trained_half::b)) (entry.is_b ? pair.gradient_b : pair.gradient_a) = slope;
         pair.scale = adapter->scale();
         if (!entry.is_b) pair.dropout_key = random_combine(options_.seed, random_hash_name(entry.name));
         lowest_adapted_ = std::min<int64_t>(lowest_adapted_, entry.layer);
@@ -176,13 +176,28 @@ rotation engine::make_rotation(graph_builder & g, const micro_batch & batch, flo
     return angles;
 }
 
+// Uniform in +-alpha / sqrt(L * n_embd) by (seed, token key, row position).
+ggml_tensor * engine::input_noise(graph_builder & g, int64_t n_tokens, float alpha) const {
+    const int64_t n_embd = model_.info().n_embd;
+    const uint64_t key = random_combine(options_.seed, random_hash_name("neftune"));
+    return g.input_f32(n_embd, n_tokens, [n_embd, key, alpha](const micro_batch & b, float * values) {
+        for (const sequence_span & sequence : b.sequences) {
+            const float bound = alpha / std::sqrt(float(sequence.length * n_embd));
+            for (int64_t t = sequence.start; t < sequence.start + sequence.length; ++t) {
+                const uint64_t token_key = key ^ b.token_keys[size_t(t)];
+                for (int64_t i = 0; i < n_embd; ++i) values[t * n_embd + i] = bound * (2.0f * random_uniform(token_key, uint64_t(i)) - 1.0f);
+            }
+        }
+    });
+}
+
 // The layer without its side paths.
 static layer_module bare(layer_module layer) {
     for (linear_module & module : layer.linear) module.lora = {};
     return layer;
 }
 
-void engine::forward(graph_builder & g, const micro_batch & batch, bool keep, bool adapter_off, forward_pass & pass) {
+void engine::forward(graph_builder & g, const micro_batch & batch, bool keep, const run_request & request, forward_pass & pass) {
     const int64_t n = batch.n_tokens();
     const architecture_traits & traits = model_.info().traits;
     pass.chunks = attention_plan(g, batch.sequences, 0);
@@ -200,11 +215,12 @@ void engine::forward(graph_builder & g, const micro_batch & batch, bool keep, bo
     }
     const auto fill_tokens = [](const micro_batch & b, int32_t * values) { std::copy(b.tokens.begin(), b.tokens.end(), values); };
     ggml_tensor * x = ggml_get_rows(g.context(), model_.token_embd(), g.input_i32(n, 1, fill_tokens));
+    if (request.neftune_alpha > 0.0f) x = ggml_add(g.context(), x, input_noise(g, n, request.neftune_alpha));
     x = g.scale(x, traits.embedding_scale);
     pass.values.resize(layers_.size());
     for (size_t l = 0; l < layers_.size(); ++l) {
         layer_values values;
-        x = layer_forward(g, adapter_off ? bare(layers_[l]) : layers_[l], pass.inputs, x, values);
+        x = layer_forward(g, request.adapter_off ? bare(layers_[l]) : layers_[l], pass.inputs, x, values);
         g.expand(x);
         if (!keep) {  // what is not held here is free for reuse, because no later node refers to it
             layer_values kept;
@@ -234,7 +250,7 @@ void engine::prepare(const micro_batch & batch, const run_request & request) {
     graph_builder & g = next->builder;
     forward_pass & pass = next->pass;
     const bool keep = request.gradient && keeps_all(batch.n_tokens());
-    forward(g, batch, keep, request.adapter_off, pass);
+    forward(g, batch, keep, request, pass);
     next->result = head_loss(g, make_head(), batch, pass.hidden, request);
     if (request.gradient) {
         ggml_tensor * d = next->result.d_hidden;
@@ -259,7 +275,7 @@ std::vector<float> engine::logits(const micro_batch & batch) {
     prepared_.reset();
     graph_builder g(device_, rules_, runtime_.get(), graph_memory_, estimate_nodes(batch));
     forward_pass pass;
-    forward(g, batch, false, false, pass);
+    forward(g, batch, false, {}, pass);
     const std::vector<ggml_tensor *> chunks = head_logits(g, make_head(), pass.hidden);
     allocate(g);
     g.compute(batch);

@@ -10,6 +10,7 @@
 #include "batch.h"
 #include "layer.h"
 #include "loss.h"
+#include "trainer.h"
 
 namespace fedllm {
 
@@ -20,7 +21,8 @@ enum class checkpoint_tier { keep_all, layer_inputs };
 
 struct engine_options {
     double   dropout = 0.0;
-    uint64_t seed = 0;               // of dropout
+    uint64_t seed = 0;               // of dropout and noise
+    trained_half trained = trained_half::both;  // no gradient is computed for the other half
     bool     portable = false;       // only operations that every backend has
     std::optional<size_t> unpacked_bytes;  // see lowering; absent: its own
     std::function<void(ggml_cgraph *)> inspect;  // see lowering
@@ -44,6 +46,7 @@ class engine {
     engine & operator=(const engine &) = delete;
 
     size_t n_parameters() const { return layout_.n_parameters; }
+    const adapter_layout & layout() const { return layout_; }
     void   set_weights(const std::vector<float> & weights);
     void   clear_gradient();
     void   get_gradient(std::vector<float> & gradient) const;
@@ -61,11 +64,12 @@ class engine {
     void         allocate(graph_builder & g);
     void         prepare(const micro_batch & batch, const run_request & request);
     // Fills `pass`, which must stay where it is: its inputs point into it.
-    void         forward(graph_builder & g, const micro_batch & batch, bool keep, bool adapter_off, forward_pass & pass);
+    void         forward(graph_builder & g, const micro_batch & batch, bool keep, const run_request & request, forward_pass & pass);
     void         make_layers(const adapter_options * adapter);
     bool         keeps_all(int64_t n_tokens) const;
     size_t       estimate_nodes(const micro_batch & batch) const;
     rotation     make_rotation(graph_builder & g, const micro_batch & batch, float base, float scale) const;
+    ggml_tensor * input_noise(graph_builder & g, int64_t n_tokens, float alpha) const;
     head_module  make_head() const;
 
     const base_model &        model_;

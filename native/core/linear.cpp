@@ -23,10 +23,12 @@ ggml_tensor * linear_backward(graph_builder & g, const linear_module & module, c
     const lora_pair & lora = module.lora;
     if (lora.a == nullptr) return dx;
     ggml_tensor * dropped = g.dropout(x, dropout.token_keys, lora.dropout_key, dropout.probability);
-    ggml_tensor * u = g.product(plain(lora.a), plain(dropped), lora.scale);     // scale * A x,    [rank, T]
     ggml_tensor * z = g.product(transposed(lora.b), plain(dy), lora.scale);     // scale * B^T dy, [rank, T]
-    g.expand(g.product_add(lora.gradient_b, transposed(u), transposed(dy)));
-    g.expand(g.product_add(lora.gradient_a, transposed(dropped), transposed(z)));
+    if (lora.gradient_b != nullptr) {
+        ggml_tensor * u = g.product(plain(lora.a), plain(dropped), lora.scale);  // scale * A x,    [rank, T]
+        g.expand(g.product_add(lora.gradient_b, transposed(u), transposed(dy)));
+    }
+    if (lora.gradient_a != nullptr) g.expand(g.product_add(lora.gradient_a, transposed(dropped), transposed(z)));
     if (!want_dx) return dx;
     if (dropout.probability == 0.0f) return g.product_add(dx, transposed(lora.a), plain(z));
     ggml_tensor * through = g.product(transposed(lora.a), plain(z));

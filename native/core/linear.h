@@ -10,7 +10,7 @@ namespace fedllm {
 struct lora_pair {
     ggml_tensor * a = nullptr;          // [d_in, rank]
     ggml_tensor * b = nullptr;          // [rank, d_out]
-    ggml_tensor * gradient_a = nullptr; // summed into
+    ggml_tensor * gradient_a = nullptr; // summed into; nullptr: that half is not trained
     ggml_tensor * gradient_b = nullptr;
     float         scale = 0.0f;
     uint64_t      dropout_key = 0;

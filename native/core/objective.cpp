@@ -13,6 +13,7 @@ void require_option(bool condition, const char * subject, const char * expected,
 
 void check_objective(const objective_options & o) {
     require_option(o.label_smoothing >= 0.0 && o.label_smoothing < 1.0, "labelSmoothing", "at least 0 and below 1", o.label_smoothing);
+    require_option(std::isfinite(o.neftune_alpha) && o.neftune_alpha >= 0.0, "neftuneAlpha", "a finite number of at least 0", o.neftune_alpha);
 }
 
 void check_cancel(const std::atomic<bool> & cancel) {
@@ -24,6 +25,7 @@ step_sums objective_accumulate(engine & runner, const std::vector<micro_batch> &
     run_request request;
     request.gradient = true;
     request.label_smoothing = float(objective.label_smoothing);
+    request.neftune_alpha = float(objective.neftune_alpha);
     request.gradient_scale = float(gradient_scale);
     step_sums sums;
     runner.clear_gradient();

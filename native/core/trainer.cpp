@@ -21,6 +21,7 @@ void check_options(const train_options & o) {
     require_option(o.batch_size >= 1, "batchSize", "at least 1", double(o.batch_size));
     require_option(o.micro_batch_tokens >= 1, "microBatchTokens", "at least 1", double(o.micro_batch_tokens));
     require_option(std::isfinite(o.learning_rate) && o.learning_rate >= 0.0, "learningRate", "a finite number of at least 0", o.learning_rate);
+    require_option(std::isfinite(o.lora_plus_ratio) && o.lora_plus_ratio > 0.0, "loraPlusRatio", "a finite number above 0", o.lora_plus_ratio);
     require_option(o.dropout >= 0.0 && o.dropout < 1.0, "dropout", "at least 0 and below 1", o.dropout);
     require_option(o.optimizer.beta1 >= 0.0 && o.optimizer.beta1 < 1.0, "beta1", "at least 0 and below 1", o.optimizer.beta1);
     require_option(o.optimizer.beta2 >= 0.0 && o.optimizer.beta2 < 1.0, "beta2", "at least 0 and below 1", o.optimizer.beta2);
@@ -34,12 +35,23 @@ void check_options(const train_options & o) {
 // Gradient of the step's objective from the summed one: divide by supervised tokens (the sum of their |weights|), not
 // micro-batches, because masked prompts make micro-batches unequal; then FedProx's term mu * (w - anchor) (Li et al. 2020,
 // equation 2).
-void finish_gradient(const train_options & o, const std::vector<float> & weights, double weight_sum, std::vector<float> & gradient) {
+void finish_gradient(const train_options & o, const std::vector<parameter_range> & ranges, const std::vector<float> & weights, double weight_sum,
+                     std::vector<float> & gradient) {
     const double inverse = 1.0 / weight_sum;
-    for (size_t i = 0; i < gradient.size(); ++i) {
-        double g = double(gradient[i]) * inverse;
-        if (o.proximal_mu > 0.0) g += o.proximal_mu * (double(weights[i]) - double(o.proximal_anchor[i]));
-        gradient[i] = float(g);
+    for (const parameter_range & range : ranges) {
+        for (size_t i = range.begin; i < range.end; ++i) {
+            double g = double(gradient[i]) * inverse;
+            if (o.proximal_mu > 0.0) g += o.proximal_mu * (double(weights[i]) - double(o.proximal_anchor[i]));
+            gradient[i] = float(g);
+        }
+    }
+}
+
+void subtract_offset(const train_options & o, const std::vector<parameter_range> & ranges, std::vector<float> & weights) {
+    if (o.gradient_offset == nullptr) return;
+    for (const parameter_range & range : ranges) {
+        const double rate = o.learning_rate * range.rate_factor;
+        for (size_t i = range.begin; i < range.end; ++i) weights[i] = float(double(weights[i]) - rate * double(o.gradient_offset[i]));
     }
 }
 
@@ -72,9 +84,11 @@ train_result train(const base_model & model, const train_options & o, const std:
     engine_options settings;
     settings.dropout = o.dropout;
     settings.seed = o.seed;
+    settings.trained = o.trained;
     engine runner(model, &o.adapter, settings);
     runner.set_weights(start_weights);
-    adamw optimizer(o.optimizer, runner.n_parameters());
+    const std::vector<parameter_range> ranges = trained_ranges(runner.layout(), o.trained, o.lora_plus_ratio);
+    adamw optimizer(o.optimizer, ranges);
     train_result result;
     result.weights = start_weights;
     std::vector<float> gradient;
@@ -82,7 +96,7 @@ train_result train(const base_model & model, const train_options & o, const std:
         const std::vector<micro_batch> batches = batch_pack(o.samples, step_samples(o, step), o.micro_batch_tokens, random_combine(o.seed, uint64_t(step)));
         const step_sums sums = objective_accumulate(runner, batches, o.objective, 1.0, cancel);
         runner.get_gradient(gradient);
-        finish_gradient(o, result.weights, sums.weight, gradient);
+        finish_gradient(o, ranges, result.weights, sums.weight, gradient);
         const double loss = sums.loss / sums.weight;
         const double norm = vector_norm(gradient);
         if (!std::isfinite(loss) || !std::isfinite(norm)) {
@@ -90,11 +104,7 @@ train_result train(const base_model & model, const train_options & o, const std:
                                                     " and gradient norm " + std::to_string(norm) + ". Lower the learning rate");
         }
         optimizer.step(result.weights, gradient, o.learning_rate);
-        if (o.gradient_offset != nullptr) {
-            for (size_t i = 0; i < result.weights.size(); ++i) {
-                result.weights[i] = float(double(result.weights[i]) - o.learning_rate * double(o.gradient_offset[i]));
-            }
-        }
+        subtract_offset(o, ranges, result.weights);
         check_weights(result.weights, step + 1);
         runner.set_weights(result.weights);
         result.step_losses.push_back(loss);

@@ -28,6 +28,9 @@ struct sample_set {
 // What is minimised beyond the plain supervised loss.
 struct objective_options {
     double label_smoothing = 0.0;  // e of the target (1 - e) onehot + e / n_vocab; 0 <= e < 1
+    // NEFTune (Jain et al. 2023, algorithm 1): uniform numbers in +-alpha / sqrt(L * n_embd) are added to the rows of the embedding
+    // table, before an architecture's scale, L the number of computed tokens of the sample. Training only; 0: none.
+    double neftune_alpha = 0.0;
 };
 
 // AdamW as in torch.optim.AdamW, moments zero at the start of the call.
@@ -39,6 +42,9 @@ struct optimizer_options {
     std::optional<double> max_gradient_norm;  // global L2; absent: no clipping
 };
 
+// Which half of each pair is trained; the other keeps its bits.
+enum class trained_half { both, a, b };
+
 struct train_options {
     adapter_options   adapter;
     sample_set        samples;           // consumed in order, batch_size a step, starting over at the end
@@ -47,12 +53,14 @@ struct train_options {
     int64_t           batch_size = 0;    // samples per optimizer step
     int64_t           micro_batch_tokens = 0;
     double            learning_rate = 0.0;
+    double            lora_plus_ratio = 1.0;  // the learning rate of B over that of A, which is learning_rate (Hayou et al. 2024, LoRA+)
+    trained_half      trained = trained_half::both;
     optimizer_options optimizer;
     double            dropout = 0.0;     // on the input of A, inverted scaling as in PEFT
-    uint64_t          seed = 0;          // of dropout only
+    uint64_t          seed = 0;          // of dropout and NEFTune's noise
     double            proximal_mu = 0.0; // adds mu/2 * ||w - anchor||^2 to the loss of each step
     const float *     proximal_anchor = nullptr;  // layout order; nullptr: none
-    const float *     gradient_offset = nullptr;  // after each step w -= learning_rate * offset; nullptr: none
+    const float *     gradient_offset = nullptr;  // after each step w -= the tensor's learning rate * offset; nullptr: none
 };
 
 struct train_progress {

@@ -65,6 +65,7 @@ struct reference_train_options {
     double                proximal_mu = 0.0;
     std::vector<double>   proximal_anchor;  // empty: none
     std::vector<double>   gradient_offset;  // empty: none
+    std::vector<double>   rate_factors;     // of each weight's learning rate, 0: frozen; empty: all 1
 };
 
 struct reference_train_result {

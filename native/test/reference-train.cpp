@@ -14,6 +14,7 @@ reference_train_result reference_model::train(reference_adapter adapter, const s
     vec &                  w = adapter.weights;
     vec                    m(w.size()), v(w.size()), gradient;
     size_t                 next = 0;
+    const auto             rate_of = [&](size_t i) { return options.learning_rate * (options.rate_factors.empty() ? 1.0 : options.rate_factors[i]); };
     for (int64_t step = 1; step <= options.local_steps; step++) {
         std::vector<reference_sample> batch;
         for (int64_t i = 0; i < options.batch_size; i++) {
@@ -27,6 +28,9 @@ reference_train_result reference_model::train(reference_adapter adapter, const s
             if (!options.proximal_anchor.empty()) {
                 gradient[i] += options.proximal_mu * (w[i] - options.proximal_anchor[i]);
             }
+            if (rate_of(i) == 0.0) {
+                gradient[i] = 0.0;
+            }
             square += gradient[i] * gradient[i];
         }
         const double norm = std::sqrt(square);
@@ -36,12 +40,12 @@ reference_train_result reference_model::train(reference_adapter adapter, const s
         const double correction2 = 1.0 - std::pow(options.beta2, double(step));
         for (size_t i = 0; i < w.size(); i++) {
             const double g = clip * gradient[i];
-            w[i] *= 1.0 - options.learning_rate * options.weight_decay;
+            w[i] *= 1.0 - rate_of(i) * options.weight_decay;
             m[i] = options.beta1 * m[i] + (1.0 - options.beta1) * g;
             v[i] = options.beta2 * v[i] + (1.0 - options.beta2) * g * g;
-            w[i] -= options.learning_rate / correction1 * m[i] / (std::sqrt(v[i]) / std::sqrt(correction2) + options.epsilon);
+            w[i] -= rate_of(i) / correction1 * m[i] / (std::sqrt(v[i]) / std::sqrt(correction2) + options.epsilon);
             if (!options.gradient_offset.empty()) {
-                w[i] -= options.learning_rate * options.gradient_offset[i];
+                w[i] -= rate_of(i) * options.gradient_offset[i];
             }
         }
         result.step_losses.push_back(loss_of_step.loss_sum / double(loss_of_step.n_supervised));

@@ -19,7 +19,18 @@ struct optimizer_case {
     double                epsilon = 1e-8;
     double                beta1 = 0.9, beta2 = 0.999;
     float                 lora_alpha = 6.0f;
+    double                lora_plus_ratio = 1.0;
+    fedllm::trained_half  trained = fedllm::trained_half::both;
 };
+
+std::vector<double> rate_factors(const model_pair & models, const adapter_pair & adapter, const optimizer_case & c) {
+    std::vector<double> factors;
+    for (const reference_tensor & tensor : models.reference.layout(adapter.reference())) {
+        const bool frozen = c.trained == (tensor.is_b ? fedllm::trained_half::a : fedllm::trained_half::b);
+        factors.insert(factors.end(), size_t(tensor.n_columns * tensor.n_rows), frozen ? 0.0 : tensor.is_b ? c.lora_plus_ratio : 1.0);
+    }
+    return factors;
+}
 
 // Numbers around the start weights, so that anchor and offset matter from the first step.
 std::vector<float> random_vector(size_t n, double deviation, uint64_t seed) {
@@ -47,6 +58,9 @@ comparison compare(const model_pair & models, const adapter_pair & adapter, cons
     options.optimizer.beta2 = expected_options.beta2 = c.beta2;
     options.learning_rate = expected_options.learning_rate = c.learning_rate;
     options.proximal_mu = expected_options.proximal_mu = c.proximal_mu;
+    options.lora_plus_ratio = c.lora_plus_ratio;
+    options.trained = c.trained;
+    expected_options.rate_factors = rate_factors(models, adapter, c);
     expected_options.local_steps = options.local_steps;
     expected_options.batch_size = options.batch_size;
     if (c.proximal_mu > 0.0) {
@@ -60,6 +74,9 @@ comparison compare(const model_pair & models, const adapter_pair & adapter, cons
     const auto expected = models.reference.train(adapter.reference(), samples.reference(), expected_options);
     const auto result = core_train(models, options, adapter.weights);
     require(result.step_losses.size() == 10 && result.gradient_norms.size() == 10, "ten losses and ten norms are expected");
+    for (size_t i = 0; i < adapter.weights.size(); i++) {
+        require(expected_options.rate_factors[i] != 0.0 || result.weights[i] == adapter.weights[i], std::string(c.name) + ": a frozen weight has other bits");
+    }
     // Distance of the end points in units of the way travelled.
     std::vector<float>  moved;
     std::vector<double> expected_moved;
@@ -92,6 +109,9 @@ FEDLLM_TEST("optimizer: ten AdamW steps end where the reference ends, with every
         {"clip seen through epsilon", 0.0, 0.05, 0.0, false, false, 1.0, 1.0},
         // Gradients near torch's 1e-6 in the clipping factor.
         {"clip of a tiny gradient", 0.0, 1e-7, 0.0, false, false, 3e-3, 1e-8, 0.9, 0.999, 1e-6f},
+        {"LoRA+", 0.1, 0.05, 0.3, true, false, 3e-4, 1e-8, 0.9, 0.999, 6.0f, 16.0},
+        {"A alone", 0.1, 0.05, 0.3, true, false, 3e-3, 1e-8, 0.9, 0.999, 6.0f, 1.0, fedllm::trained_half::a},
+        {"B alone", 0.1, 0.05, 0.3, true, false, 3e-4, 1e-8, 0.9, 0.999, 6.0f, 4.0, fedllm::trained_half::b},
     };
     const fixture_options options;
     const model_pair      models = make_models("optimizer.gguf", options);
