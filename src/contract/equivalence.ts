@@ -1,5 +1,6 @@
 /** The half of the contract that says what a strategy's result must equal when the federation is a simple one. */
 import assert from "node:assert/strict";
+import { sequencesOf } from "../federated/local-trainer.js";
 import { POOLED_CLIENT_ID } from "../federated/pooled-client.js";
 import type { AdapterSet, FederatedClient } from "../federated/protocol.js";
 import { runServer } from "../federated/server.js";
@@ -71,7 +72,7 @@ async function trainAlone(
   for (const roundIndex of roundIndices) {
     const request = {
       weights,
-      samples: await client.readSamples(sampleIndices(roundIndex, client.numSamples, client.numSamples)),
+      samples: sequencesOf(await client.readSamples(sampleIndices(roundIndex, client.numSamples, client.numSamples))),
       localSteps: 3,
       batchSize: 2,
       clientLearningRate: 0.05 + 0.5 * 0.15 * (1 + Math.cos((Math.PI * roundIndex) / numRounds)),

@@ -3,7 +3,7 @@
  * |w - p|^2 / 2, so a client's optimum is the mean of its points and every step can be computed on paper. The optimizer
  * is plain SGD: w <- w - rate * (w - mean of the batch's points), with the proximal term and the gradient offset of
  * the interface; one step at rate 1 on all samples lands on the optimum. Dropout leaves out single dimensions of the
- * gradient, drawn from the request's seed, so a wrong seed shows in the result.
+ * gradient, drawn from the request's seed, so a wrong seed shows in the result. Pairs are quadratic-preference.ts.
  */
 import type { AdapterLayout } from "../adapter/layout.js";
 import { FedllmError } from "../errors.js";
@@ -11,10 +11,12 @@ import type {
   EvaluateRequest,
   EvaluateResult,
   LocalTrainer,
+  PreferenceMetrics,
   TokenizedSample,
   TrainRequest,
   TrainResult,
 } from "../federated/local-trainer.js";
+import { preferenceStep } from "./quadratic-preference.js";
 
 const TOKENS_PER_UNIT = 100;
 
@@ -48,14 +50,16 @@ export class QuadraticTrainer implements LocalTrainer {
     const weights = Float32Array.from(request.weights);
     const stepLosses = new Float64Array(request.localSteps);
     const gradientNorms = new Float64Array(request.localSteps);
+    const preferenceSteps: PreferenceMetrics[] = [];
     const random = makeRandom(request.seed);
     let numTokens = 0;
     for (let step = 0; step < request.localSteps; step++) {
       await wait(this.#delayMs());
       if (signal?.aborted === true) throw new FedllmError("CANCELLED", "the quadratic trainer was cancelled");
       const batch = batchAt(request, step);
-      const gradient = meanOffset(weights, batch);
-      stepLosses[step] = meanLoss(weights, batch);
+      const { gradient, loss, preference } = computeStep(request, weights, batch);
+      if (preference !== undefined) preferenceSteps.push(preference);
+      stepLosses[step] = loss;
       gradientNorms[step] = Math.hypot(...gradient);
       numTokens += batch.reduce((sum, sample) => sum + sample.tokens.length, 0);
       for (const [i, slope] of gradient.entries()) {
@@ -65,13 +69,13 @@ export class QuadraticTrainer implements LocalTrainer {
         const pull = proximal === undefined ? 0 : proximal.mu * (w - (proximal.anchor[i] ?? 0));
         weights[i] = w - clientLearningRate * (kept + pull + (gradientOffset?.[i] ?? 0));
       }
-      const loss = stepLosses[step] ?? 0;
       request.onProgress?.({ step: step + 1, localSteps: request.localSteps, loss, numTokens });
     }
     return {
       weights,
       numSteps: request.localSteps,
       stepLosses,
+      ...(preferenceSteps.length === 0 ? {} : { preferenceSteps }),
       numSupervisedTokens: numTokens,
       numTokens,
       gradientNorms,
@@ -80,8 +84,10 @@ export class QuadraticTrainer implements LocalTrainer {
   }
 
   evaluate(request: EvaluateRequest): Promise<EvaluateResult> {
+    // The base model alone is the origin.
+    const weights = request.weights ?? new Float32Array(this.layout.numParameters);
     const samples = request.samples.map((sample) => ({
-      logProbability: -meanLoss(request.weights, [sample]),
+      logProbability: -meanLoss(weights, [sample]),
       numSupervisedTokens: 1,
       numCorrectTokens: 0,
     }));
@@ -89,11 +95,24 @@ export class QuadraticTrainer implements LocalTrainer {
   }
 }
 
-/** Samples are used in order, again from the first when they run out. */
-function batchAt({ samples, batchSize }: TrainRequest, step: number): readonly TokenizedSample[] {
-  return Array.from({ length: batchSize }, (_, k) => samples[(step * batchSize + k) % samples.length]).filter(
+/** Samples are used in order, again from the first when they run out; of a pair both. */
+function batchAt({ samples, batchSize, objective }: TrainRequest, step: number): readonly TokenizedSample[] {
+  const count = batchSize * (objective === undefined ? 1 : 2);
+  return Array.from({ length: count }, (_, k) => samples[(step * count + k) % samples.length]).filter(
     (sample) => sample !== undefined,
   );
+}
+
+function computeStep(
+  { objective }: TrainRequest,
+  weights: Float32Array,
+  batch: readonly TokenizedSample[],
+): { gradient: readonly number[]; loss: number; preference?: PreferenceMetrics } {
+  if (objective === undefined) return { gradient: meanOffset(weights, batch), loss: meanLoss(weights, batch) };
+  const points = batch.map(({ tokens }) => Array.from(tokens, (token) => token / TOKENS_PER_UNIT));
+  const pairs = points.flatMap((rejected, index) => (index % 2 === 0 ? [] : [{ chosen: points[index - 1] ?? [], rejected }]));
+  const { gradient, loss, metrics } = preferenceStep(weights, pairs, objective);
+  return { gradient, loss, preference: metrics };
 }
 
 /** w - mean of the points. */

@@ -6,12 +6,15 @@
  * it. That is the same as asking whether greedy decoding from the prompt reproduces the reference token by token,
  * the end-of-sequence token included.
  */
-import type { LocalTrainer, SampleScore, TokenizedSample } from "../federated/local-trainer.js";
+import { isPreferencePair, sequencesOf } from "../federated/local-trainer.js";
+import type { LocalTrainer, SampleScore, TokenizedSample, TrainingExample } from "../federated/local-trainer.js";
 import { assert } from "../util/assert.js";
+import { pairScores, summarizeHeldOutPairs } from "./preference.js";
+import type { HeldOutPreferenceMetrics, JudgedPair, PairScore, PreferenceLoss } from "./preference.js";
 
-/** Held-out samples and what they are for; a sample may be in the overall set and a client's own at once. */
+/** Held-out samples, or pairs, and what they are for; one may be in the overall set and a client's own at once. */
 export interface HeldOutSet {
-  readonly samples: readonly TokenizedSample[];
+  readonly samples: readonly TrainingExample[];
   /** Positions in `samples` of the set every adapter is judged by. */
   readonly overall: readonly number[];
   /** Positions in `samples` of each client's own held-out part; clients without one have no entry. */
@@ -28,14 +31,15 @@ export interface HeldOutMetrics {
 }
 
 /** Metrics of everything (no clientId) or of one client's own held-out samples. */
-export interface HeldOutRow {
+export interface HeldOutRow<Metrics = HeldOutMetrics> {
   readonly clientId?: string;
-  readonly metrics: HeldOutMetrics;
+  readonly metrics: Metrics;
 }
 
 /** What one adapter evaluation needs; `onProgress` hears how many of how many adapters are done. */
 export interface EvaluationContext {
   readonly trainer: LocalTrainer;
+  /** Samples for the functions without "Pairs" in their names, pairs for the others. */
   readonly heldOut: HeldOutSet;
   readonly microBatchTokens: number;
   readonly signal?: AbortSignal;
@@ -69,17 +73,7 @@ export function summarizeScores(scores: readonly SampleScore[]): HeldOutMetrics 
 
 /** One adapter for everybody: the overall row, then a row per client in the order of `own`. */
 export async function evaluateGlobal(context: EvaluationContext, weights: Float32Array): Promise<HeldOutRow[]> {
-  const { overall, own } = context.heldOut;
-  const scores = await score(context, weights, [...overall, ...[...own.values()].flat()]);
-  context.onProgress?.(1, 1);
-  const rows: HeldOutRow[] = [];
-  const overallMetrics = summarizeScores(pick(scores, overall));
-  if (overallMetrics !== undefined) rows.push({ metrics: overallMetrics });
-  for (const [clientId, positions] of own) {
-    const metrics = summarizeScores(pick(scores, positions));
-    if (metrics !== undefined) rows.push({ clientId, metrics });
-  }
-  return rows;
+  return judgeGlobal(context, sampleJudge(context), weights);
 }
 
 /**
@@ -93,24 +87,116 @@ export async function evaluatePersonal(
   adapters: ReadonlyMap<string, Float32Array>,
   stride: number,
 ): Promise<HeldOutRow[]> {
+  return judgePersonal(context, sampleJudge(context), adapters, stride);
+}
+
+/** What pairs are judged with beside an adapter. */
+export interface PairEvaluationContext extends EvaluationContext {
+  readonly loss: PreferenceLoss;
+  /** Of every held-out pair under the reference policy, from scoreReference. */
+  readonly reference: readonly PairScore[];
+}
+
+/** As evaluateGlobal, for pairs. */
+export async function evaluateGlobalPairs(
+  context: PairEvaluationContext,
+  weights: Float32Array,
+): Promise<HeldOutRow<HeldOutPreferenceMetrics>[]> {
+  return judgeGlobal(context, pairJudge(context), weights);
+}
+
+/** As evaluatePersonal, for pairs. */
+export async function evaluatePersonalPairs(
+  context: PairEvaluationContext,
+  adapters: ReadonlyMap<string, Float32Array>,
+  stride: number,
+): Promise<HeldOutRow<HeldOutPreferenceMetrics>[]> {
+  return judgePersonal(context, pairJudge(context), adapters, stride);
+}
+
+/** Log-probabilities of all held-out pairs under the reference policy: an adapter, or without one the base model. */
+export async function scoreReference(context: EvaluationContext, weights: Float32Array | undefined): Promise<readonly PairScore[]> {
+  const { samples } = context.heldOut;
+  if (samples.length === 0) return [];
+  return pairScores(await scoreSequences(context, weights, sequencesOf(samples)));
+}
+
+/** How examples of one form are scored and summed up. */
+interface Judge<Score, Metrics> {
+  /** In the order of the positions, which are distinct and ascending. */
+  score(weights: Float32Array, positions: readonly number[]): Promise<readonly Score[]>;
+  /** Undefined when there is nothing to judge by. */
+  summarize(scores: readonly Score[]): Metrics | undefined;
+  /** Over adapters; at least one. */
+  mean(all: readonly Metrics[]): Metrics;
+}
+
+function sampleJudge(context: EvaluationContext): Judge<SampleScore, HeldOutMetrics> {
+  return {
+    score: async (weights, positions) => scoreSequences(context, weights, positions.map((position) => sampleAt(context, position))),
+    summarize: summarizeScores,
+    mean: meanMetrics,
+  };
+}
+
+function pairJudge(context: PairEvaluationContext): Judge<JudgedPair, HeldOutPreferenceMetrics> {
+  return {
+    score: async (weights, positions) => {
+      const sequences = sequencesOf(positions.map((position) => exampleAt(context, position)));
+      const policies = pairScores(await scoreSequences(context, weights, sequences));
+      return policies.map((policy, index) => {
+        const reference = context.reference[positions[index] ?? 0];
+        assert(reference !== undefined, "every pair was scored under the reference policy");
+        return { policy, reference };
+      });
+    },
+    summarize: (pairs) => summarizeHeldOutPairs(pairs, context.loss),
+    mean: meanPreferenceMetrics,
+  };
+}
+
+async function judgeGlobal<Score, Metrics>(
+  context: EvaluationContext,
+  judge: Judge<Score, Metrics>,
+  weights: Float32Array,
+): Promise<HeldOutRow<Metrics>[]> {
+  const { overall, own } = context.heldOut;
+  const scores = await scoreDistinct(judge, weights, [...overall, ...[...own.values()].flat()]);
+  context.onProgress?.(1, 1);
+  const rows: HeldOutRow<Metrics>[] = [];
+  const overallMetrics = judge.summarize(pick(scores, overall));
+  if (overallMetrics !== undefined) rows.push({ metrics: overallMetrics });
+  for (const [clientId, positions] of own) {
+    const metrics = judge.summarize(pick(scores, positions));
+    if (metrics !== undefined) rows.push({ clientId, metrics });
+  }
+  return rows;
+}
+
+async function judgePersonal<Score, Metrics>(
+  context: EvaluationContext,
+  judge: Judge<Score, Metrics>,
+  adapters: ReadonlyMap<string, Float32Array>,
+  stride: number,
+): Promise<HeldOutRow<Metrics>[]> {
   assert(Number.isInteger(stride) && stride >= 1, "the stride is a whole number of at least 1");
   const { heldOut } = context;
-  const overallMetrics: HeldOutMetrics[] = [];
-  const rows: HeldOutRow[] = [];
+  const overallMetrics: Metrics[] = [];
+  const rows: HeldOutRow<Metrics>[] = [];
   let number = 0;
   for (const [clientId, weights] of adapters) {
     const adapterNumber = number;
     const shared = heldOut.overall.filter((_, place) => (adapterNumber + place) % stride === 0);
     const mine = heldOut.own.get(clientId) ?? [];
-    const scores = await score(context, weights, [...shared, ...mine]);
-    const sharedMetrics = summarizeScores(pick(scores, shared));
+    const scores = await scoreDistinct(judge, weights, [...shared, ...mine]);
+    const sharedMetrics = judge.summarize(pick(scores, shared));
     if (sharedMetrics !== undefined) overallMetrics.push(sharedMetrics);
-    const ownMetrics = summarizeScores(pick(scores, mine));
+    const ownMetrics = judge.summarize(pick(scores, mine));
     if (ownMetrics !== undefined) rows.push({ clientId, metrics: ownMetrics });
     number += 1;
     context.onProgress?.(number, adapters.size);
   }
-  return overallMetrics.length === 0 ? rows : [{ metrics: meanMetrics(overallMetrics) }, ...rows];
+  return overallMetrics.length === 0 ? rows : [{ metrics: judge.mean(overallMetrics) }, ...rows];
 }
 
 /** Arithmetic means over adapters; perplexity stays the exponential of the (mean) loss. */
@@ -126,28 +212,56 @@ export function meanMetrics(all: readonly HeldOutMetrics[]): HeldOutMetrics {
   };
 }
 
-/** Scores by position, each sample computed once and in the order of the set. */
-async function score(
-  context: EvaluationContext,
-  weights: Float32Array,
-  positions: readonly number[],
-): Promise<ReadonlyMap<number, SampleScore>> {
-  const wanted = [...new Set(positions)].sort((left, right) => left - right);
-  if (wanted.length === 0) return new Map();
-  const samples = wanted.map((position) => {
-    const sample = context.heldOut.samples[position];
-    assert(sample !== undefined, "a held-out position is within the samples");
-    return sample;
-  });
-  const result = await context.trainer.evaluate(
-    { weights, samples, microBatchTokens: context.microBatchTokens },
-    context.signal,
-  );
-  assert(result.samples.length === samples.length, "one score per sample");
-  return new Map(result.samples.map((found, index) => [wanted[index] ?? index, found]));
+function meanPreferenceMetrics(all: readonly HeldOutPreferenceMetrics[]): HeldOutPreferenceMetrics {
+  const mean = (name: keyof HeldOutPreferenceMetrics) => all.reduce((sum, metrics) => sum + metrics[name], 0) / all.length;
+  return {
+    heldout_dpo_loss: mean("heldout_dpo_loss"),
+    heldout_reward_accuracy: mean("heldout_reward_accuracy"),
+    heldout_reward_margin: mean("heldout_reward_margin"),
+    heldout_chosen_reward: mean("heldout_chosen_reward"),
+    heldout_rejected_reward: mean("heldout_rejected_reward"),
+    heldout_chosen_log_probability: mean("heldout_chosen_log_probability"),
+    heldout_rejected_log_probability: mean("heldout_rejected_log_probability"),
+    heldout_ranking_accuracy: mean("heldout_ranking_accuracy"),
+  };
 }
 
-function pick(scores: ReadonlyMap<number, SampleScore>, positions: readonly number[]): SampleScore[] {
+/** Scores by position, each computed once and in the order of the set. */
+async function scoreDistinct<Score>(
+  judge: Judge<Score, unknown>,
+  weights: Float32Array,
+  positions: readonly number[],
+): Promise<ReadonlyMap<number, Score>> {
+  const wanted = [...new Set(positions)].sort((left, right) => left - right);
+  if (wanted.length === 0) return new Map();
+  const scores = await judge.score(weights, wanted);
+  assert(scores.length === wanted.length, "one score per position");
+  return new Map(scores.map((found, index) => [wanted[index] ?? index, found]));
+}
+
+async function scoreSequences(
+  { trainer, microBatchTokens, signal }: EvaluationContext,
+  weights: Float32Array | undefined,
+  samples: readonly TokenizedSample[],
+): Promise<readonly SampleScore[]> {
+  const result = await trainer.evaluate({ ...(weights === undefined ? {} : { weights }), samples, microBatchTokens }, signal);
+  assert(result.samples.length === samples.length, "one score per sample");
+  return result.samples;
+}
+
+function exampleAt({ heldOut }: EvaluationContext, position: number): TrainingExample {
+  const example = heldOut.samples[position];
+  assert(example !== undefined, "a held-out position is within the samples");
+  return example;
+}
+
+function sampleAt(context: EvaluationContext, position: number): TokenizedSample {
+  const example = exampleAt(context, position);
+  assert(!isPreferencePair(example), "samples are judged as samples");
+  return example;
+}
+
+function pick<Score>(scores: ReadonlyMap<number, Score>, positions: readonly number[]): Score[] {
   return positions.map((position) => {
     const found = scores.get(position);
     assert(found !== undefined, "every position has been scored");

@@ -6,7 +6,16 @@ import { subtractWeights } from "../adapter/weights.js";
 import { errorCodeOf, problemError } from "../errors.js";
 import { deriveSeed } from "../util/random.js";
 import type { SampleIndices } from "./cohort.js";
-import type { LocalTrainer, OptimizerOptions, TokenizedSample, TrainProgress, TrainResult } from "./local-trainer.js";
+import { sequencesOf } from "./local-trainer.js";
+import type {
+  LocalTrainer,
+  OptimizerOptions,
+  PreferenceMetrics,
+  PreferenceObjective,
+  TrainingExample,
+  TrainProgress,
+  TrainResult,
+} from "./local-trainer.js";
 import type { ClientFailure, ClientUpdate, FederatedClient, NamedState, TrainTask } from "./protocol.js";
 import type { ClientSide } from "./strategy.js";
 
@@ -18,6 +27,14 @@ export interface LocalTrainingOptions {
   readonly optimizer: OptimizerOptions;
   /** LoRA dropout probability, 0 <= p < 1. */
   readonly dropout: number;
+  /** Absent: clients learn answers, and their samples are no pairs. */
+  readonly preference?: PreferenceTraining;
+}
+
+/** How clients learn from pairs of answers. */
+export interface PreferenceTraining extends Omit<PreferenceObjective, "referenceWeights"> {
+  /** The policy that rewards compare with: the base model alone, the adapter a task starts from, or a fixed adapter. */
+  readonly reference: "base" | "round" | { readonly weights: Float32Array };
 }
 
 /** What a client works with. */
@@ -73,7 +90,7 @@ async function drawSamples(
   task: TrainTask,
   client: FederatedClient,
   sampleIndices: SampleIndices,
-): Promise<readonly TokenizedSample[]> {
+): Promise<readonly TrainingExample[]> {
   if (client.numSamples === 0) {
     throw problemError("DATASET_INVALID", {
       subject: `client ${JSON.stringify(client.id)}`,
@@ -86,14 +103,14 @@ async function drawSamples(
 
 function trainLocally(
   task: TrainTask,
-  samples: readonly TokenizedSample[],
+  samples: readonly TrainingExample[],
   options: LocalTrainingOptions,
   { trainer, onProgress, signal }: ClientDeps,
 ): Promise<TrainResult> {
   return trainer.train(
     {
       weights: task.weights,
-      samples,
+      samples: sequencesOf(samples),
       localSteps: task.localSteps,
       batchSize: task.batchSize,
       microBatchTokens: options.microBatchTokens,
@@ -101,12 +118,18 @@ function trainLocally(
       optimizer: options.optimizer,
       dropout: options.dropout,
       seed: deriveSeed(options.seed, "dropout", task.round, task.clientId),
+      ...(options.preference === undefined ? {} : { objective: objectiveOf(options.preference, task) }),
       ...(task.proximal === undefined ? {} : { proximal: task.proximal }),
       ...(task.gradientOffset === undefined ? {} : { gradientOffset: task.gradientOffset }),
       ...(onProgress === undefined ? {} : { onProgress }),
     },
     signal,
   );
+}
+
+function objectiveOf({ reference, ...objective }: PreferenceTraining, task: TrainTask): PreferenceObjective {
+  if (reference === "base") return objective;
+  return { ...objective, referenceWeights: reference === "round" ? task.weights : reference.weights };
 }
 
 /** An update of another length cannot even be computed, so it is refused here and not by the server. */
@@ -125,7 +148,7 @@ function describeUpdate(
   result: TrainResult,
   layoutFingerprint: string,
 ): ClientUpdate {
-  const { stepLosses } = result;
+  const { stepLosses, preferenceSteps } = result;
   return {
     clientId: task.clientId,
     numExamples: task.numExamples,
@@ -140,6 +163,20 @@ function describeUpdate(
     trainLoss: stepLosses.reduce((sum, loss) => sum + loss, 0) / stepLosses.length,
     firstTrainLoss: stepLosses.at(0) ?? Number.NaN,
     lastTrainLoss: stepLosses.at(-1) ?? Number.NaN,
+    ...(preferenceSteps === undefined ? {} : { preference: meanPreference(preferenceSteps) }),
     trainDurationMs: result.trainDurationMs,
+  };
+}
+
+/** Every step counts once, as in the mean of the losses. */
+function meanPreference(steps: readonly PreferenceMetrics[]): PreferenceMetrics {
+  const mean = (value: (step: PreferenceMetrics) => number) => steps.reduce((sum, step) => sum + value(step), 0) / steps.length;
+  return {
+    rewardMargin: mean((step) => step.rewardMargin),
+    rewardAccuracy: mean((step) => step.rewardAccuracy),
+    chosenReward: mean((step) => step.chosenReward),
+    rejectedReward: mean((step) => step.rejectedReward),
+    chosenLogProbability: mean((step) => step.chosenLogProbability),
+    rejectedLogProbability: mean((step) => step.rejectedLogProbability),
   };
 }

@@ -24,6 +24,11 @@ export interface PreferencePair {
 /** What one position of a client's data holds; all of a run are of one form. */
 export type TrainingExample = TokenizedSample | PreferencePair;
 
+/** The sequences of examples, those of a pair as chosen, rejected. */
+export function sequencesOf(examples: readonly TrainingExample[]): readonly TokenizedSample[] {
+  return examples.flatMap((example) => (isPreferencePair(example) ? [example.chosen, example.rejected] : [example]));
+}
+
 /** Tells the two forms apart. */
 export function isPreferencePair(example: TrainingExample): example is PreferencePair {
   return "chosen" in example;
@@ -33,10 +38,13 @@ export function isPreferencePair(example: TrainingExample): example is Preferenc
 export interface TrainRequest {
   /** Adapter weights to start from; not changed. */
   readonly weights: Float32Array;
-  /** Samples in the order they are consumed; passes repeat this order until `localSteps` are done. */
+  /**
+   * Samples in the order they are consumed; passes repeat this order until `localSteps` are done. With `objective` they
+   * are the answers of pairs, each chosen one before its rejected one.
+   */
   readonly samples: readonly TokenizedSample[];
   readonly localSteps: number;
-  /** Samples per optimizer step. */
+  /** Samples per optimizer step; with `objective` pairs. */
   readonly batchSize: number;
   /** Most tokens computed at once; a step is split into as many micro-batches as needed. */
   readonly microBatchTokens: number;
@@ -46,11 +54,42 @@ export interface TrainRequest {
   readonly dropout: number;
   /** Seeds dropout only; 0 is a seed. */
   readonly seed: number;
+  /** What pairs are trained by; absent: the samples' supervised tokens are learned. */
+  readonly objective?: PreferenceObjective;
   /** FedProx: (proximalMu / 2) * ||w - anchor||^2 is added to the loss. */
   readonly proximal?: { readonly mu: number; readonly anchor: Float32Array };
   /** After each step w <- w - clientLearningRate * gradientOffset (SCAFFOLD's c - c_i, FedLLM-Bench form). */
   readonly gradientOffset?: Float32Array;
   readonly onProgress?: (progress: TrainProgress) => void;
+}
+
+/**
+ * Direct preference optimization (Rafailov et al. 2023, equation 7), with the label smoothing of conservative DPO:
+ *   m = log pi(c) - log ref(c) - (log pi(r) - log ref(r)),  loss = -(1 - s) log sigmoid(beta m) - s log sigmoid(-beta m)
+ * where c and r are the chosen and the rejected answer and log-probabilities are sums over an answer's tokens. A step's
+ * loss is the mean over its pairs.
+ */
+export interface PreferenceObjective {
+  readonly kind: "dpo";
+  /** beta > 0: how strongly the trained policy is held to the reference. */
+  readonly beta: number;
+  /** s, 0 <= s < 0.5: the part of the preferences that is taken to be wrong. */
+  readonly labelSmoothing: number;
+  /** Adapter of the reference policy in layout order; absent: the base model without an adapter. */
+  readonly referenceWeights?: Float32Array;
+}
+
+/** Means over pairs. A reward is beta (log pi - log ref) of an answer, before the step that learns from it. */
+export interface PreferenceMetrics {
+  /** Reward of the chosen answer minus that of the rejected one. */
+  readonly rewardMargin: number;
+  /** Part of the pairs of which the chosen answer has the higher reward; equal rewards count half. */
+  readonly rewardAccuracy: number;
+  readonly chosenReward: number;
+  readonly rejectedReward: number;
+  /** log pi, summed over the answer's tokens. */
+  readonly chosenLogProbability: number;
+  readonly rejectedLogProbability: number;
 }
 
 /** AdamW as in torch.optim.AdamW; moments start at zero in every call. */
@@ -67,7 +106,7 @@ export interface TrainProgress {
   /** Finished optimizer steps, from 1. */
   readonly step: number;
   readonly localSteps: number;
-  /** Mean loss per supervised token of this step. */
+  /** Mean loss per supervised token of this step; with `objective` per pair. */
   readonly loss: number;
   readonly numTokens: number;
 }
@@ -75,8 +114,10 @@ export interface TrainProgress {
 export interface TrainResult {
   readonly weights: Float32Array;
   readonly numSteps: number;
-  /** Mean loss per supervised token of each step, in order. */
+  /** Mean loss per supervised token of each step, in order; with `objective` per pair. */
   readonly stepLosses: Float64Array;
+  /** One per step, in order; only with `objective`. */
+  readonly preferenceSteps?: readonly PreferenceMetrics[];
   /** Sum over steps of supervised tokens. */
   readonly numSupervisedTokens: number;
   /** Sum over steps of all computed tokens (no padding is ever computed). */
@@ -87,7 +128,8 @@ export interface TrainResult {
 }
 
 export interface EvaluateRequest {
-  readonly weights: Float32Array;
+  /** Absent: the base model without an adapter. */
+  readonly weights?: Float32Array;
   readonly samples: readonly TokenizedSample[];
   readonly microBatchTokens: number;
 }

@@ -1,6 +1,6 @@
 /** One participant that has the data of all clients, one client's samples after another's in the order of the list. */
 import { assert } from "../util/assert.js";
-import type { TokenizedSample } from "./local-trainer.js";
+import type { TrainingExample } from "./local-trainer.js";
 import type { FederatedClient } from "./protocol.js";
 
 /** Id of the pooled participant in rows and events. */
@@ -19,7 +19,7 @@ export function poolClients(clients: readonly FederatedClient[]): FederatedClien
     numSamples,
     async readSamples(indices) {
       const positions = indices.map((index) => locate(starts, index));
-      const result = new Array<TokenizedSample | undefined>(indices.length);
+      const result = new Array<TrainingExample | undefined>(indices.length);
       for (const [clientIndex, client] of clients.entries()) {
         const slots = [...positions.entries()].filter(([, position]) => position.clientIndex === clientIndex);
         if (slots.length === 0) continue;

@@ -4,7 +4,7 @@
  * own state between rounds) is in none of them.
  */
 import type { ErrorCode } from "../errors.js";
-import type { TokenizedSample } from "./local-trainer.js";
+import type { PreferenceMetrics, TrainingExample } from "./local-trainer.js";
 
 /** A participant with its own data. The pooled data of all participants is one of these as well. */
 export interface FederatedClient {
@@ -13,7 +13,7 @@ export interface FederatedClient {
   /** All training samples the client has. */
   readonly numSamples: number;
   /** The samples at these positions (0 .. numSamples - 1), in the order asked for. */
-  readSamples(indices: readonly number[]): Promise<readonly TokenizedSample[]> | readonly TokenizedSample[];
+  readSamples(indices: readonly number[]): Promise<readonly TrainingExample[]> | readonly TrainingExample[];
 }
 
 /** What the server knows of a participant. */
@@ -62,6 +62,8 @@ export interface ClientUpdate extends CohortMember {
   readonly trainLoss: number;
   readonly firstTrainLoss: number;
   readonly lastTrainLoss: number;
+  /** Means over steps; only when preferences were trained. */
+  readonly preference?: PreferenceMetrics;
   readonly trainDurationMs: number;
   /** SCAFFOLD's change of c_i. */
   readonly controlVariateUpdate?: Float32Array;

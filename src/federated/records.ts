@@ -3,6 +3,7 @@
  * and the sinks that take them. A value that does not exist is absent: never 0, -1 or NaN.
  */
 import type { ErrorCode } from "../errors.js";
+import type { PreferenceMetrics } from "./local-trainer.js";
 import type { AdapterSet, FederationState } from "./protocol.js";
 
 /** One measured value; without `clientId` it concerns the adapter of all. */
@@ -27,6 +28,8 @@ export interface ClientRoundRecord {
   readonly trainLoss?: number;
   readonly firstTrainLoss?: number;
   readonly lastTrainLoss?: number;
+  /** Means over steps; only when preferences were trained. */
+  readonly preference?: PreferenceMetrics;
   readonly learningRate: number;
   readonly trainDurationMs?: number;
   readonly tokensPerSecond?: number;
@@ -64,6 +67,8 @@ export interface RoundRecord {
   readonly numRejected: number;
   /** Mean over the clients that succeeded, each counting once. */
   readonly trainLoss?: number;
+  /** The same mean of rewards; only when preferences were trained. */
+  readonly preference?: Pick<PreferenceMetrics, "rewardMargin" | "rewardAccuracy">;
   /** Euclidean norm of the change of the global adapter. */
   readonly globalUpdateNorm?: number;
   readonly uploadBytes: number;

@@ -190,6 +190,7 @@ function checkOutcome(setup: RoundSetup, task: TrainTask, outcome: ClientOutcome
     trainLoss: update.trainLoss,
     firstTrainLoss: update.firstTrainLoss,
     lastTrainLoss: update.lastTrainLoss,
+    ...(update.preference === undefined ? {} : { preference: update.preference }),
     updateNorm: weightsNorm(update.update),
     ...(update.trainDurationMs > 0 ? { tokensPerSecond: (update.numTokens * 1000) / update.trainDurationMs } : {}),
   };
@@ -240,12 +241,21 @@ function summarizeOutcomes(outcomes: readonly CheckedOutcome[]): OutcomeSummary 
   const clients = outcomes.map(({ record }) => record);
   const failures = outcomes.flatMap(({ failure }) => (failure === undefined ? [] : [failure]));
   const losses = clients.flatMap(({ trainLoss }) => (trainLoss === undefined ? [] : [trainLoss]));
+  const preferences = clients.flatMap(({ preference }) => (preference === undefined ? [] : [preference]));
   return {
     cohortSize: outcomes.length,
     numSucceeded: outcomes.length - failures.length,
     numFailed: failures.length,
     numRejected: failures.filter(({ code }) => code === "UPDATE_REJECTED").length,
-    ...(losses.length === 0 ? {} : { trainLoss: losses.reduce((sum, loss) => sum + loss, 0) / losses.length }),
+    ...(losses.length === 0 ? {} : { trainLoss: mean(losses) }),
+    ...(preferences.length === 0
+      ? {}
+      : {
+          preference: {
+            rewardMargin: mean(preferences.map(({ rewardMargin }) => rewardMargin)),
+            rewardAccuracy: mean(preferences.map(({ rewardAccuracy }) => rewardAccuracy)),
+          },
+        }),
     uploadBytes: clients.reduce((sum, { uploadBytes }) => sum + uploadBytes, 0),
     downloadBytes: clients.reduce((sum, { downloadBytes }) => sum + downloadBytes, 0),
     clients,
@@ -255,6 +265,10 @@ function summarizeOutcomes(outcomes: readonly CheckedOutcome[]): OutcomeSummary 
       message: `${code}: ${message}`,
     })),
   };
+}
+
+function mean(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
 function globalUpdateNorm(before: AdapterSet, after: AdapterSet): { globalUpdateNorm?: number } {

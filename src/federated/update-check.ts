@@ -73,7 +73,10 @@ function findVectorProblem(name: string, values: Float32Array, numParameters: nu
 }
 
 function findLossProblem(update: ClientUpdate): Finding | undefined {
-  const { trainLoss, firstTrainLoss, lastTrainLoss } = update;
-  if ([trainLoss, firstTrainLoss, lastTrainLoss].every(Number.isFinite)) return undefined;
-  return { expected: "a finite train loss in every step", received: `a mean of ${String(trainLoss)}` };
+  const { trainLoss, firstTrainLoss, lastTrainLoss, preference } = update;
+  if (![trainLoss, firstTrainLoss, lastTrainLoss].every(Number.isFinite)) {
+    return { expected: "a finite train loss in every step", received: `a mean of ${String(trainLoss)}` };
+  }
+  const bad = Object.entries(preference ?? {}).find(([, value]) => !Number.isFinite(value));
+  return bad === undefined ? undefined : { expected: `a finite ${bad[0]}`, received: String(bad[1]) };
 }

@@ -44,6 +44,12 @@ export interface ClientRoundLine {
   readonly trainLoss: number | null;
   readonly firstTrainLoss: number | null;
   readonly lastTrainLoss: number | null;
+  readonly rewardMargin: number | null;
+  readonly rewardAccuracy: number | null;
+  readonly chosenReward: number | null;
+  readonly rejectedReward: number | null;
+  readonly chosenLogProbability: number | null;
+  readonly rejectedLogProbability: number | null;
   readonly learningRate: number;
   readonly trainDurationMs: number | null;
   readonly tokensPerSecond: number | null;
@@ -62,7 +68,9 @@ export function clientRounds(database: MetricsDatabase, arm: string): readonly C
       `SELECT round, client_id AS clientId, num_examples AS numExamples, num_samples AS numSamples,
               num_tokens AS numTokens, num_supervised_tokens AS numSupervisedTokens, num_steps AS numSteps,
               train_loss AS trainLoss, first_train_loss AS firstTrainLoss, last_train_loss AS lastTrainLoss,
-              learning_rate AS learningRate, train_duration_ms AS trainDurationMs,
+              reward_margin AS rewardMargin, reward_accuracy AS rewardAccuracy, chosen_reward AS chosenReward,
+              rejected_reward AS rejectedReward, chosen_log_probability AS chosenLogProbability,
+              rejected_log_probability AS rejectedLogProbability, learning_rate AS learningRate, train_duration_ms AS trainDurationMs,
               tokens_per_second AS tokensPerSecond, update_norm AS updateNorm, upload_bytes AS uploadBytes,
               download_bytes AS downloadBytes, peak_memory_bytes AS peakMemoryBytes, failure_code AS failureCode,
               failure_message AS failureMessage

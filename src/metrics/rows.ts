@@ -25,6 +25,16 @@ export interface ArmRow {
   readonly numParameters?: number;
 }
 
+/** Means over the pairs of preference training. */
+export interface PreferenceColumns {
+  readonly rewardMargin: number;
+  readonly rewardAccuracy: number;
+  readonly chosenReward: number;
+  readonly rejectedReward: number;
+  readonly chosenLogProbability: number;
+  readonly rejectedLogProbability: number;
+}
+
 export interface ClientRoundRow {
   readonly clientId: string;
   readonly numExamples: number;
@@ -35,6 +45,7 @@ export interface ClientRoundRow {
   readonly trainLoss?: number;
   readonly firstTrainLoss?: number;
   readonly lastTrainLoss?: number;
+  readonly preference?: PreferenceColumns;
   readonly learningRate: number;
   readonly trainDurationMs?: number;
   readonly tokensPerSecond?: number;
@@ -71,6 +82,7 @@ export interface RoundRow {
   readonly numFailed: number;
   readonly numRejected: number;
   readonly trainLoss?: number;
+  readonly preference?: Pick<PreferenceColumns, "rewardMargin" | "rewardAccuracy">;
   readonly globalUpdateNorm?: number;
   readonly uploadBytes: number;
   readonly downloadBytes: number;

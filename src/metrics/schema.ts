@@ -99,6 +99,17 @@ export const MIGRATIONS: readonly string[] = [
   ) STRICT;
   CREATE INDEX events_of_arms ON events (arm, round);
   `,
+  // Preference training; NULL everywhere else. Rewards are beta (log pi - log ref), log-probabilities sums over an answer.
+  `
+  ALTER TABLE client_rounds ADD COLUMN reward_margin REAL;             -- chosen minus rejected, mean over steps, as the others
+  ALTER TABLE client_rounds ADD COLUMN reward_accuracy REAL;           -- part of the pairs with a margin above 0
+  ALTER TABLE client_rounds ADD COLUMN chosen_reward REAL;
+  ALTER TABLE client_rounds ADD COLUMN rejected_reward REAL;
+  ALTER TABLE client_rounds ADD COLUMN chosen_log_probability REAL;
+  ALTER TABLE client_rounds ADD COLUMN rejected_log_probability REAL;
+  ALTER TABLE rounds ADD COLUMN reward_margin REAL;                    -- mean over succeeded clients
+  ALTER TABLE rounds ADD COLUMN reward_accuracy REAL;
+  `,
 ];
 
 /** Columns that differ between two runs that are otherwise the same. */

@@ -3,7 +3,7 @@
  * own, so one trainer serves all clients of a run. Several requests may run at once; each uses the model's threads.
  */
 import type { AdapterLayout } from "../adapter/layout.js";
-import { FedllmError, isFedllmError } from "../errors.js";
+import { FedllmError, isFedllmError, problemError } from "../errors.js";
 import type {
   EvaluateRequest,
   EvaluateResult,
@@ -49,13 +49,10 @@ export class NativeTrainer implements LocalTrainer {
 
   /** Rejects with a FedllmError; after an abort with CANCELLED, within one micro-batch. */
   async evaluate(request: EvaluateRequest, signal?: AbortSignal): Promise<EvaluateResult> {
-    checkWeights(request.weights, "weights", this.layout.numParameters);
-    return await this.runEvaluation(request, signal, { adapter: this.adapter, weights: request.weights });
-  }
-
-  /** Evaluates the base model alone, without any adapter. */
-  async evaluateBase(request: Omit<EvaluateRequest, "weights">, signal?: AbortSignal): Promise<EvaluateResult> {
-    return await this.runEvaluation(request, signal, {});
+    const { weights } = request;
+    if (weights === undefined) return await this.runEvaluation(request, signal, {});
+    checkWeights(weights, "weights", this.layout.numParameters);
+    return await this.runEvaluation(request, signal, { adapter: this.adapter, weights });
   }
 
   private async runEvaluation(
@@ -111,6 +108,13 @@ export class NativeTrainer implements LocalTrainer {
 }
 
 function checkTrainNumbers(request: TrainRequest): void {
+  if (request.objective !== undefined) {
+    throw problemError("CONFIG_INVALID", {
+      subject: "objective",
+      expected: "none: this trainer learns answers",
+      received: request.objective.kind,
+    });
+  }
   checkInteger(request.localSteps, "localSteps", 1);
   checkInteger(request.batchSize, "batchSize", 1, MAX_BATCH_SIZE);
   checkInteger(request.microBatchTokens, "microBatchTokens", 1, MAX_MICRO_BATCH_TOKENS);

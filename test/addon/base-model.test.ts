@@ -152,7 +152,7 @@ describe("an adapter file", () => {
     await model.saveAdapter(file, TEST_ADAPTER, weights);
 
     const ours = {
-      base: await trainer.evaluateBase({ samples: [sample], microBatchTokens: 64 }),
+      base: await trainer.evaluate({ samples: [sample], microBatchTokens: 64 }),
       adapted: await trainer.evaluate({ weights, samples: [sample], microBatchTokens: 64 }),
     };
     const llama = await getLlama({ gpu: false, build: "never", progressLogs: false, logLevel: LlamaLogLevel.disabled });

@@ -148,7 +148,7 @@ describe("evaluation", () => {
 
   test("with B at zero scores exactly as the base alone", async () => {
     const adapted = await trainer.evaluate({ weights: start, samples, microBatchTokens: 64 });
-    const base = await trainer.evaluateBase({ samples, microBatchTokens: 64 });
+    const base = await trainer.evaluate({ samples, microBatchTokens: 64 });
     expect(adapted.samples).toEqual(base.samples);
     expect(base.samples.map(({ numSupervisedTokens }) => numSupervisedTokens)).toEqual([6, 10]);
   });

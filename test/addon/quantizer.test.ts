@@ -47,7 +47,7 @@ describe("the quantizer", () => {
     for (const path of [inputPath, await quantize("Q8_0")]) {
       const model = await BaseModel.open(addon, path, { numThreads: 1 });
       const trainer = new NativeTrainer(model, TEST_ADAPTER);
-      const result = await trainer.evaluateBase({ samples: [makeSample(40)], microBatchTokens: 64 });
+      const result = await trainer.evaluate({ samples: [makeSample(40)], microBatchTokens: 64 });
       scores.push((result.samples[0]?.logProbability ?? Number.NaN) / 20);
       model.dispose();
     }

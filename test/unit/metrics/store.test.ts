@@ -37,6 +37,15 @@ const goodClient: ClientRoundRow = {
   downloadBytes: 400,
   peakMemoryBytes: 5_000_000_000,
 };
+/** What a client has that learned no preferences. */
+const NO_PREFERENCE = {
+  rewardMargin: null,
+  rewardAccuracy: null,
+  chosenReward: null,
+  rejectedReward: null,
+  chosenLogProbability: null,
+  rejectedLogProbability: null,
+};
 const failedClient: ClientRoundRow = {
   clientId: "a",
   numExamples: 7,
@@ -113,7 +122,7 @@ describe("recording", () => {
     const store = openStore();
     store.recordRound(ARM, roundOf(1));
     const [first, second] = clientRounds(store.database, ARM);
-    expect(second).toEqual({ round: 1, failureCode: null, failureMessage: null, ...goodClient });
+    expect(second).toEqual({ round: 1, failureCode: null, failureMessage: null, ...goodClient, ...NO_PREFERENCE });
     expect(first).toMatchObject({
       clientId: "a",
       trainLoss: null,
@@ -122,6 +131,26 @@ describe("recording", () => {
       updateNorm: null,
       failureCode: "UPDATE_REJECTED",
     });
+  });
+
+  test("preferences have columns of the client and of the round", () => {
+    const store = openStore();
+    const preference = {
+      rewardMargin: 0.5,
+      rewardAccuracy: 0.75,
+      chosenReward: 0.25,
+      rejectedReward: -0.25,
+      chosenLogProbability: -20,
+      rejectedLogProbability: -30,
+    };
+    store.recordRound(ARM, {
+      ...roundOf(1),
+      clients: [{ ...goodClient, preference }],
+      preference: { rewardMargin: 0.5, rewardAccuracy: 0.75 },
+    });
+    expect(clientRounds(store.database, ARM)).toMatchObject([preference]);
+    const rounds = store.database.prepare("SELECT reward_margin, reward_accuracy FROM rounds").all();
+    expect(rounds).toEqual([{ reward_margin: 0.5, reward_accuracy: 0.75 }]);
   });
 
   test("evaluations keep their client, and a value that is not finite is NULL", () => {

@@ -3,6 +3,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { loadConfig, parseSetOption } from "../../../src/config/load.js";
+import { sequencesOf } from "../../../src/federated/local-trainer.js";
 import { loadTrainingData } from "../../../src/run/training-data.js";
 import { createByteTokenizer } from "../../helpers/byte-tokenizer.js";
 import { makeTemporaryFolder } from "../../helpers/temporary-folder.js";
@@ -48,7 +49,8 @@ describe("held-out samples", () => {
     expect(perClient.heldOut.overall).toHaveLength(4);
     const held = { "train.json": train, "held.json": samples("h", 10) };
     const overall = await load(held, "data.heldOutFile=held.json", "evaluation.maxSamples=4");
-    const lastDigits = overall.heldOut.overall.map((position) => String.fromCharCode(overall.heldOut.samples[position]?.tokens[3] ?? 0));
+    const sequences = sequencesOf(overall.heldOut.samples);
+    const lastDigits = overall.heldOut.overall.map((position) => String.fromCharCode(sequences[position]?.tokens[3] ?? 0));
     // Tokens are BOS, Q, h and the digit; 10 samples in 4 parts begin at 0, 2.5, 5 and 7.5.
     expect(lastDigits).toEqual(["0", "3", "5", "8"]);
   });
