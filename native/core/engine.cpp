@@ -40,7 +40,7 @@ engine::engine(const base_model & model, const adapter_options * adapter, const 
     rules_.inspect = options.inspect;
     if (rules_.cpu_kernels) {
         device_.set_threads(1);  // the operations bring their own threads
-        runtime_ = std::make_unique<cpu_runtime>(model.options().n_threads);
+        runtime_ = std::make_unique<cpu_runtime>(model.options().n_threads, model.options().variants.product);
     }
     if (adapter != nullptr) {
         layout_ = adapter_make_layout(model, *adapter);

@@ -16,23 +16,29 @@ void gemm_unpack_row(ggml_type type, const uint8_t * row, int64_t offset, int64_
     }
 }
 
-void gemm_naive(const gemm_problem & p) {
+void gemm_naive(const gemm_problem & p, weight_product rounding) {
+    const auto round_all = [&](std::vector<float> & values) {
+        if (rounding != weight_product::bf16) return;
+        for (float & x : values) x = ggml_bf16_to_fp32(ggml_fp32_to_bf16(x));
+    };
     const int64_t rows_a   = p.a.transposed ? p.k : p.m;
     const int64_t length_a = p.a.transposed ? p.m : p.k;
     std::vector<float> a(size_t(rows_a) * size_t(length_a));
     for (int64_t i = 0; i < rows_a; ++i) {
         gemm_unpack_row(p.a.type, p.a.data + i * p.a.row_bytes, 0, length_a, a.data() + i * length_a);
     }
+    round_all(a);
+    std::vector<float> b(static_cast<size_t>(p.k));
     for (int64_t n = 0; n < p.n; ++n) {
+        for (int64_t k = 0; k < p.k; ++k) {
+            const int64_t row = p.b.transposed ? k : n, column = p.b.transposed ? n : k;
+            b[size_t(k)] = reinterpret_cast<const float *>(p.b.data + row * p.b.row_bytes)[column];
+        }
+        round_all(b);
         float * c = reinterpret_cast<float *>(reinterpret_cast<uint8_t *>(p.c) + n * p.c_row_bytes);
         for (int64_t m = 0; m < p.m; ++m) {
             double sum = 0.0;
-            for (int64_t k = 0; k < p.k; ++k) {
-                const int64_t row_b = p.b.transposed ? k : n;
-                const int64_t col_b = p.b.transposed ? n : k;
-                const float   b = reinterpret_cast<const float *>(p.b.data + row_b * p.b.row_bytes)[col_b];
-                sum += double(p.a.transposed ? a[size_t(k * p.m + m)] : a[size_t(m * p.k + k)]) * double(b);
-            }
+            for (int64_t k = 0; k < p.k; ++k) sum += double(p.a.transposed ? a[size_t(k * p.m + m)] : a[size_t(m * p.k + k)]) * double(b[size_t(k)]);
             c[m] = float(double(p.alpha) * sum) + (p.accumulate ? c[m] : 0.0f);
         }
     }

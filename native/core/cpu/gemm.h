@@ -1,5 +1,5 @@
-// Single-precision matrix product for the CPU: C[n][m] (+)= alpha * sum_k A(m,k) * B(n,k).
-// A may be any ggml type and is unpacked to F32 block by block inside the caches, so a quantized weight is never
+// Matrix product for the CPU: C[n][m] (+)= alpha * sum_k A(m,k) * B(n,k), summed in F32.
+// A may be any ggml type and is unpacked block by block inside the caches, so a quantized weight is never
 // dequantised as a whole, neither for W x nor for W^T dy. Every output number is summed in the same order whatever the
 // number of threads, so results do not depend on it.
 #pragma once
@@ -9,6 +9,7 @@
 
 #include "cpu/thread-pool.h"
 #include "ggml.h"
+#include "variants.h"
 
 namespace fedllm {
 
@@ -32,7 +33,7 @@ struct gemm_problem {
 
 // Packed operands and the part of C that one chunk computes; see gemm-kernel.cpp for the layout of the packed B.
 struct gemm_kernel {
-    // Numbers of packed B for n columns and k terms.
+    // Floats of packed B for n columns and k terms.
     int64_t (*packed_b_size)(int64_t n, int64_t k);
     // Packs columns [n0, n1) (n0 a multiple of column_unit) of B.
     void (*pack_b)(const gemm_problem & problem, int64_t n0, int64_t n1, float * packed);
@@ -42,8 +43,8 @@ struct gemm_kernel {
     int64_t column_unit;
 };
 
-// The plain triple loop, kept as the oracle of the fast ones.
-void gemm_naive(const gemm_problem & problem);
+// The plain triple loop, kept as the oracle of the fast ones. bf16: both operands are rounded to BF16 first.
+void gemm_naive(const gemm_problem & problem, weight_product rounding = weight_product::f32);
 
 // The whole product, shared by the pool's threads. scratch: grows as needed, for the packed B.
 void gemm_run(const gemm_kernel & kernel, thread_pool & pool, std::vector<float> & scratch, const gemm_problem & problem);

@@ -24,13 +24,15 @@ struct row_kernels {
 };
 
 struct cpu_kernels {
-    const char *        name;  // "avx512", "avx2" or "generic"
+    const char *        name;       // "avx512bf16", "avx512", "avx2", "neon" or "generic"
     const gemm_kernel * gemm;
+    const gemm_kernel * gemm_bf16;  // operands rounded to BF16; nullptr: the processor has no such instructions
     const row_kernels * rows;
 };
 
-extern const gemm_kernel GEMM_GENERIC, GEMM_AVX2, GEMM_AVX512;
-extern const row_kernels ROWS_GENERIC, ROWS_AVX2, ROWS_AVX512;
+// Only those exist that the build has (cmake/simd.cmake).
+extern const gemm_kernel GEMM_GENERIC, GEMM_AVX2, GEMM_AVX512, GEMM_AVX512BF16, GEMM_NEON;
+extern const row_kernels ROWS_GENERIC, ROWS_AVX2, ROWS_AVX512, ROWS_NEON;
 
 // The fastest table this processor can execute; chosen once.
 const cpu_kernels & cpu_select_kernels();

@@ -50,7 +50,7 @@ void op_product(ggml_tensor * dst, int, int, void * userdata) {
     const op_description & d = describe(userdata);
     const ggml_tensor * a = dst->src[d.in_place ? 1 : 0];
     const ggml_tensor * b = dst->src[d.in_place ? 2 : 1];
-    const gemm_kernel & kernel = *d.runtime->kernels.gemm;
+    const gemm_kernel & kernel = a->type == GGML_TYPE_F32 ? *d.runtime->kernels.gemm : d.runtime->frozen_gemm;
     const int64_t n_outputs = d.place.n_batch;
     const int64_t summed    = b->ne[2] / n_outputs;  // batches of b per written one
     if (n_outputs < d.runtime->pool.n_threads()) {

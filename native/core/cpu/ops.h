@@ -14,9 +14,12 @@ namespace fedllm {
 
 // What all operations of one engine share.
 struct cpu_runtime {
-    explicit cpu_runtime(int n_threads) : pool(n_threads), kernels(cpu_select_kernels()) {}
+    explicit cpu_runtime(int n_threads, weight_product product = weight_product::f32)
+        : pool(n_threads), kernels(cpu_select_kernels()),
+          frozen_gemm(product == weight_product::bf16 && kernels.gemm_bf16 != nullptr ? *kernels.gemm_bf16 : *kernels.gemm) {}
     thread_pool         pool;
     const cpu_kernels & kernels;
+    const gemm_kernel & frozen_gemm;  // of products with a weight that is not F32, which only frozen ones are
     std::vector<float>  packed;  // scratch of the products
 };
 

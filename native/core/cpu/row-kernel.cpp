@@ -224,6 +224,8 @@ void add(const float * a, const float * b, int64_t n, float * y) {
 const row_kernels ROWS_AVX512 = { cross_entropy, norm, norm_backward, glu, glu_backward, soft_max, soft_max_backward, rotate, soft_cap, soft_cap_backward, add };
 #elif defined(FEDLLM_SIMD_AVX2)
 const row_kernels ROWS_AVX2 = { cross_entropy, norm, norm_backward, glu, glu_backward, soft_max, soft_max_backward, rotate, soft_cap, soft_cap_backward, add };
+#elif defined(FEDLLM_SIMD_NEON)
+const row_kernels ROWS_NEON = { cross_entropy, norm, norm_backward, glu, glu_backward, soft_max, soft_max_backward, rotate, soft_cap, soft_cap_backward, add };
 #else
 const row_kernels ROWS_GENERIC = { cross_entropy, norm, norm_backward, glu, glu_backward, soft_max, soft_max_backward, rotate, soft_cap, soft_cap_backward, add };
 #endif
