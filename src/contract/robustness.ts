@@ -21,6 +21,7 @@ export function robustnessTests(create: () => Strategy): readonly ContractTest[]
     { title: "arguments are never changed", run: () => checkArguments(create) },
     { title: "nothing is kept between calls: a second run with the same object equals the first", run: () => checkSecondRun(create) },
     { title: "the order in which clients come back and their number at once change no bit", run: () => checkOrder(create) },
+    { title: "updates taken one by one or all at once give the same bits", run: () => checkOneByOne(create) },
     { title: "a client that always fails counts as one that was not drawn", run: () => checkFailure(create) },
     { title: "interrupted after any round and resumed equals uninterrupted bit for bit", run: () => checkResume(create) },
   ];
@@ -49,6 +50,16 @@ async function checkOrder(create: () => Strategy): Promise<void> {
     assert.deepEqual(await runServer(makeOptions({}, { maxConcurrentClients }), deps, freshStart()), expected);
     assert.deepEqual(deps.metrics.records, reference.metrics.records);
   }
+}
+
+async function checkOneByOne(create: () => Strategy): Promise<void> {
+  const strategy = create();
+  const whole: Strategy = {
+    ...strategy,
+    aggregate: (state, updates, context) => strategy.aggregate(state, [...updates].reverse(), context),
+  };
+  const expected = await runServer(makeOptions(), makeDeps(whole), freshStart());
+  assert.deepEqual(await runServer(makeOptions(), makeDeps(strategy), freshStart()), expected);
 }
 
 async function checkFailure(create: () => Strategy): Promise<void> {

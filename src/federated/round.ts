@@ -20,7 +20,8 @@ import type {
   TrainTask,
 } from "./protocol.js";
 import type { ClientRoundRecord, EvaluationRecord, RoundRecord } from "./records.js";
-import type { RoundContext } from "./strategy.js";
+import { OrderedFold } from "./ordered-fold.js";
+import type { Aggregation, RoundContext } from "./strategy.js";
 import { checkUpdate } from "./update-check.js";
 
 /** What stays the same over all rounds of a federation. */
@@ -32,10 +33,18 @@ export interface RoundSetup {
   readonly layoutFingerprint: string;
 }
 
+/** An answer that counts. */
+interface Accepted {
+  readonly clientId: string;
+  /** Absent: it is in the aggregation already. */
+  readonly update?: ClientUpdate;
+  readonly nextState?: NamedState;
+}
+
 /** A client's answer after the server's check, and its row. */
 interface CheckedOutcome {
   readonly record: ClientRoundRecord;
-  readonly accepted?: { readonly update: ClientUpdate; readonly nextState?: NamedState };
+  readonly accepted?: Accepted;
   readonly failure?: ClientFailure;
 }
 
@@ -58,16 +67,13 @@ export async function runRound(setup: RoundSetup, state: FederationState, round:
   const tasks = strategy.configure(state.server, members, context);
   assertOneTaskEach(tasks, cohort);
 
-  const outcomes = await orCancelled(trainCohort(setup, state, tasks, cohort), deps.signal);
-  outcomes.sort((left, right) => compareIds(left.record.clientId, right.record.clientId));
+  const aggregation = strategy.aggregate.start?.(state.server, context);
+  const outcomes = await orCancelled(trainCohort(setup, state, tasks, cohort, aggregation), deps.signal);
   const accepted = outcomes.flatMap((outcome) => (outcome.accepted === undefined ? [] : [outcome.accepted]));
   checkCohortSize(accepted.length, options.minClients, round, outcomes);
 
-  const server = strategy.aggregate(
-    state.server,
-    accepted.map(({ update }) => update),
-    context,
-  );
+  const updates = accepted.flatMap(({ update }) => (update === undefined ? [] : [update]));
+  const server = aggregation?.finish() ?? strategy.aggregate(state.server, updates, context);
   const next: FederationState = { server, clients: nextClientStates(state, accepted) };
 
   const adapters = strategy.adapters(next);
@@ -120,34 +126,69 @@ async function orCancelled<T>(work: Promise<T>, signal: AbortSignal | undefined)
   }
 }
 
+/**
+ * Trains all clients in ascending order of their ids, a bounded number at once; the outcomes are in that order. With an
+ * aggregation each update goes into it in that order as soon as those before it are there, and is forgotten.
+ */
 async function trainCohort(
   setup: RoundSetup,
   state: FederationState,
   tasks: readonly TrainTask[],
   cohort: readonly FederatedClient[],
+  aggregation: Aggregation | undefined,
 ): Promise<CheckedOutcome[]> {
-  const { options, deps } = setup;
-  return mapBounded(tasks, options.maxConcurrentClients, deps.signal, async (task) => {
-    const client = cohort.find((candidate) => candidate.id === task.clientId);
-    assert(client !== undefined, "a task is for a member of the cohort");
-    const { round, clientId, localSteps } = task;
-    deps.onEvent?.({ type: "clientStarted", round, clientId, localSteps });
-    const outcome = await trainClient(task, client, readOwnState(state, clientId), options, {
-      trainer: deps.trainer,
-      layoutFingerprint: setup.layoutFingerprint,
-      sampleIndices: deps.sampleIndices,
-      ...(deps.strategy.clientSide === undefined ? {} : { clientSide: deps.strategy.clientSide }),
-      ...(deps.signal === undefined ? {} : { signal: deps.signal }),
-      onProgress: (progress) => deps.onEvent?.({ type: "clientProgress", round, clientId, ...progress }),
-    });
-    const checked = checkOutcome(setup, task, outcome);
-    deps.onEvent?.({
-      type: checked.failure === undefined ? "clientFinished" : "clientFailed",
-      round,
-      client: checked.record,
-    });
-    return checked;
+  const { maxConcurrentClients } = setup.options;
+  const sorted = [...tasks].sort((left, right) => compareIds(left.clientId, right.clientId));
+  const outcomes: CheckedOutcome[] = [];
+  // Twice as many as train at once: a slow client does not stop the others soon.
+  const fold = new OrderedFold<CheckedOutcome>(2 * maxConcurrentClients, (outcome) => {
+    outcomes.push(aggregation === undefined ? outcome : addTo(aggregation, outcome));
   });
+  await mapBounded([...sorted.entries()], maxConcurrentClients, setup.deps.signal, async ([position, task]) => {
+    try {
+      await fold.start(position);
+      fold.offer(position, await trainMember(setup, state, task, cohort));
+    } catch (error) {
+      fold.close();
+      throw error;
+    }
+  });
+  return outcomes;
+}
+
+function addTo(aggregation: Aggregation, outcome: CheckedOutcome): CheckedOutcome {
+  if (outcome.accepted?.update === undefined) return outcome;
+  const { update, ...accepted } = outcome.accepted;
+  aggregation.add(update);
+  return { ...outcome, accepted };
+}
+
+async function trainMember(
+  setup: RoundSetup,
+  state: FederationState,
+  task: TrainTask,
+  cohort: readonly FederatedClient[],
+): Promise<CheckedOutcome> {
+  const { options, deps } = setup;
+  const client = cohort.find((candidate) => candidate.id === task.clientId);
+  assert(client !== undefined, "a task is for a member of the cohort");
+  const { round, clientId, localSteps } = task;
+  deps.onEvent?.({ type: "clientStarted", round, clientId, localSteps });
+  const outcome = await trainClient(task, client, readOwnState(state, clientId), options, {
+    trainer: deps.trainer,
+    layoutFingerprint: setup.layoutFingerprint,
+    sampleIndices: deps.sampleIndices,
+    ...(deps.strategy.clientSide === undefined ? {} : { clientSide: deps.strategy.clientSide }),
+    ...(deps.signal === undefined ? {} : { signal: deps.signal }),
+    onProgress: (progress) => deps.onEvent?.({ type: "clientProgress", round, clientId, ...progress }),
+  });
+  const checked = checkOutcome(setup, task, outcome);
+  deps.onEvent?.({
+    type: checked.failure === undefined ? "clientFinished" : "clientFailed",
+    round,
+    client: checked.record,
+  });
+  return checked;
 }
 
 /**
@@ -195,7 +236,8 @@ function checkOutcome(setup: RoundSetup, task: TrainTask, outcome: ClientOutcome
     ...(update.trainDurationMs > 0 ? { tokensPerSecond: (update.numTokens * 1000) / update.trainDurationMs } : {}),
   };
   const { nextState } = outcome;
-  return { record, accepted: nextState === undefined ? { update } : { update, nextState } };
+  const { clientId } = task;
+  return { record, accepted: nextState === undefined ? { clientId, update } : { clientId, update, nextState } };
 }
 
 function failureColumns(failure: ClientFailure): Pick<ClientRoundRecord, "failureCode" | "failureMessage"> {
@@ -223,11 +265,11 @@ function checkCohortSize(
 
 function nextClientStates(
   state: FederationState,
-  accepted: readonly { update: ClientUpdate; nextState?: NamedState }[],
+  accepted: readonly Accepted[],
 ): ReadonlyMap<string, NamedState> {
   const clients = new Map(state.clients);
-  for (const { update, nextState } of accepted) {
-    if (nextState !== undefined) clients.set(update.clientId, nextState);
+  for (const { clientId, nextState } of accepted) {
+    if (nextState !== undefined) clients.set(clientId, nextState);
   }
   return clients;
 }

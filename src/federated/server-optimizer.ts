@@ -4,7 +4,8 @@
  * Moments live in the server's state between rounds in single precision, like the adapter. Within a round everything
  * is double: a step is computed from moments that are not rounded yet, and each result is rounded once.
  */
-import type { ClientUpdate, NamedState } from "./protocol.js";
+import { aggregateMean, byDataSize, equally } from "./aggregators/mean.js";
+import type { NamedState } from "./protocol.js";
 import { createFedAvg } from "./strategies/fedavg.js";
 import type { AdaptiveOptions } from "./strategies/options.js";
 import { stateArray, type Strategy } from "./strategy.js";
@@ -27,11 +28,12 @@ export interface CoordinateRule {
 interface ServerOptimizer {
   readonly name: string;
   readonly rule: CoordinateRule;
-  readonly meanUpdate: (updates: readonly ClientUpdate[]) => Float64Array;
+  /** Absent: the mean weighted by data size. */
+  readonly weighting?: "equal";
 }
 
 /** Server state: `adapter`, and `momentum` (from round 1 on) and `secondMoment` where the rule has them. */
-export function createServerOptimizer({ name, rule, meanUpdate }: ServerOptimizer): Strategy {
+export function createServerOptimizer({ name, rule, weighting }: ServerOptimizer): Strategy {
   return {
     ...createFedAvg(),
     name,
@@ -44,7 +46,7 @@ export function createServerOptimizer({ name, rule, meanUpdate }: ServerOptimize
       },
       numbers: {},
     }),
-    aggregate: (state, updates) => advance(rule, state, meanUpdate(updates)),
+    aggregate: aggregateMean(weighting === "equal" ? equally : byDataSize, (state, mean) => advance(rule, state, mean)),
   };
 }
 

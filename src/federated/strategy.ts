@@ -10,6 +10,7 @@
  *   the updates and not on their order. Clients that failed are simply absent.
  * - A client's own state is read by `begin`, replaced by what `finish` returns, and only after the whole round.
  */
+import { compareIds } from "../adapter/weights.js";
 import { assert } from "../util/assert.js";
 import { cosineLearningRate } from "./learning-rate.js";
 import type { AdapterSet, ClientUpdate, CohortMember, FederationState, NamedState, TrainTask } from "./protocol.js";
@@ -61,6 +62,30 @@ export interface ClientSide {
   ): { readonly controlVariateUpdate?: Float32Array; readonly nextState?: NamedState };
 }
 
+/** A round's result in the making: it gets the updates one by one in ascending order of client id, and keeps none. */
+export interface Aggregation {
+  add(update: ClientUpdate): void;
+  /** Called once, after at least one update. */
+  finish(): NamedState;
+}
+
+/** Combines the updates of a round. With `start` they need not all be there at once, so memory does not grow with the cohort. */
+export interface Aggregate {
+  (state: NamedState, updates: readonly ClientUpdate[], context: RoundContext): NamedState;
+  readonly start?: (state: NamedState, context: RoundContext) => Aggregation;
+}
+
+/** An aggregate in both forms from the one that takes updates one by one. */
+export function oneByOne(start: NonNullable<Aggregate["start"]>): Aggregate {
+  const aggregate = (state: NamedState, updates: readonly ClientUpdate[], context: RoundContext): NamedState => {
+    const aggregation = start(state, context);
+    const sorted = [...updates].sort((left, right) => compareIds(left.clientId, right.clientId));
+    for (const update of sorted) aggregation.add(update);
+    return aggregation.finish();
+  };
+  return Object.assign(aggregate, { start });
+}
+
 export interface Strategy {
   readonly name: string;
   /** `clients`: each with its own data; `pooled`: one participant that has the data of all. */
@@ -73,7 +98,7 @@ export interface Strategy {
   /** The server's state before round 1, from the initial adapter weights. */
   init(weights: Float32Array): NamedState;
   configure(state: NamedState, cohort: readonly CohortMember[], context: RoundContext): readonly TrainTask[];
-  aggregate(state: NamedState, updates: readonly ClientUpdate[], context: RoundContext): NamedState;
+  readonly aggregate: Aggregate;
   /** The adapters to evaluate and to save. */
   adapters(state: FederationState): AdapterSet;
 }

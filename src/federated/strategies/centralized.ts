@@ -4,7 +4,7 @@
  * optimizer starts anew in each round here as well.
  */
 import { addUpdate } from "../../adapter/weights.js";
-import { weightedMeanUpdate } from "../aggregators/weighted-mean.js";
+import { aggregateMean, byDataSize } from "../aggregators/mean.js";
 import { plainTask, stateArray, type RoundContext, type Strategy } from "../strategy.js";
 
 /** Server state: `adapter`. The pooled participant keeps nothing. */
@@ -17,10 +17,10 @@ export function createCentralized(): Strategy {
     init: (weights) => ({ arrays: { adapter: weights }, numbers: {} }),
     configure: (state, cohort, context) =>
       cohort.map((member) => plainTask(member, stateArray(state, "adapter"), context, pooledSteps(context))),
-    aggregate: (state, updates) => ({
-      arrays: { adapter: addUpdate(stateArray(state, "adapter"), weightedMeanUpdate(updates)) },
+    aggregate: aggregateMean(byDataSize, (state, mean) => ({
+      arrays: { adapter: addUpdate(stateArray(state, "adapter"), mean) },
       numbers: {},
-    }),
+    })),
     adapters: ({ server }) => ({ kind: "global", weights: stateArray(server, "adapter") }),
   };
 }

@@ -3,7 +3,6 @@
  * w_k - w in which every client counts once:
  *   v <- v + d^2;  w <- w + eta d / (sqrt(v) + tau);  v starts at tau^2
  */
-import { unweightedMeanUpdate } from "../aggregators/unweighted-mean.js";
 import { adaptiveStep, createServerOptimizer, type CoordinateRule } from "../server-optimizer.js";
 import type { Strategy } from "../strategy.js";
 import type { AdagradOptions } from "./options.js";
@@ -19,5 +18,5 @@ export function fedAdagradRule({ serverLearningRate, tau }: AdagradOptions): Coo
 
 /** Server state: `adapter`, `secondMoment`. Clients keep nothing. */
 export function createFedAdagrad(options: AdagradOptions = FEDADAGRAD_DEFAULTS): Strategy {
-  return createServerOptimizer({ name: "fedadagrad", rule: fedAdagradRule(options), meanUpdate: unweightedMeanUpdate });
+  return createServerOptimizer({ name: "fedadagrad", rule: fedAdagradRule(options), weighting: "equal" });
 }

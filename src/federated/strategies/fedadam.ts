@@ -5,7 +5,6 @@
  *   reference textbook:     x = d;  m <- b1 m + (1 - b1) d from m = 0
  * The defaults are FedLLM-Bench's in both.
  */
-import { unweightedMeanUpdate } from "../aggregators/unweighted-mean.js";
 import { adaptiveRule, createServerOptimizer, type CoordinateRule } from "../server-optimizer.js";
 import type { Strategy } from "../strategy.js";
 import type { AdaptiveOptions, Reference } from "./options.js";
@@ -21,5 +20,5 @@ export function fedAdamRule(options: AdaptiveOptions): CoordinateRule {
 
 /** Server state: `adapter`, `momentum`, `secondMoment`. Clients keep nothing. */
 export function createFedAdam(options: AdaptiveOptions = fedAdamDefaults("fedllm-bench")): Strategy {
-  return createServerOptimizer({ name: "fedadam", rule: fedAdamRule(options), meanUpdate: unweightedMeanUpdate });
+  return createServerOptimizer({ name: "fedadam", rule: fedAdamRule(options), weighting: "equal" });
 }

@@ -4,7 +4,7 @@
  * B A is not the product of the means, and this method computes the latter.
  */
 import { addUpdate } from "../../adapter/weights.js";
-import { weightedMeanUpdate } from "../aggregators/weighted-mean.js";
+import { aggregateMean, byDataSize } from "../aggregators/mean.js";
 import { plainTask, stateArray, type Strategy } from "../strategy.js";
 
 /** Server state: `adapter`. Clients keep nothing. */
@@ -17,10 +17,10 @@ export function createFedAvg(): Strategy {
     init: (weights) => ({ arrays: { adapter: weights }, numbers: {} }),
     configure: (state, cohort, context) =>
       cohort.map((member) => plainTask(member, stateArray(state, "adapter"), context)),
-    aggregate: (state, updates) => ({
-      arrays: { adapter: addUpdate(stateArray(state, "adapter"), weightedMeanUpdate(updates)) },
+    aggregate: aggregateMean(byDataSize, (state, mean) => ({
+      arrays: { adapter: addUpdate(stateArray(state, "adapter"), mean) },
       numbers: {},
-    }),
+    })),
     adapters: ({ server }) => ({ kind: "global", weights: stateArray(server, "adapter") }),
   };
 }

@@ -5,7 +5,6 @@
  * The first averages changes, so its step stays as long as FedAvg's; the second sums them, so that a steady change moves
  * the adapter eta / (1 - b1) times as far. The default b1 is FedLLM-Bench's 0.5 in both; eta is 1.
  */
-import { weightedMeanUpdate } from "../aggregators/weighted-mean.js";
 import { averageFromFirst, createServerOptimizer, type CoordinateRule } from "../server-optimizer.js";
 import type { Strategy } from "../strategy.js";
 import type { Reference, ServerMomentumOptions } from "./options.js";
@@ -25,5 +24,5 @@ export function fedAvgMRule({ reference, beta1, serverLearningRate = 1 }: Server
 
 /** Server state: `adapter`, `momentum`. Clients keep nothing. */
 export function createFedAvgM(options: ServerMomentumOptions = fedAvgMDefaults("fedllm-bench")): Strategy {
-  return createServerOptimizer({ name: "fedavgm", rule: fedAvgMRule(options), meanUpdate: weightedMeanUpdate });
+  return createServerOptimizer({ name: "fedavgm", rule: fedAvgMRule(options) });
 }

@@ -6,7 +6,6 @@
  * The second moment of a momentum is not that of the changes: where they alternate in sign it is far smaller, and the
  * steps are larger. The defaults are FedLLM-Bench's in both.
  */
-import { unweightedMeanUpdate } from "../aggregators/unweighted-mean.js";
 import { adaptiveRule, createServerOptimizer, type CoordinateRule } from "../server-optimizer.js";
 import type { Strategy } from "../strategy.js";
 import type { AdaptiveOptions, Reference } from "./options.js";
@@ -25,5 +24,5 @@ export function fedYogiRule(options: AdaptiveOptions): CoordinateRule {
 
 /** Server state: `adapter`, `momentum`, `secondMoment`. Clients keep nothing. */
 export function createFedYogi(options: AdaptiveOptions = fedYogiDefaults("fedllm-bench")): Strategy {
-  return createServerOptimizer({ name: "fedyogi", rule: fedYogiRule(options), meanUpdate: unweightedMeanUpdate });
+  return createServerOptimizer({ name: "fedyogi", rule: fedYogiRule(options), weighting: "equal" });
 }

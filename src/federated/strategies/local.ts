@@ -3,7 +3,7 @@
  * round to round, nothing is sent and nothing is combined. With the cohort of round 1 and the same steps per round each
  * client makes numRounds * localSteps steps in all. A client that fails in a round keeps the adapter it had.
  */
-import { plainTask, stateArray, type Strategy } from "../strategy.js";
+import { oneByOne, plainTask, stateArray, type Strategy } from "../strategy.js";
 
 /** Server state: `adapter`, the common start. Client state: `adapter`, its own. */
 export function createLocal(): Strategy {
@@ -20,7 +20,7 @@ export function createLocal(): Strategy {
     init: (weights) => ({ arrays: { adapter: weights }, numbers: {} }),
     configure: (state, cohort, context) =>
       cohort.map((member) => plainTask(member, stateArray(state, "adapter"), context)),
-    aggregate: (state) => state,
+    aggregate: oneByOne((state) => ({ add: () => undefined, finish: () => state })),
     adapters: ({ clients }) => ({
       kind: "perClient",
       weights: new Map([...clients].map(([clientId, state]) => [clientId, stateArray(state, "adapter")])),

@@ -9,15 +9,18 @@
  * A vector more travels in each direction, so a round sends twice FedAvg's bytes. A client's c_i never leaves it; only
  * the change does.
  */
+import { WeightedSum } from "../../adapter/weighted-sum.js";
 import { addUpdate, subtractWeights } from "../../adapter/weights.js";
 import { assert } from "../../util/assert.js";
 import type { ClientUpdate, NamedState, TrainTask } from "../protocol.js";
-import { stateArray, type ClientSide, type LocalOutcome, type Strategy } from "../strategy.js";
+import { oneByOne, stateArray, type ClientSide, type LocalOutcome, type Strategy } from "../strategy.js";
 import { createFedAvg } from "./fedavg.js";
 
 /** Server state: `adapter`, `controlVariate` (c). Client state: `controlVariate` (c_i), from its first accepted round. */
 export function createScaffold(): Strategy {
   const fedAvg = createFedAvg();
+  const startFedAvg = fedAvg.aggregate.start;
+  assert(startFedAvg !== undefined, "FedAvg takes updates one by one");
   return {
     ...fedAvg,
     name: "scaffold",
@@ -30,12 +33,22 @@ export function createScaffold(): Strategy {
       const serverControlVariate = stateArray(state, "controlVariate");
       return fedAvg.configure(state, cohort, context).map((task) => ({ ...task, serverControlVariate }));
     },
-    aggregate: (state, updates, context) => ({
-      arrays: {
-        ...fedAvg.aggregate(state, updates, context).arrays,
-        controlVariate: addUpdate(stateArray(state, "controlVariate"), meanVariateChange(updates, context.numClients)),
-      },
-      numbers: {},
+    aggregate: oneByOne((state, context) => {
+      const adapters = startFedAvg(state, context);
+      const variates = new WeightedSum();
+      return {
+        add: (update) => {
+          adapters.add(update);
+          variates.add(1, variateChange(update));
+        },
+        finish: () => ({
+          arrays: {
+            ...adapters.finish().arrays,
+            controlVariate: addUpdate(stateArray(state, "controlVariate"), variates.sum().map((sum) => sum / context.numClients)),
+          },
+          numbers: {},
+        }),
+      };
     }),
   };
 }
@@ -74,14 +87,8 @@ function ownVariate(task: TrainTask, ownState: NamedState | undefined): Float32A
   return ownState === undefined ? new Float32Array(task.weights.length) : stateArray(ownState, "controlVariate");
 }
 
-/** (1 / N) sum (c_i' - c_i) in double precision, in the order of the updates, which are sorted. */
-function meanVariateChange(updates: readonly ClientUpdate[], numClients: number): Float64Array {
-  const [first] = updates;
-  assert(first !== undefined, "a round has at least one update");
-  const sum = new Float64Array(first.update.length);
-  for (const { controlVariateUpdate } of updates) {
-    assert(controlVariateUpdate !== undefined, "a checked update of SCAFFOLD brings the change of its control variate");
-    for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] ?? 0) + (controlVariateUpdate[i] ?? 0);
-  }
-  return sum.map((change) => change / numClients);
+/** c_i' - c_i. */
+function variateChange({ controlVariateUpdate }: ClientUpdate): Float32Array {
+  assert(controlVariateUpdate !== undefined, "a checked update of SCAFFOLD brings the change of its control variate");
+  return controlVariateUpdate;
 }
