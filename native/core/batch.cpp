@@ -1,6 +1,7 @@
 // See batch.h. Tokens after the last supervised one are not computed: nothing depends on them.
 #include "batch.h"
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 
@@ -30,10 +31,96 @@ void check_weights(const sample_set & samples, uint32_t begin, uint32_t end, con
     if (!any) throw train_error("DATASET_INVALID", name + ": expected a supervised token whose weight is not 0, received none");
 }
 
+// One sample of a group.
+struct member {
+    uint32_t index;
+    uint32_t begin;   // of its tokens
+    int64_t  length;  // computed tokens
+    uint64_t key;
+};
+
+// Computed tokens that all members begin with. Labels and weights may differ: each member has loss rows of its own.
+int64_t common_prefix(const sample_set & samples, const std::vector<member> & members) {
+    if (members.size() < 2) return 0;
+    int64_t length = members.front().length;
+    const int32_t * first = samples.tokens + members.front().begin;
+    for (const member & m : members) {
+        const int32_t * tokens = samples.tokens + m.begin;
+        length = std::min(length, m.length);
+        length = std::mismatch(first, first + length, tokens).first - first;
+    }
+    return length;
+}
+
+int64_t count_tokens(const std::vector<member> & members, int64_t prefix) {
+    int64_t count = prefix;
+    for (const member & m : members) count += m.length - prefix;
+    return count;
+}
+
+// Runs of members that fit into max_tokens with the prefix of the whole group; at least one member in each.
+std::vector<std::vector<member>> split_group(const sample_set & samples, const std::vector<member> & members, int64_t max_tokens) {
+    const int64_t prefix = common_prefix(samples, members);
+    std::vector<std::vector<member>> parts;
+    int64_t count = 0;
+    for (const member & m : members) {
+        if (parts.empty() || count + m.length - prefix > max_tokens) {
+            parts.emplace_back();
+            count = prefix;
+        }
+        parts.back().push_back(m);
+        count += m.length - prefix;
+    }
+    return parts;
+}
+
+void append_tokens(micro_batch & batch, const sample_set & samples, const member & m, int64_t from, int64_t to) {
+    for (int64_t i = from; i < to; ++i) {
+        batch.tokens.push_back(samples.tokens[m.begin + i]);
+        batch.positions.push_back(int32_t(i));
+        batch.token_keys.push_back(random_combine(m.key, uint64_t(i)));
+    }
+}
+
+void append_members(micro_batch & batch, const sample_set & samples, const std::vector<member> & members) {
+    const int64_t prefix = common_prefix(samples, members), prefix_start = batch.n_tokens();
+    if (prefix > 0) {
+        int64_t longest = 0;
+        for (const member & m : members) longest = std::max(longest, m.length);
+        append_tokens(batch, samples, members.front(), 0, prefix);
+        batch.sequences.push_back({ prefix_start, prefix, 0, 0, longest - prefix });
+    }
+    for (const member & m : members) {
+        const int64_t start = batch.n_tokens();
+        append_tokens(batch, samples, m, prefix, m.length);
+        if (m.length > prefix) batch.sequences.push_back({ start, m.length - prefix, prefix > 0 ? prefix_start : 0, prefix, 0 });
+        for (int64_t i = 0; i < m.length; ++i) {
+            const size_t label = size_t(m.begin + i + 1);
+            if (!samples.supervised[label]) continue;
+            batch.loss_rows.push_back(int32_t(i < prefix ? prefix_start + i : start + i - prefix));
+            batch.labels.push_back(samples.tokens[label]);
+            batch.loss_samples.push_back(m.index);
+            if (samples.weights != nullptr) batch.weights.push_back(samples.weights[label]);
+        }
+    }
+}
+
+void check_groups(const sample_set & samples) {
+    if (samples.group_offsets == nullptr) return;
+    const uint32_t * offsets = samples.group_offsets;
+    bool covers = samples.n_groups > 0 && offsets[0] == 0 && offsets[samples.n_groups] == samples.n_samples;
+    for (size_t i = 0; covers && i < samples.n_groups; ++i) covers = offsets[i + 1] > offsets[i];
+    if (!covers) {
+        throw train_error("DATASET_INVALID", "groups: expected offsets that rise from 0 to the number of samples (" + std::to_string(samples.n_samples) +
+                                                 "), received others");
+    }
+}
+
 }  // namespace
 
 void batch_check_samples(const sample_set & samples, int64_t n_vocab) {
     if (samples.n_samples == 0) throw train_error("DATASET_INVALID", "samples: expected at least one, received none");
+    check_groups(samples);
     for (size_t s = 0; s < samples.n_samples; ++s) {
         const std::string name = "sample " + std::to_string(s);
         const uint32_t begin = samples.offsets[s], end = samples.offsets[s + 1];
@@ -49,29 +136,30 @@ void batch_check_samples(const sample_set & samples, int64_t n_vocab) {
     }
 }
 
-std::vector<micro_batch> batch_pack(const sample_set & samples, const std::vector<uint32_t> & indices, int64_t max_tokens, uint64_t key) {
+std::vector<micro_batch> batch_pack(const sample_set & samples, const std::vector<uint32_t> & indices, int64_t max_tokens, uint64_t key,
+                                    bool whole_groups) {
     std::vector<micro_batch> batches;
-    for (size_t order = 0; order < indices.size(); ++order) {
-        const uint32_t index  = indices[order];
-        const int64_t  length = input_length(samples, index);
-        if (batches.empty() || batches.back().n_tokens() + length > max_tokens) batches.emplace_back();
-        micro_batch & batch = batches.back();
-        const int64_t start = batch.n_tokens();
-        const uint32_t begin = samples.offsets[index];
-        const uint64_t sample_key = random_combine(key, order);
-        batch.sequences.push_back({ start, length });
-        for (int64_t i = 0; i < length; ++i) {
-            batch.tokens.push_back(samples.tokens[begin + i]);
-            batch.positions.push_back(int32_t(i));
-            batch.token_keys.push_back(random_combine(sample_key, uint64_t(i)));
-            if (!samples.supervised[begin + i + 1]) continue;
-            batch.loss_rows.push_back(int32_t(start + i));
-            batch.labels.push_back(samples.tokens[begin + i + 1]);
-            batch.loss_samples.push_back(index);
-            if (samples.weights != nullptr) batch.weights.push_back(samples.weights[begin + i + 1]);
+    uint64_t order = 0;
+    for (const uint32_t group : indices) {
+        std::vector<member> members;
+        const uint32_t first = samples.group_offsets == nullptr ? group : samples.group_offsets[group];
+        const uint32_t last  = samples.group_offsets == nullptr ? group + 1 : samples.group_offsets[group + 1];
+        for (uint32_t index = first; index < last; ++index) {
+            members.push_back({ index, samples.offsets[index], input_length(samples, index), random_combine(key, order++) });
+        }
+        for (const std::vector<member> & part : whole_groups ? std::vector<std::vector<member>>{ members } : split_group(samples, members, max_tokens)) {
+            if (batches.empty() || batches.back().n_tokens() + count_tokens(part, common_prefix(samples, part)) > max_tokens) batches.emplace_back();
+            append_members(batches.back(), samples, part);
         }
     }
     return batches;
+}
+
+int64_t micro_batch::count_repeats() const {
+    std::vector<int64_t> count(tokens.size(), 0);
+    int64_t most = 0;
+    for (const int32_t row : loss_rows) most = std::max(most, ++count[size_t(row)]);
+    return most;
 }
 
 }  // namespace fedllm

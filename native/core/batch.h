@@ -1,4 +1,6 @@
-// Samples -> packed micro-batches: sequences laid one after another without padding, positions starting over in each.
+// Samples -> packed micro-batches: sequences laid one after another without padding, positions starting over in each. A group's
+// common prefix is laid once and what each member has beyond it, its branch, after that; positions of a branch go on where
+// the prefix ends.
 #pragma once
 
 #include <cstdint>
@@ -11,17 +13,26 @@ namespace fedllm {
 struct sequence_span {
     int64_t start;
     int64_t length;
+    int64_t prefix_start = 0;   // a branch sees the tokens [prefix_start, prefix_start + prefix_length) before its own
+    int64_t prefix_length = 0;
+    int64_t tail = 0;           // of a prefix: tokens of its longest branch
 
-    bool operator==(const sequence_span & other) const { return start == other.start && length == other.length; }
+    // Equal for the graph, which the tail does not change.
+    bool operator==(const sequence_span & other) const {
+        return start == other.start && length == other.length && prefix_start == other.prefix_start && prefix_length == other.prefix_length;
+    }
 };
 
 // What decides the form of a micro-batch's graph, beside the request; the rest is filled in before each run.
 struct batch_shape {
     std::vector<sequence_span> sequences;  // the number of tokens and the chunks of attention
     int64_t                    n_loss;
+    int64_t                    n_repeats;  // most loss rows of one token
     bool                       weighted;
 
-    bool operator==(const batch_shape & other) const { return sequences == other.sequences && n_loss == other.n_loss && weighted == other.weighted; }
+    bool operator==(const batch_shape & other) const {
+        return sequences == other.sequences && n_loss == other.n_loss && n_repeats == other.n_repeats && weighted == other.weighted;
+    }
 };
 
 struct micro_batch {
@@ -29,23 +40,27 @@ struct micro_batch {
     std::vector<int32_t>       positions;   // [T] within the sequence
     std::vector<uint64_t>      token_keys;  // [T] for dropout: independent of how samples are packed
     std::vector<sequence_span> sequences;
-    std::vector<int32_t>       loss_rows;   // [n] positions in the batch whose next token is supervised, ascending
+    std::vector<int32_t>       loss_rows;   // [n] positions in the batch whose next token is supervised, sample by sample; those of a
+                                            // prefix once for each member
     std::vector<int32_t>       labels;      // [n] that next token
     std::vector<uint32_t>      loss_samples;// [n] index of the sample in the caller's order
     std::vector<float>         weights;     // [n] of the rows' losses; empty: all 1
 
     int64_t n_tokens() const { return int64_t(tokens.size()); }
     int64_t n_loss() const { return int64_t(labels.size()); }
-    batch_shape shape() const { return { sequences, n_loss(), !weights.empty() }; }
+    batch_shape shape() const { return { sequences, n_loss(), count_repeats(), !weights.empty() }; }
+    int64_t     count_repeats() const;
     float   weight(size_t row) const { return weights.empty() ? 1.0f : weights[row]; }
 };
 
 // Throws DATASET_INVALID (naming the sample) for token ids outside the vocabulary, a supervised first position, a sample
-// without any supervised token, or weights of supervised tokens that are not finite or all zero. Everything later relies on this check.
+// without any supervised token, or weights of supervised tokens that are not finite or all zero, and for group offsets that do not cover the samples. Everything later relies on this check.
 void batch_check_samples(const sample_set & samples, int64_t n_vocab);
 
-// Packs the samples `indices` (in this order; an index may repeat) into micro-batches of at most max_tokens computed tokens;
-// a sample longer than that gets a micro-batch of its own. key: of the optimizer step.
-std::vector<micro_batch> batch_pack(const sample_set & samples, const std::vector<uint32_t> & indices, int64_t max_tokens, uint64_t key);
+// Packs the groups `indices` (samples where there are no groups; in this order, an index may repeat) into micro-batches of at most
+// max_tokens computed tokens. A sample longer than that gets a micro-batch of its own. A longer group is split between members and
+// its prefix computed again in each part, unless whole_groups: then it gets a micro-batch of its own. key: of the optimizer step.
+std::vector<micro_batch> batch_pack(const sample_set & samples, const std::vector<uint32_t> & indices, int64_t max_tokens, uint64_t key,
+                                    bool whole_groups = false);
 
 }  // namespace fedllm

@@ -182,7 +182,7 @@ ggml_tensor * engine::input_noise(graph_builder & g, int64_t n_tokens, float alp
     const uint64_t key = random_combine(options_.seed, random_hash_name("neftune"));
     return g.input_f32(n_embd, n_tokens, [n_embd, key, alpha](const micro_batch & b, float * values) {
         for (const sequence_span & sequence : b.sequences) {
-            const float bound = alpha / std::sqrt(float(sequence.length * n_embd));
+            const float bound = alpha / std::sqrt(float((sequence.prefix_length + sequence.length + sequence.tail) * n_embd));
             for (int64_t t = sequence.start; t < sequence.start + sequence.length; ++t) {
                 const uint64_t token_key = key ^ b.token_keys[size_t(t)];
                 for (int64_t i = 0; i < n_embd; ++i) values[t * n_embd + i] = bound * (2.0f * random_uniform(token_key, uint64_t(i)) - 1.0f);

@@ -17,7 +17,7 @@ std::vector<sample_score> evaluate(const base_model & model, const evaluate_opti
         if (options.weights == nullptr) throw train_error("ADAPTER_INVALID", "weights: expected numbers for the adapter, received none");
         runner.set_weights(*options.weights);
     }
-    std::vector<uint32_t> indices(options.samples.n_samples);
+    std::vector<uint32_t> indices(options.samples.count_groups());
     std::iota(indices.begin(), indices.end(), 0u);
     std::vector<sample_score> scores(options.samples.n_samples);
     for (const micro_batch & batch : batch_pack(options.samples, indices, options.micro_batch_tokens, 0)) {

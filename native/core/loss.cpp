@@ -48,14 +48,25 @@ ggml_tensor * input_labels(graph_builder & g, int64_t begin, int64_t count) {
     return g.input_i32(count, 1, [begin, count](const micro_batch & b, int32_t * values) { std::copy_n(b.labels.data() + begin, count, values); });
 }
 
-// Puts rows back to their places among T; rows without loss get zero from an extra zero row.
+// source [T]: the loss row of each token that has at least round + 1 of them, otherwise one past the last row.
+void fill_sources(const micro_batch & b, int64_t round, int32_t * source) {
+    std::fill_n(source, b.n_tokens(), int32_t(b.n_loss()));
+    std::vector<int64_t> seen(size_t(b.n_tokens()), 0);
+    for (size_t i = 0; i < b.loss_rows.size(); ++i) {
+        if (seen[size_t(b.loss_rows[i])]++ == round) source[size_t(b.loss_rows[i])] = int32_t(i);
+    }
+}
+
+// Puts rows back to their places among T, those of one place summed; rows without loss get zero from an extra zero row.
 ggml_tensor * scatter_rows(graph_builder & g, ggml_tensor * rows, const micro_batch & batch) {
-    const auto fill = [](const micro_batch & b, int32_t * source) {
-        std::fill_n(source, b.n_tokens(), int32_t(b.n_loss()));
-        for (size_t i = 0; i < b.loss_rows.size(); ++i) source[size_t(b.loss_rows[i])] = int32_t(i);
-    };
     ggml_tensor * extended = ggml_concat(g.context(), rows, g.empty_2d(rows->ne[0], 1, true), 1);
-    return ggml_get_rows(g.context(), extended, g.input_i32(batch.n_tokens(), 1, fill));
+    ggml_tensor * sum = nullptr;
+    for (int64_t round = 0; round < batch.count_repeats(); ++round) {
+        const auto fill = [round](const micro_batch & b, int32_t * source) { fill_sources(b, round, source); };
+        ggml_tensor * part = ggml_get_rows(g.context(), extended, g.input_i32(batch.n_tokens(), 1, fill));
+        sum = sum == nullptr ? part : g.add(sum, part);
+    }
+    return sum;
 }
 
 // Portable lowering: the one-hot part of d logits is a row of the head, times the logit's slope where logits are capped.

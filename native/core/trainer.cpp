@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <numeric>
 
 #include "batch.h"
 #include "engine.h"
@@ -70,7 +71,7 @@ void check_weights(const std::vector<float> & weights, int64_t step) {
 std::vector<uint32_t> step_samples(const train_options & o, int64_t step) {
     std::vector<uint32_t> indices;
     const uint64_t first = uint64_t(step) * uint64_t(o.batch_size);
-    for (int64_t i = 0; i < o.batch_size; ++i) indices.push_back(uint32_t((first + uint64_t(i)) % o.samples.n_samples));
+    for (int64_t i = 0; i < o.batch_size; ++i) indices.push_back(uint32_t((first + uint64_t(i)) % o.samples.count_groups()));
     return indices;
 }
 
@@ -127,8 +128,8 @@ gradient_result loss_and_gradient(const base_model & model, const adapter_option
     settings.portable = o.portable;
     engine runner(model, &adapter, settings);
     runner.set_weights(weights);
-    std::vector<uint32_t> indices(samples.n_samples);
-    for (size_t i = 0; i < indices.size(); ++i) indices[i] = uint32_t(i);
+    std::vector<uint32_t> indices(samples.count_groups());
+    std::iota(indices.begin(), indices.end(), 0u);
     const std::atomic<bool> never{ false };
     const std::vector<micro_batch> batches = batch_pack(samples, indices, o.micro_batch_tokens, random_combine(o.seed, 0));
     const step_sums sums = objective_accumulate(runner, batches, o.objective, o.gradient_scale, never);

@@ -23,13 +23,20 @@ struct sample_set {
     // One per token, nullptr: all 1. Those of supervised tokens multiply -log p in the loss and in its gradient; finite, of any
     // sign, and not all zero within a sample.
     const float *    weights = nullptr;
+    // Neighbours that form groups, nullptr: every sample is one of its own. The longest prefix that the members of a group have
+    // in common is computed once; losses and gradients are those of the members alone. Steps and micro-batches count groups.
+    const uint32_t * group_offsets = nullptr;  // n_groups + 1 entries, the first 0, the last n_samples
+    size_t           n_groups = 0;
+
+    size_t count_groups() const { return group_offsets == nullptr ? n_samples : n_groups; }
 };
 
 // What is minimised beyond the plain supervised loss.
 struct objective_options {
     double label_smoothing = 0.0;  // e of the target (1 - e) onehot + e / n_vocab; 0 <= e < 1
     // NEFTune (Jain et al. 2023, algorithm 1): uniform numbers in +-alpha / sqrt(L * n_embd) are added to the rows of the embedding
-    // table, before an architecture's scale, L the number of computed tokens of the sample. Training only; 0: none.
+    // table, before an architecture's scale, L the number of computed tokens of the sample (of the longest that shares a prefix).
+    // Training only; 0: none.
     double neftune_alpha = 0.0;
 };
 
@@ -47,10 +54,10 @@ enum class trained_half { both, a, b };
 
 struct train_options {
     adapter_options   adapter;
-    sample_set        samples;           // consumed in order, batch_size a step, starting over at the end
+    sample_set        samples;           // groups are consumed in order, batch_size a step, starting over at the end
     objective_options objective;
     int64_t           local_steps = 0;
-    int64_t           batch_size = 0;    // samples per optimizer step
+    int64_t           batch_size = 0;    // groups (samples where there are none) per optimizer step
     int64_t           micro_batch_tokens = 0;
     double            learning_rate = 0.0;
     double            lora_plus_ratio = 1.0;  // the learning rate of B over that of A, which is learning_rate (Hayou et al. 2024, LoRA+)

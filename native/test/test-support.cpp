@@ -111,6 +111,10 @@ fedllm::sample_set sample_list::view() const {
     set.offsets = offsets.data();
     set.n_samples = size();
     set.weights = weights.empty() ? nullptr : weights.data();
+    if (!group_offsets.empty()) {
+        set.group_offsets = group_offsets.data();
+        set.n_groups = group_offsets.size() - 1;
+    }
     return set;
 }
 

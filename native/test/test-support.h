@@ -63,6 +63,7 @@ struct sample_list {
     std::vector<uint8_t>  supervised;
     std::vector<uint32_t> offsets = {0};
     std::vector<float>    weights;  // empty: all 1
+    std::vector<uint32_t> group_offsets;  // empty: none
 
     void               add(const std::vector<int32_t> & more, const std::vector<uint8_t> & mask);
     size_t             size() const { return offsets.size() - 1; }
