@@ -7,6 +7,7 @@
 #include <limits>
 #include <set>
 
+#include "device-types.h"
 #include "error.h"
 
 namespace fedllm {
@@ -214,6 +215,20 @@ struct base_model_loader {
         }
     }
 
+    // A type that the device cannot take, before anything is copied to it.
+    void check_device_takes_weights() {
+        const backend device(model.options_.device, model.options_.n_threads);
+        std::vector<ggml_tensor *> weights = model.matrices();
+        weights.push_back(model.token_embd_);
+        for (const ggml_tensor * weight : weights) {
+            if (device_takes_weight(device, weight->type, weight->ne[0], weight->ne[1])) continue;
+            std::string types;
+            for (const ggml_type type : device_weight_types(device, weight->ne[0], weight->ne[1])) types += (types.empty() ? "" : ", ") + std::string(ggml_type_name(type));
+            refuse("tensor " + std::string(weight->name) + ": device " + ggml_backend_dev_name(device.device) + ": expected one of " + types + ", received " +
+                   ggml_type_name(weight->type) + ". Quantize the model to another type or use another device");
+        }
+    }
+
     void place_weights() {
         const backend device(model.options_.device, model.options_.n_threads);
         ggml_backend_dev_props props{};
@@ -255,6 +270,7 @@ std::shared_ptr<base_model> base_model::load(const std::string & path, const mod
     base_model_loader loader{ *model, *model->file_, {} };
     loader.read_architecture();
     loader.read_tensors();
+    loader.check_device_takes_weights();
     loader.place_weights();
     const backend device(options.device, options.n_threads);
     if (!device.is_cpu && transposes_are_supported(device, model->matrices(), options.variants.transposes)) model->make_transposes(options.variants.transposes);

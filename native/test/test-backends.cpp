@@ -1,5 +1,8 @@
 // Another device against the CPU: losses and gradients of the same samples, for every weight type and architecture. Runs only
 // when a device is named (--device), because most machines have one only.
+#include <tuple>
+
+#include "device-types.h"
 #include "engine.h"
 #include "random.h"
 #include "test-support.h"
@@ -14,12 +17,11 @@ struct device_result {
     double             loss = 0.0;
 };
 
-device_result run_on(const std::string & device, const std::string & path, const adapter_pair & adapter, const sample_list & samples, double dropout) {
-    const auto model = base_model::load(path, { device, TEST_THREADS });
+device_result run_model(const base_model & model, const adapter_pair & adapter, const sample_list & samples, double dropout) {
     engine_options options;
     options.dropout = dropout;
     options.seed = 3;
-    engine runner(*model, &adapter.options, options);
+    engine runner(model, &adapter.options, options);
     runner.set_weights(adapter.weights);
     runner.clear_gradient();
     std::vector<uint32_t> indices;
@@ -32,15 +34,26 @@ device_result run_on(const std::string & device, const std::string & path, const
     return result;
 }
 
+device_result run_on(const std::string & device, const std::string & path, const adapter_pair & adapter, const sample_list & samples, double dropout) {
+    return run_model(*base_model::load(path, { device, TEST_THREADS, {} }), adapter, samples, dropout);
+}
+
 const std::string & require_device() {
     if (test_device().empty()) throw test_skipped("no --device given");
     return test_device();
 }
 
-// Squared relative L2. Bounds: matrix units of GPUs round F32 operands to TF32 or F16 (10 bits: 5e-4 a value), and quantized
-// products round activations to 8 bits in blocks (about 0.4 % a value, once per linear map on the way down and up).
+// Squared relative L2, by the type of the weights. Matrix units of GPUs round F32 operands to TF32 or F16 (10 bits: 5e-4 a value), for BF16
+// weights also what they are multiplied with (8 bits: 4e-3 a value); products with quantized weights round activations to 8-bit integers in blocks
+// (about 0.4 % a value). Each rounding happens once per linear map on the way up and down, some ten times, and gradients of early layers see all.
 constexpr double BOUND_EXACT     = 5e-4;
+constexpr double BOUND_16_BITS   = 1e-3;
 constexpr double BOUND_QUANTIZED = 5e-3;
+
+double bound_of(ggml_type type) {
+    if (type == GGML_TYPE_F32) return BOUND_EXACT;
+    return type == GGML_TYPE_F16 || type == GGML_TYPE_BF16 ? BOUND_16_BITS : BOUND_QUANTIZED;
+}
 
 void compare(const std::string & name, const std::string & path, double bound, double dropout, double & worst) {
     const model_pair   models = load_models(path);
@@ -65,17 +78,57 @@ FEDLLM_TEST("backends: the device gives the CPU's loss and gradient for a quanti
     return format("%s, %.1e", test_device().c_str(), worst);
 }
 
-// Minutes on a driver that compiles its shaders for the CPU.
-FEDLLM_TEST("backends: the device gives the CPU's loss and gradient for the other weight types") {
-    require_device();
-    double worst = 0.0;
-    for (const ggml_type type : { GGML_TYPE_F32, GGML_TYPE_F16, GGML_TYPE_Q8_0, GGML_TYPE_Q4_0, GGML_TYPE_Q5_K, GGML_TYPE_Q6_K }) {
+FEDLLM_TEST("backends: every weight type gives the CPU's loss and gradient on the device, or is refused before it runs with the types that do") {
+    const backend device(require_device(), TEST_THREADS);
+    std::string detail, problems;
+    for (const weight_type_case & c : fixture_weight_types()) {
+        fixture_options options = c.options;
+        options.n_layers = 1;  // each further layer would run the same shaders again
         const std::string path = temporary_path("backend-type.gguf");
-        fixture_write(path, fixture_for_type(type));
-        const bool exact = type == GGML_TYPE_F32 || type == GGML_TYPE_F16;
-        compare(ggml_type_name(type), path, exact ? BOUND_EXACT : BOUND_QUANTIZED, 0.0, worst);
+        fixture_write(path, options);
+        const bool taken = device_takes_weight(device, options.type, options.n_embd, options.n_vocab);
+        double error = 0.0;
+        try {
+            if (taken) {
+                compare(c.name, path, bound_of(options.type), 0.0, error);
+            } else {
+                const std::string message = require_error({ "MODEL_UNSUPPORTED" }, c.name, [&] { base_model::load(path, { test_device(), TEST_THREADS, {} }); });
+                require(message.find("expected one of f32, f16") != std::string::npos, c.name + ": the message names no types: " + message);
+            }
+        } catch (const std::exception & failure) {
+            problems += std::string("\n    ") + failure.what();
+        }
+        detail += (detail.empty() ? "" : ", ") + c.name + (taken ? format(" %.0e", error) : " refused");
     }
-    return format("%s, worst %.1e", test_device().c_str(), worst);
+    require(problems.empty(), detail + problems);
+    return test_device() + ": " + detail;
+}
+
+FEDLLM_TEST("backends: stored transposes of each type give the CPU's gradient on the device") {
+    const backend device(require_device(), TEST_THREADS);
+    fixture_options fixture = fixture_for_type(GGML_TYPE_Q8_0);
+    fixture.n_layers = 1;
+    const std::string path = temporary_path("backend-transposes.gguf");
+    fixture_write(path, fixture);
+    const model_pair   models = load_models(path);
+    const sample_list  samples = random_samples(fixture.n_vocab, { 20, 33 }, 0.4, 93);
+    const adapter_pair adapter = random_adapter(models, ALL_MODULES, 4, 94);
+    const device_result expected = run_on("", path, adapter, samples, 0.0);
+    std::string detail;
+    for (const auto & [type, name, bound] : { std::tuple{ transpose_cache::bf16, "bf16", BOUND_16_BITS }, { transpose_cache::f16, "f16", BOUND_16_BITS },
+                                              { transpose_cache::q8_0, "q8_0", BOUND_QUANTIZED } }) {
+        const auto model = base_model::load(path, { test_device(), TEST_THREADS, { weight_product::f32, type } });
+        const bool offered = transposes_are_supported(device, model->matrices(), type);
+        require(offered == (model->transposes() != nullptr), std::string(name) + ": what is offered is not what is made");
+        if (offered) {
+            const double error = relative_l2(run_model(*model, adapter, samples, 0.0).gradient, expected.gradient);
+            require_below(error * error, bound, std::string(name) + ": squared relative L2 error of the gradient");
+            detail += format(", %s %.0e", name, error * error);
+        } else {
+            detail += std::string(", ") + name + " not offered";
+        }
+    }
+    return test_device() + detail;
 }
 
 FEDLLM_TEST("backends: the device gives the CPU's loss and gradient under dropout") {
