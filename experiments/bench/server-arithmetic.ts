@@ -30,8 +30,9 @@ function makeUpdate(index: number, update: Float32Array): ClientUpdate {
 
 const strategy = createStrategy("fedavg");
 const plan = { numRounds: 1, clientsPerRound: numClients, localSteps: 1, batchSize: 1, initialLearningRate: 1, finalLearningRate: 1 };
+const layout = { tensors: [], numParameters, rank: 1, loraAlpha: 1 };
 const state = strategy.init(new Float32Array(numParameters));
-const aggregation = strategy.aggregate.start?.(state, { round: 1, plan, numClients });
+const aggregation = strategy.aggregate.start?.(state, { round: 1, plan, numClients, layout });
 if (aggregation === undefined) throw new Error("the strategy takes updates one by one");
 
 // Eight vectors in turn stand for those that arrive; a real client's is new each time and gone after it was added.

@@ -85,9 +85,9 @@ export function rowOf({ cols, data }: Matrix, row: number): Float64Array {
   return data.subarray(row * cols, (row + 1) * cols);
 }
 
-/** The first rows, as a view. */
-export function firstRows({ cols, data }: Matrix, count: number): Matrix {
-  return makeMatrix(count, cols, data.subarray(0, count * cols));
+/** The rows from `start` to before `end`, as a view. */
+export function rowRange({ cols, data }: Matrix, start: number, end: number): Matrix {
+  return makeMatrix(end - start, cols, data.subarray(start * cols, end * cols));
 }
 
 export function dot(left: Float64Array, right: Float64Array): number {

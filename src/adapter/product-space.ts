@@ -6,7 +6,7 @@
  */
 import { assert } from "../util/assert.js";
 import { rowBasis, singularValues } from "./decompositions.js";
-import { dot, firstRows, makeMatrix, multiply, multiplyTransposed, rowOf, rowProducts, scaleInPlace, type Matrix } from "./matrix.js";
+import { dot, makeMatrix, multiply, multiplyTransposed, rowOf, rowProducts, rowRange, scaleInPlace, type Matrix } from "./matrix.js";
 
 /** A product B A of some rank; a: [rank, d_in], A as it is; bt: [rank, d_out], B transposed. */
 export interface Product {
@@ -26,9 +26,24 @@ export function innerProduct(left: Product, right: Product): number {
   return dot(rowProducts(left.bt, right.bt).data, rowProducts(left.a, right.a).data);
 }
 
-/** ||B A||_F. Rounding can make the square of a vanishing product negative; that counts as 0. */
+/** ||B A||_F. */
 export function productNorm(product: Product): number {
-  return Math.sqrt(Math.max(0, innerProduct(product, product)));
+  return Math.sqrt(squaredNorm(product));
+}
+
+/** Rows of a Gram matrix that are computed at once. */
+const GRAM_ROWS = 64;
+
+/** The inner product with itself, by half of the symmetric Gram matrices. Rounding below 0 counts as 0. */
+export function squaredNorm({ a, bt }: Product): number {
+  let sum = 0;
+  for (let start = 0; start < a.rows; start += GRAM_ROWS) {
+    const end = Math.min(a.rows, start + GRAM_ROWS);
+    const block = { a: rowRange(a, start, end), bt: rowRange(bt, start, end) };
+    sum += innerProduct(block, block);
+    if (end < a.rows) sum += 2 * innerProduct(block, { a: rowRange(a, end, a.rows), bt: rowRange(bt, end, bt.rows) });
+  }
+  return Math.max(0, sum);
 }
 
 /** ||B1 A1 - B2 A2||_F; differences below 1e-8 of the norms are rounding. */
@@ -80,8 +95,8 @@ export function bestProduct({ u, s, v }: CompactSvd, rank: number, split: Factor
   const a = makeMatrix(rank, v.cols);
   const bt = makeMatrix(rank, u.cols);
   const kept = Math.min(rank, s.length);
-  a.data.set(firstRows(v, kept).data);
-  bt.data.set(firstRows(u, kept).data);
+  a.data.set(rowRange(v, 0, kept).data);
+  bt.data.set(rowRange(u, 0, kept).data);
   for (let i = 0; i < kept; i++) {
     const value = s[i] ?? 0;
     scaleInPlace(rowOf(bt, i), split === "inB" ? value : Math.sqrt(value));

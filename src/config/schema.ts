@@ -168,6 +168,10 @@ export const experimentSchema = z.strictObject({
       every: count().optional().describe("evaluate after every so many rounds; always after the last"),
       maxSamples: count().optional().describe("at most so many samples of the overall held-out set, evenly spaced"),
       maxSamplesPerClient: count().optional().describe("at most so many held-out samples of each client"),
+      aggregationError: z
+        .boolean()
+        .default(true)
+        .describe("measure in each round how far the global adapter is from the mean of the clients' products B A"),
       localSampleStride: count()
         .default(1)
         .describe("strategy local: adapter number i is judged by the overall samples number j with i + j a multiple of this"),

@@ -62,6 +62,7 @@ export function makeOptions(
     maxConcurrentClients: 2,
     evaluateEvery: 2,
     evaluateBeforeTraining: false,
+    measureAggregation: true,
     checkpointEvery: 1,
     ...rest,
   };

@@ -3,7 +3,9 @@
  * |w - p|^2 / 2, so a client's optimum is the mean of its points and every step can be computed on paper. The optimizer
  * is plain SGD: w <- w - rate * (w - mean of the batch's points), with the proximal term and the gradient offset of
  * the interface; one step at rate 1 on all samples lands on the optimum. Dropout leaves out single dimensions of the
- * gradient, drawn from the request's seed, so a wrong seed shows in the result. Pairs are quadratic-preference.ts.
+ * gradient, drawn from the request's seed, so a wrong seed shows in the result. The layout is a pair of rank 1 whose B is the
+ * last number, so that methods which tell A from B run on it too; the loss knows nothing of the pair.
+ * Pairs of answers are quadratic-preference.ts.
  */
 import type { AdapterLayout } from "../adapter/layout.js";
 import { FedllmError } from "../errors.js";
@@ -33,7 +35,10 @@ export class QuadraticTrainer implements LocalTrainer {
 
   constructor(numParameters: number, delayMs: () => number = () => 0) {
     this.layout = {
-      tensors: [{ name: "point", shape: [numParameters, 1], offset: 0 }],
+      tensors: [
+        { name: "blk.0.point.weight.lora_a", shape: [numParameters - 1, 1], offset: 0 },
+        { name: "blk.0.point.weight.lora_b", shape: [1, 1], offset: numParameters - 1 },
+      ],
       numParameters,
       rank: 1,
       loraAlpha: 1,
@@ -63,6 +68,7 @@ export class QuadraticTrainer implements LocalTrainer {
       gradientNorms[step] = Math.hypot(...gradient);
       numTokens += batch.reduce((sum, sample) => sum + sample.tokens.length, 0);
       for (const [i, slope] of gradient.entries()) {
+        if (!this.#isTrained(i, request.trainable)) continue;
         const { proximal, gradientOffset, clientLearningRate } = request;
         const kept = random() < request.dropout ? 0 : slope;
         const w = weights[i] ?? 0;
@@ -81,6 +87,11 @@ export class QuadraticTrainer implements LocalTrainer {
       gradientNorms,
       trainDurationMs: 2 * request.localSteps,
     };
+  }
+
+  #isTrained(index: number, trainable: TrainRequest["trainable"] = "both"): boolean {
+    const tensor = this.layout.tensors.findLast(({ offset }) => offset <= index);
+    return trainable === "both" || tensor?.name.endsWith(`.lora_${trainable}`) === true;
   }
 
   evaluate(request: EvaluateRequest): Promise<EvaluateResult> {

@@ -2,6 +2,7 @@
  * The client's part of a round: draw the sub-sample, train, return the update and beside it the client's own next
  * state. A failure is returned as a value; only cancellation is thrown. Checking the update is the server's part.
  */
+import { gatherSlice, scatterSlice } from "../adapter/slice.js";
 import { subtractWeights } from "../adapter/weights.js";
 import { errorCodeOf, problemError } from "../errors.js";
 import { deriveSeed } from "../util/random.js";
@@ -49,7 +50,13 @@ export interface ClientDeps {
 
 /** What came of a task. */
 export type ClientOutcome =
-  | { readonly kind: "update"; readonly update: ClientUpdate; readonly nextState?: NamedState }
+  | {
+      readonly kind: "update";
+      readonly update: ClientUpdate;
+      /** The whole adapter as trained: for measuring, not for the server. */
+      readonly trainedWeights: Float32Array;
+      readonly nextState?: NamedState;
+    }
   | { readonly kind: "failure"; readonly failure: ClientFailure };
 
 /** Does one task. Throws only when the signal is aborted. */
@@ -62,14 +69,22 @@ export async function trainClient(
 ): Promise<ClientOutcome> {
   try {
     const ownTask = deps.clientSide?.begin(task, ownState) ?? task;
+    const { layout } = deps.trainer;
+    const startWeights = makeStartWeights(ownTask, deps);
     const samples = await drawSamples(ownTask, client, deps.sampleIndices);
-    const result = await trainLocally(ownTask, samples, options, deps);
-    checkTrainedShape(result, ownTask);
-    const outcome = { startWeights: ownTask.weights, trainedWeights: result.weights, numSteps: result.numSteps };
+    const result = await trainLocally(ownTask, startWeights, samples, options, deps);
+    checkTrainedShape(result, ownTask, startWeights);
+    const outcome = { startWeights, trainedWeights: result.weights, numSteps: result.numSteps, layout };
     const finished = deps.clientSide?.finish(ownTask, outcome, ownState);
-    const update = describeUpdate(ownTask, samples.length, result, deps.layoutFingerprint);
+    const change = subtractWeights(result.weights, startWeights);
+    const slice = finished?.answerSlice ?? ownTask.answerSlice;
+    const update: ClientUpdate = {
+      ...describeUpdate(ownTask, samples.length, result, deps.layoutFingerprint),
+      ...(slice === undefined ? { update: change } : { update: gatherSlice(change, layout, slice), slice }),
+    };
     return {
       kind: "update",
+      trainedWeights: result.weights,
       update:
         finished?.controlVariateUpdate === undefined
           ? update
@@ -84,6 +99,12 @@ export async function trainClient(
       failure: { clientId: task.clientId, round: task.round, code: errorCodeOf(error), message },
     };
   }
+}
+
+/** The whole adapter of which the task sends a slice. */
+function makeStartWeights({ weights, slice, known }: TrainTask, { trainer: { layout } }: ClientDeps): Float32Array {
+  if (slice === undefined) return weights;
+  return scatterSlice(known ?? new Float32Array(layout.numParameters), layout, slice, weights);
 }
 
 async function drawSamples(
@@ -103,13 +124,14 @@ async function drawSamples(
 
 function trainLocally(
   task: TrainTask,
+  weights: Float32Array,
   samples: readonly TrainingExample[],
   options: LocalTrainingOptions,
   { trainer, onProgress, signal }: ClientDeps,
 ): Promise<TrainResult> {
   return trainer.train(
     {
-      weights: task.weights,
+      weights,
       samples: sequencesOf(samples),
       localSteps: task.localSteps,
       batchSize: task.batchSize,
@@ -118,7 +140,8 @@ function trainLocally(
       optimizer: options.optimizer,
       dropout: options.dropout,
       seed: deriveSeed(options.seed, "dropout", task.round, task.clientId),
-      ...(options.preference === undefined ? {} : { objective: objectiveOf(options.preference, task) }),
+      ...(options.preference === undefined ? {} : { objective: objectiveOf(options.preference, weights) }),
+      ...(task.trainable === undefined ? {} : { trainable: task.trainable }),
       ...(task.proximal === undefined ? {} : { proximal: task.proximal }),
       ...(task.gradientOffset === undefined ? {} : { gradientOffset: task.gradientOffset }),
       ...(onProgress === undefined ? {} : { onProgress }),
@@ -127,17 +150,17 @@ function trainLocally(
   );
 }
 
-function objectiveOf({ reference, ...objective }: PreferenceTraining, task: TrainTask): PreferenceObjective {
+function objectiveOf({ reference, ...objective }: PreferenceTraining, startWeights: Float32Array): PreferenceObjective {
   if (reference === "base") return objective;
-  return { ...objective, referenceWeights: reference === "round" ? task.weights : reference.weights };
+  return { ...objective, referenceWeights: reference === "round" ? startWeights : reference.weights };
 }
 
 /** An update of another length cannot even be computed, so it is refused here and not by the server. */
-function checkTrainedShape(result: TrainResult, task: TrainTask): void {
-  if (result.weights.length === task.weights.length) return;
+function checkTrainedShape(result: TrainResult, task: TrainTask, startWeights: Float32Array): void {
+  if (result.weights.length === startWeights.length) return;
   throw problemError("UPDATE_REJECTED", {
     subject: `update of client ${JSON.stringify(task.clientId)}`,
-    expected: `${String(task.weights.length)} adapter weights`,
+    expected: `${String(startWeights.length)} adapter weights`,
     received: String(result.weights.length),
   });
 }
@@ -147,13 +170,12 @@ function describeUpdate(
   numSamples: number,
   result: TrainResult,
   layoutFingerprint: string,
-): ClientUpdate {
+): Omit<ClientUpdate, "update" | "slice"> {
   const { stepLosses, preferenceSteps } = result;
   return {
     clientId: task.clientId,
     numExamples: task.numExamples,
     round: task.round,
-    update: subtractWeights(result.weights, task.weights),
     layoutFingerprint,
     numSamples,
     numSteps: result.numSteps,

@@ -3,6 +3,7 @@
  * and by the quadratic trainer of the tests. Weights are flat Float32Arrays in layout order (src/adapter/layout.ts).
  */
 import type { AdapterLayout } from "../adapter/layout.js";
+import type { AdapterHalf } from "../adapter/slice.js";
 
 /** One tokenized sample: ids and, for each position, whether the token there is to be predicted and learned. */
 export interface TokenizedSample {
@@ -56,6 +57,8 @@ export interface TrainRequest {
   readonly seed: number;
   /** What pairs are trained by; absent: the samples' supervised tokens are learned. */
   readonly objective?: PreferenceObjective;
+  /** The half of each pair that is trained; the other keeps its bits. Absent: both. */
+  readonly trainable?: AdapterHalf;
   /** FedProx: (proximalMu / 2) * ||w - anchor||^2 is added to the loss. */
   readonly proximal?: { readonly mu: number; readonly anchor: Float32Array };
   /** After each step w <- w - clientLearningRate * gradientOffset (SCAFFOLD's c - c_i, FedLLM-Bench form). */

@@ -20,6 +20,8 @@ export interface FederationOptions extends LocalTrainingOptions {
   readonly evaluateEvery: number;
   /** Evaluate the initial adapter too, as round 0. */
   readonly evaluateBeforeTraining: boolean;
+  /** Measure in each round how far the global adapter is from the mean of the clients' products; changes no result. */
+  readonly measureAggregation: boolean;
   /** Checkpoint after every this many rounds, and always after the last. */
   readonly checkpointEvery: number;
 }

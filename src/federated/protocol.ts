@@ -3,6 +3,7 @@
  * it on. What a strategy demands of a client is a field of TrainTask; what only the client may know (its samples, its
  * own state between rounds) is in none of them.
  */
+import type { AdapterHalf, AdapterSlice } from "../adapter/slice.js";
 import type { ErrorCode } from "../errors.js";
 import type { PreferenceMetrics, TrainingExample } from "./local-trainer.js";
 
@@ -27,8 +28,18 @@ export interface CohortMember {
 export interface TrainTask extends CohortMember {
   /** Counted from 1. */
   readonly round: number;
-  /** Where training starts. */
+  /** What is sent of the adapter that training starts from: its `slice`, or all of it without one. */
   readonly weights: Float32Array;
+  readonly slice?: AdapterSlice;
+  /**
+   * With a slice: the adapter that a client has without its being sent, into which the slice is put, for example the
+   * initial one, which every client makes from the run's seed. Absent: zeros, which train as if they were not there.
+   */
+  readonly known?: Float32Array;
+  /** The half of each pair that is trained while the other stays as it is; absent: both. */
+  readonly trainable?: AdapterHalf;
+  /** What of the update is sent back; absent: all of it. */
+  readonly answerSlice?: AdapterSlice;
   /** Optimizer steps; passes over the sub-sample repeat until they are done. */
   readonly localSteps: number;
   /** Samples per optimizer step. */
@@ -49,8 +60,9 @@ export interface TrainTask extends CohortMember {
 /** Client to server: the result of a task. */
 export interface ClientUpdate extends CohortMember {
   readonly round: number;
-  /** Trained weights minus the weights of the task, rounded to single precision. */
+  /** Trained weights minus the weights at the start, rounded to single precision: the `slice` of them, or all without one. */
   readonly update: Float32Array;
+  readonly slice?: AdapterSlice;
   /** Fingerprint of the layout the client trained in. */
   readonly layoutFingerprint: string;
   readonly numSamples: number;

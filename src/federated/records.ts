@@ -2,6 +2,7 @@
  * What a round leaves for the metrics and for whoever watches: the record of a finished round, the events on the way,
  * and the sinks that take them. A value that does not exist is absent: never 0, -1 or NaN.
  */
+import type { RoundMeasure } from "../adapter/aggregation-error.js";
 import type { ErrorCode } from "../errors.js";
 import type { PreferenceMetrics } from "./local-trainer.js";
 import type { AdapterSet, FederationState } from "./protocol.js";
@@ -76,6 +77,7 @@ export interface RoundRecord {
   /** Ascending by client id. */
   readonly clients: readonly ClientRoundRecord[];
   readonly evaluations: readonly EvaluationRecord[];
+  readonly measures: readonly RoundMeasure[];
   readonly events: readonly EventRecord[];
 }
 

@@ -22,6 +22,8 @@ import type {
 import type { ClientRoundRecord, EvaluationRecord, RoundRecord } from "./records.js";
 import { OrderedFold } from "./ordered-fold.js";
 import type { Aggregation, RoundContext } from "./strategy.js";
+import { keepsTrained, measureRound, weightOf, type TrainedAdapter } from "./round-measures.js";
+import { downloadBytes, uploadBytes } from "./traffic.js";
 import { checkUpdate } from "./update-check.js";
 
 /** What stays the same over all rounds of a federation. */
@@ -38,6 +40,8 @@ interface Accepted {
   readonly clientId: string;
   /** Absent: it is in the aggregation already. */
   readonly update?: ClientUpdate;
+  /** Absent: it is not to be measured. */
+  readonly trained?: TrainedAdapter;
   readonly nextState?: NamedState;
 }
 
@@ -54,7 +58,8 @@ export async function runRound(setup: RoundSetup, state: FederationState, round:
   const { strategy, clock } = deps;
   const startedAt = clock.now().toISOString();
   const startMs = clock.monotonicMs();
-  const context: RoundContext = { round, plan: options.plan, numClients: deps.clients.length };
+  const { layout } = deps.trainer;
+  const context: RoundContext = { round, plan: options.plan, numClients: deps.clients.length, layout };
 
   const cohort = selectParticipants(strategy, participants, options.plan, round, deps.sampleIndices);
   deps.onEvent?.({
@@ -68,7 +73,7 @@ export async function runRound(setup: RoundSetup, state: FederationState, round:
   assertOneTaskEach(tasks, cohort);
 
   const aggregation = strategy.aggregate.start?.(state.server, context);
-  const outcomes = await orCancelled(trainCohort(setup, state, tasks, cohort, aggregation), deps.signal);
+  const outcomes = await orCancelled(trainCohort(setup, state, { tasks, cohort, context }, aggregation), deps.signal);
   const accepted = outcomes.flatMap((outcome) => (outcome.accepted === undefined ? [] : [outcome.accepted]));
   checkCohortSize(accepted.length, options.minClients, round, outcomes);
 
@@ -76,7 +81,7 @@ export async function runRound(setup: RoundSetup, state: FederationState, round:
   const server = aggregation?.finish() ?? strategy.aggregate(state.server, updates, context);
   const next: FederationState = { server, clients: nextClientStates(state, accepted) };
 
-  const adapters = strategy.adapters(next);
+  const adapters = strategy.adapters(next, layout);
   const evaluation = await evaluateRound(setup, adapters, round);
   const record: RoundRecord = {
     round,
@@ -84,7 +89,13 @@ export async function runRound(setup: RoundSetup, state: FederationState, round:
     durationMs: clock.monotonicMs() - startMs,
     ...evaluation,
     ...summarizeOutcomes(outcomes),
-    ...(adapters.kind === "global" ? globalUpdateNorm(strategy.adapters(state), adapters) : {}),
+    measures: measureRound(
+      strategy,
+      accepted.flatMap(({ trained }) => (trained === undefined ? [] : [trained])),
+      { state: server, adapters },
+      context,
+    ),
+    ...(adapters.kind === "global" ? globalUpdateNorm(strategy.adapters(state, layout), adapters) : {}),
   };
   await deps.metrics.recordRound(record);
   deps.onEvent?.({ type: "roundFinished", round, numRounds: options.plan.numRounds, record });
@@ -126,6 +137,13 @@ async function orCancelled<T>(work: Promise<T>, signal: AbortSignal | undefined)
   }
 }
 
+/** What a round has to do. */
+interface CohortWork {
+  readonly tasks: readonly TrainTask[];
+  readonly cohort: readonly FederatedClient[];
+  readonly context: RoundContext;
+}
+
 /**
  * Trains all clients in ascending order of their ids, a bounded number at once; the outcomes are in that order. With an
  * aggregation each update goes into it in that order as soon as those before it are there, and is forgotten.
@@ -133,8 +151,7 @@ async function orCancelled<T>(work: Promise<T>, signal: AbortSignal | undefined)
 async function trainCohort(
   setup: RoundSetup,
   state: FederationState,
-  tasks: readonly TrainTask[],
-  cohort: readonly FederatedClient[],
+  { tasks, cohort, context }: CohortWork,
   aggregation: Aggregation | undefined,
 ): Promise<CheckedOutcome[]> {
   const { maxConcurrentClients } = setup.options;
@@ -147,7 +164,7 @@ async function trainCohort(
   await mapBounded([...sorted.entries()], maxConcurrentClients, setup.deps.signal, async ([position, task]) => {
     try {
       await fold.start(position);
-      fold.offer(position, await trainMember(setup, state, task, cohort));
+      fold.offer(position, await trainMember(setup, state, task, { tasks, cohort, context }));
     } catch (error) {
       fold.close();
       throw error;
@@ -167,7 +184,7 @@ async function trainMember(
   setup: RoundSetup,
   state: FederationState,
   task: TrainTask,
-  cohort: readonly FederatedClient[],
+  { cohort, context }: CohortWork,
 ): Promise<CheckedOutcome> {
   const { options, deps } = setup;
   const client = cohort.find((candidate) => candidate.id === task.clientId);
@@ -182,13 +199,27 @@ async function trainMember(
     ...(deps.signal === undefined ? {} : { signal: deps.signal }),
     onProgress: (progress) => deps.onEvent?.({ type: "clientProgress", round, clientId, ...progress }),
   });
-  const checked = checkOutcome(setup, task, outcome);
+  const checked = keepTrained(setup, state, checkOutcome(setup, task, outcome), outcome, { cohort, context });
   deps.onEvent?.({
     type: checked.failure === undefined ? "clientFinished" : "clientFailed",
     round,
     client: checked.record,
   });
   return checked;
+}
+
+/** With the adapter as it was trained, where that is to be measured. */
+function keepTrained(
+  { options, deps: { strategy } }: RoundSetup,
+  state: FederationState,
+  checked: CheckedOutcome,
+  outcome: ClientOutcome,
+  { cohort, context }: Pick<CohortWork, "cohort" | "context">,
+): CheckedOutcome {
+  const { accepted } = checked;
+  if (accepted?.update === undefined || outcome.kind === "failure" || !keepsTrained(options, cohort.length, context)) return checked;
+  const weight = weightOf(strategy, accepted.update, state.server, context);
+  return { ...checked, accepted: { ...accepted, trained: { weights: outcome.trainedWeights, weight } } };
 }
 
 /**
@@ -208,7 +239,7 @@ function checkOutcome(setup: RoundSetup, task: TrainTask, outcome: ClientOutcome
     clientId: task.clientId,
     numExamples: task.numExamples,
     learningRate: task.clientLearningRate,
-    downloadBytes: travels ? task.weights.byteLength + (task.serverControlVariate?.byteLength ?? 0) : 0,
+    downloadBytes: travels ? downloadBytes(task) : 0,
     ...(deps.peakMemoryBytes === undefined ? {} : { peakMemoryBytes: deps.peakMemoryBytes() }),
   };
   if (outcome.kind === "failure") {
@@ -216,10 +247,10 @@ function checkOutcome(setup: RoundSetup, task: TrainTask, outcome: ClientOutcome
   }
   const { update } = outcome;
   const cost = {
-    uploadBytes: travels ? update.update.byteLength + (update.controlVariateUpdate?.byteLength ?? 0) : 0,
+    uploadBytes: travels ? uploadBytes(update) : 0,
     trainDurationMs: update.trainDurationMs,
   };
-  const failure = checkUpdate(update, task, { numParameters: deps.trainer.layout.numParameters, layoutFingerprint });
+  const failure = checkUpdate(update, task, { layout: deps.trainer.layout, layoutFingerprint });
   if (failure !== undefined) return { record: { ...common, ...cost, ...failureColumns(failure) }, failure };
   const record: ClientRoundRecord = {
     ...common,
@@ -236,8 +267,7 @@ function checkOutcome(setup: RoundSetup, task: TrainTask, outcome: ClientOutcome
     ...(update.trainDurationMs > 0 ? { tokensPerSecond: (update.numTokens * 1000) / update.trainDurationMs } : {}),
   };
   const { nextState } = outcome;
-  const { clientId } = task;
-  return { record, accepted: nextState === undefined ? { clientId, update } : { clientId, update, nextState } };
+  return { record, accepted: { clientId: task.clientId, update, ...(nextState === undefined ? {} : { nextState }) } };
 }
 
 function failureColumns(failure: ClientFailure): Pick<ClientRoundRecord, "failureCode" | "failureMessage"> {
@@ -276,7 +306,7 @@ function nextClientStates(
 
 type OutcomeSummary = Omit<
   RoundRecord,
-  "round" | "startedAt" | "durationMs" | "evaluations" | "evaluationDurationMs" | "globalUpdateNorm"
+  "round" | "startedAt" | "durationMs" | "evaluations" | "evaluationDurationMs" | "globalUpdateNorm" | "measures"
 >;
 
 function summarizeOutcomes(outcomes: readonly CheckedOutcome[]): OutcomeSummary {

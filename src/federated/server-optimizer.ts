@@ -36,6 +36,7 @@ interface ServerOptimizer {
 export function createServerOptimizer({ name, rule, weighting }: ServerOptimizer): Strategy {
   return {
     ...createFedAvg(),
+    ...(weighting === "equal" ? { clientWeight: equally } : {}),
     name,
     init: (weights) => ({
       arrays: {

@@ -52,7 +52,7 @@ export async function runServer(
       state = deps.checkpoints.release?.(state) ?? state;
     }
   }
-  return { round, state, adapters: strategy.adapters(state) };
+  return { round, state, adapters: strategy.adapters(state, deps.trainer.layout) };
 }
 
 async function begin(setup: RoundSetup, start: FederationStart): Promise<Snapshot> {
@@ -86,6 +86,7 @@ async function recordBeforeTraining(setup: RoundSetup, weights: Float32Array): P
     uploadBytes: 0,
     downloadBytes: 0,
     clients: [],
+    measures: [],
     events: [],
   });
 }

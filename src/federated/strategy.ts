@@ -10,6 +10,8 @@
  *   the updates and not on their order. Clients that failed are simply absent.
  * - A client's own state is read by `begin`, replaced by what `finish` returns, and only after the whole round.
  */
+import type { AdapterLayout } from "../adapter/layout.js";
+import type { AdapterSlice } from "../adapter/slice.js";
 import { compareIds } from "../adapter/weights.js";
 import { assert } from "../util/assert.js";
 import { cosineLearningRate } from "./learning-rate.js";
@@ -41,6 +43,7 @@ export interface RoundContext {
   readonly plan: TrainingPlan;
   /** All clients of the federation, also those not in this round's cohort. */
   readonly numClients: number;
+  readonly layout: AdapterLayout;
 }
 
 /** The result of a client's local training, before it leaves the client. */
@@ -48,18 +51,26 @@ export interface LocalOutcome {
   readonly startWeights: Float32Array;
   readonly trainedWeights: Float32Array;
   readonly numSteps: number;
+  readonly layout: AdapterLayout;
 }
 
 /** The half of a strategy that runs at the client, with the client's own state (undefined before its first round). */
 export interface ClientSide {
   /** The task as this client will do it. */
   begin(task: TrainTask, ownState: NamedState | undefined): TrainTask;
-  /** What leaves the client beside the update, and the state the client keeps if the round succeeds. */
+  /**
+   * What leaves the client beside the update, and the state the client keeps if the round succeeds. With an answerSlice the
+   * client answers with less than the task asks for: no pair of a higher rank, and the same half.
+   */
   finish(
     task: TrainTask,
     outcome: LocalOutcome,
     ownState: NamedState | undefined,
-  ): { readonly controlVariateUpdate?: Float32Array; readonly nextState?: NamedState };
+  ): {
+    readonly controlVariateUpdate?: Float32Array;
+    readonly nextState?: NamedState;
+    readonly answerSlice?: AdapterSlice;
+  };
 }
 
 /** A round's result in the making: it gets the updates one by one in ascending order of client id, and keeps none. */
@@ -100,7 +111,11 @@ export interface Strategy {
   configure(state: NamedState, cohort: readonly CohortMember[], context: RoundContext): readonly TrainTask[];
   readonly aggregate: Aggregate;
   /** The adapters to evaluate and to save. */
-  adapters(state: FederationState): AdapterSet;
+  adapters(state: FederationState, layout: AdapterLayout): AdapterSet;
+  /** How much an update counts in this method's mean; absent: `numExamples`. */
+  clientWeight?(update: ClientUpdate, state: NamedState, context: RoundContext): number;
+  /** What a round's aggregation is to be known for beside its result, by name; stored with the round. */
+  measures?(state: NamedState): Readonly<Record<string, number>>;
 }
 
 /** A vector of a state that the strategy itself put there. */

@@ -1,11 +1,14 @@
 /** What the server demands of an update before it may count; a refused one is a ClientFailure with UPDATE_REJECTED. */
+import type { AdapterLayout } from "../adapter/layout.js";
+import { adapterPairs } from "../adapter/pairs.js";
+import { sliceLength } from "../adapter/slice.js";
 import { findNonFinite } from "../adapter/weights.js";
 import { describeProblem } from "../errors.js";
 import type { ClientFailure, ClientUpdate, TrainTask } from "./protocol.js";
 
 /** What a good update looks like. */
 export interface UpdateExpectation {
-  readonly numParameters: number;
+  readonly layout: AdapterLayout;
   readonly layoutFingerprint: string;
 }
 
@@ -18,7 +21,8 @@ export function checkUpdate(
   const problem =
     findIdentityProblem(update, task) ??
     findLayoutProblem(update, expectation) ??
-    findVectorProblem("weights", update.update, expectation.numParameters) ??
+    findSliceProblem(update, task, expectation) ??
+    findVectorProblem("weights", update.update, expectedLength(update, expectation)) ??
     findControlVariateProblem(update, task, expectation) ??
     findLossProblem(update);
   if (problem === undefined) return undefined;
@@ -52,11 +56,29 @@ function findLayoutProblem(update: ClientUpdate, { layoutFingerprint }: UpdateEx
   return { expected: `adapter layout ${layoutFingerprint}`, received: `layout ${update.layoutFingerprint}` };
 }
 
+/** A client may answer with less than it was asked for, in lower ranks, but not with more or with something else. */
+function findSliceProblem({ slice }: ClientUpdate, { answerSlice }: TrainTask, { layout }: UpdateExpectation): Finding | undefined {
+  const ranks = slice?.ranks;
+  const half = slice?.half ?? "both";
+  const wanted = answerSlice?.half ?? "both";
+  if (half !== wanted) return { expected: `half ${JSON.stringify(wanted)} of each pair`, received: JSON.stringify(half) };
+  const most = adapterPairs(layout).map((pair, index) => answerSlice?.ranks?.[index] ?? pair.rank);
+  if (ranks === undefined) {
+    return answerSlice?.ranks === undefined ? undefined : { expected: "weights of the ranks that were asked for", received: "weights of full rank" };
+  }
+  const fits = ranks.length === most.length && ranks.every((rank, index) => Number.isSafeInteger(rank) && rank >= 0 && rank <= (most[index] ?? 0));
+  return fits ? undefined : { expected: `ranks of at most ${most.join(", ")}`, received: ranks.join(", ") };
+}
+
+function expectedLength({ slice }: ClientUpdate, { layout }: UpdateExpectation): number {
+  return slice === undefined ? layout.numParameters : sliceLength(layout, slice);
+}
+
 /** Who got the server's control variate answers with the change of its own. */
 function findControlVariateProblem(
   { controlVariateUpdate }: ClientUpdate,
   { serverControlVariate }: TrainTask,
-  { numParameters }: UpdateExpectation,
+  { layout: { numParameters } }: UpdateExpectation,
 ): Finding | undefined {
   if (controlVariateUpdate !== undefined) return findVectorProblem("control variate", controlVariateUpdate, numParameters);
   if (serverControlVariate === undefined) return undefined;

@@ -97,6 +97,35 @@ export function evaluationsByArm(database: MetricsDatabase, arm: string): readon
     .all(arm);
 }
 
+export interface MeasureLine {
+  readonly round: number;
+  /** NULL: the whole adapter. */
+  readonly layer: number | null;
+  readonly measure: string;
+  readonly value: number | null;
+}
+
+/** What each round of an arm is known for, by round, measure and layer, the whole adapter first. */
+export function measuresByArm(database: MetricsDatabase, arm: string): readonly MeasureLine[] {
+  return database
+    .prepare<[string], MeasureLine>(
+      `SELECT round, layer, measure, value FROM round_measures WHERE arm = ? ORDER BY round, measure, layer`,
+    )
+    .all(arm);
+}
+
+/** Mean over rounds of a measure of the whole adapter; NULL when no round has it. */
+export function meanMeasure(database: MetricsDatabase, arm: string, measure: string): number | null {
+  return (
+    database
+      .prepare<[string, string], number | null>(
+        "SELECT avg(value) FROM round_measures WHERE arm = ? AND measure = ? AND layer IS NULL",
+      )
+      .pluck()
+      .get(arm, measure) ?? null
+  );
+}
+
 export interface ArmTotals {
   readonly numRounds: number;
   readonly numClientRounds: number;

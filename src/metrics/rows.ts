@@ -65,6 +65,14 @@ export interface EvaluationRow {
   readonly value: number;
 }
 
+export interface RoundMeasureRow {
+  readonly measure: string;
+  /** Of the model, from 0; absent: the whole adapter. */
+  readonly layer?: number;
+  /** A number that is not finite is stored as NULL. */
+  readonly value: number;
+}
+
 export interface RoundEventRow {
   readonly kind: string;
   readonly clientId?: string;
@@ -88,6 +96,7 @@ export interface RoundRow {
   readonly downloadBytes: number;
   readonly clients: readonly ClientRoundRow[];
   readonly evaluations: readonly EvaluationRow[];
+  readonly measures: readonly RoundMeasureRow[];
   readonly events: readonly RoundEventRow[];
 }
 

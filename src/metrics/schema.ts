@@ -110,6 +110,18 @@ export const MIGRATIONS: readonly string[] = [
   ALTER TABLE rounds ADD COLUMN reward_margin REAL;                    -- mean over succeeded clients
   ALTER TABLE rounds ADD COLUMN reward_accuracy REAL;
   `,
+  `
+  CREATE TABLE round_measures (
+    arm TEXT NOT NULL,
+    round INTEGER NOT NULL,
+    layer INTEGER,                            -- of the model, from 0; NULL: the whole adapter
+    measure TEXT NOT NULL,                    -- aggregation_error: relative distance from the mean of the clients' products
+    value REAL,                               -- NULL: not a finite number
+    FOREIGN KEY (arm, round) REFERENCES rounds (arm, round) ON DELETE CASCADE
+  ) STRICT;
+  CREATE UNIQUE INDEX round_measures_of_layers ON round_measures (arm, round, measure, layer) WHERE layer IS NOT NULL;
+  CREATE UNIQUE INDEX round_measures_overall ON round_measures (arm, round, measure) WHERE layer IS NULL;
+  `,
 ];
 
 /** Columns that differ between two runs that are otherwise the same. */

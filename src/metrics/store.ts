@@ -5,7 +5,7 @@
 import Database from "better-sqlite3";
 import { FedllmError } from "../errors.js";
 import { openMetricsDatabase, type MetricsDatabase } from "./database.js";
-import type { ArmRow, ClientRoundRow, EvaluationRow, EventRow, RoundRow, RunRow } from "./rows.js";
+import type { ArmRow, ClientRoundRow, EvaluationRow, EventRow, RoundMeasureRow, RoundRow, RunRow } from "./rows.js";
 
 type SqlValue = string | number | null;
 /** Column name to value; the order of the columns is that of the keys. */
@@ -57,6 +57,7 @@ export class MetricsStore {
       for (const client of row.clients) this.#insert("client_rounds", clientColumns(arm, row.round, client));
       for (const evaluation of row.evaluations)
         this.#insert("evaluations", evaluationColumns(arm, row.round, evaluation));
+      for (const measure of row.measures) this.#insert("round_measures", measureColumns(arm, row.round, measure));
       for (const event of row.events) {
         this.#insert("events", eventColumns({ ...event, arm, round: row.round, createdAt: row.startedAt }));
       }
@@ -188,6 +189,10 @@ function evaluationColumns(arm: string, round: number, row: EvaluationRow): Colu
     metric: row.metric,
     value: Number.isFinite(row.value) ? row.value : null,
   };
+}
+
+function measureColumns(arm: string, round: number, row: RoundMeasureRow): Columns {
+  return { arm, round, layer: row.layer ?? null, measure: row.measure, value: Number.isFinite(row.value) ? row.value : null };
 }
 
 function eventColumns(row: EventRow): Columns {

@@ -115,6 +115,13 @@ function checkTrainNumbers(request: TrainRequest): void {
       received: request.objective.kind,
     });
   }
+  if (request.trainable !== undefined && request.trainable !== "both") {
+    throw problemError("CONFIG_INVALID", {
+      subject: "trainable",
+      expected: "both: this trainer trains whole pairs",
+      received: JSON.stringify(request.trainable),
+    });
+  }
   checkInteger(request.localSteps, "localSteps", 1);
   checkInteger(request.batchSize, "batchSize", 1, MAX_BATCH_SIZE);
   checkInteger(request.microBatchTokens, "microBatchTokens", 1, MAX_MICRO_BATCH_TOKENS);

@@ -5,7 +5,8 @@
 import { z } from "zod";
 import { strategyLabel } from "../config/strategy-file.js";
 import type { MetricsDatabase } from "../metrics/database.js";
-import { evaluationsByArm, run, totals } from "../metrics/queries.js";
+import { AGGREGATION_ERROR } from "../adapter/aggregation-error.js";
+import { evaluationsByArm, meanMeasure, run, totals } from "../metrics/queries.js";
 import type { EvaluationLine } from "../metrics/queries.js";
 import type { RunPaths } from "../run/run-folder.js";
 import type { RunRecord } from "../run/run-record.js";
@@ -29,6 +30,8 @@ export interface SummaryRow {
   readonly tokensPerSecond?: number;
   /** Client to server, mean over clients and rounds. */
   readonly uploadBytes?: number;
+  /** Relative distance of the adapter from the mean of the clients' products, mean over rounds. */
+  readonly aggregationError?: number;
 }
 
 export interface Summary {
@@ -94,6 +97,7 @@ function armRow(database: MetricsDatabase, arm: ArmFacts): SummaryRow {
   const lines = evaluationsByArm(database, arm.name).filter((line) => line.round > 0);
   const lastRound = Math.max(...lines.map((line) => line.round));
   const sums = totals(database, arm.name);
+  const aggregationError = meanMeasure(database, arm.name, AGGREGATION_ERROR);
   const isPlainName = arm.name === `${arm.precision.toLowerCase()}-${arm.strategy}`;
   return {
     precision: arm.precision,
@@ -103,6 +107,7 @@ function armRow(database: MetricsDatabase, arm: ArmFacts): SummaryRow {
     ...(sums.peakMemoryBytes === null ? {} : { peakMemoryBytes: sums.peakMemoryBytes }),
     ...(sums.tokensPerSecond === null ? {} : { tokensPerSecond: sums.tokensPerSecond }),
     ...(sums.numClientRounds === 0 ? {} : { uploadBytes: sums.uploadBytes / sums.numClientRounds }),
+    ...(aggregationError === null ? {} : { aggregationError }),
   };
 }
 
@@ -124,7 +129,7 @@ function withDifference(row: SummaryRow, rows: readonly SummaryRow[], reference:
 
 /** Lines of the table for a terminal. */
 export function formatSummary(summary: Summary): string[] {
-  return formatTable(summaryColumns(summary), summary.rows.map(summaryCells));
+  return formatTable(summaryColumns(summary), summary.rows.map((row) => summaryCells(row, summary)));
 }
 
 function summaryColumns(summary: Summary): Column[] {
@@ -136,11 +141,16 @@ function summaryColumns(summary: Summary): Column[] {
     "peak memory",
     "tokens/s",
     "sent per client and round",
+    ...(hasAggregationError(summary) ? ["aggregation error"] : []),
   ];
   return [{ title: "precision" }, { title: "adapter" }, ...numbers.map((title) => ({ title, align: "right" as const }))];
 }
 
-function summaryCells(row: SummaryRow): string[] {
+function hasAggregationError({ rows }: Summary): boolean {
+  return rows.some(({ aggregationError }) => aggregationError !== undefined);
+}
+
+function summaryCells(row: SummaryRow, summary: Summary): string[] {
   const cell = (value: number | undefined, format: (value: number) => string) => (value === undefined ? "-" : format(value));
   return [
     row.precision,
@@ -152,6 +162,7 @@ function summaryCells(row: SummaryRow): string[] {
     cell(row.peakMemoryBytes, formatBytes),
     cell(row.tokensPerSecond, formatCount),
     cell(row.uploadBytes, formatBytes),
+    ...(hasAggregationError(summary) ? [cell(row.aggregationError, (value) => value.toExponential(1))] : []),
   ];
 }
 
@@ -164,6 +175,8 @@ export function summaryNotes(record: RunRecord): string[] {
   return [
     "Held-out loss is the mean over supervised tokens of the overall held-out set; exact match counts samples of which " +
       "every answer token is the most likely one given the right tokens before it, as greedy decoding would reproduce them.",
+    "Aggregation error is the distance of the global adapter from the mean of the clients' products B A, relative to that mean: " +
+      "0 for exact aggregation. It is the mean over rounds; the rows of round_measures have it by round and layer.",
     "The local rows are means over the clients' own adapters on the same overall set.",
     peak,
   ];
@@ -181,7 +194,7 @@ function describeRun(database: MetricsDatabase, record: RunRecord): string[] {
   return [
     `# ${record.name}`,
     "",
-    ...formatMarkdownTable(summaryColumns(summary), summary.rows.map(summaryCells)),
+    ...formatMarkdownTable(summaryColumns(summary), summary.rows.map((row) => summaryCells(row, summary))),
     "",
     ...summaryNotes(record).map((note) => `- ${note}`),
     "",

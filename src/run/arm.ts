@@ -163,6 +163,7 @@ function federationOptions(config: ExperimentConfig, arm: ArmConfig, data: Train
     maxConcurrentClients: 1,
     evaluateEvery: config.evaluation.every ?? training.numRounds,
     evaluateBeforeTraining: data.heldOut.samples.length > 0,
+    measureAggregation: config.evaluation.aggregationError,
     checkpointEvery: config.checkpoint.every,
   };
 }

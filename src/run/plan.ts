@@ -5,8 +5,11 @@
 import { createArmStrategy } from "../config/arm-strategies.js";
 import { resolveModelPath } from "../config/builtin.js";
 import type { ArmConfig, ExperimentConfig } from "../config/schema.js";
+import type { AdapterLayout } from "../adapter/layout.js";
 import { strategyLabel } from "../config/strategy-file.js";
+import type { CohortMember } from "../federated/protocol.js";
 import type { Strategy } from "../federated/strategy.js";
+import { downloadBytes, expectedUploadBytes } from "../federated/traffic.js";
 import type { SourceModel, TrainingEngine } from "./engine.js";
 import { precisionOf } from "./model-variants.js";
 import { loadTrainingData } from "./training-data.js";
@@ -66,11 +69,12 @@ export async function planExperiment(config: ExperimentConfig, engine: TrainingE
   const base = await engine.openBaseModel(source.path);
   try {
     const { clients, counts } = await loadTrainingData(config, tokenizer);
+    const members = clients.map(({ id, numSamples }) => ({ clientId: id, numExamples: numSamples }));
     const arms: ArmEstimate[] = [];
     for (const arm of config.arms) {
-      const { numParameters } = base.trainer(arm.lora).layout;
+      const { layout } = base.trainer(arm.lora);
       const strategy = await createArmStrategy(arm);
-      arms.push(estimateArm(arm, { source, counts, numClients: clients.length, numParameters, strategy }));
+      arms.push(estimateArm(arm, { source, counts, members, layout, strategy }));
     }
     return { name: config.name, model: source.path, data: counts, arms };
   } finally {
@@ -82,12 +86,14 @@ export async function planExperiment(config: ExperimentConfig, engine: TrainingE
 interface ArmFacts {
   readonly source: SourceModel;
   readonly counts: DataCounts;
-  readonly numClients: number;
-  readonly numParameters: number;
+  readonly members: readonly CohortMember[];
+  readonly layout: AdapterLayout;
   readonly strategy: Strategy;
 }
 
-function estimateArm(arm: ArmConfig, { source, counts, numClients, numParameters, strategy }: ArmFacts): ArmEstimate {
+function estimateArm(arm: ArmConfig, { source, counts, members, layout, strategy }: ArmFacts): ArmEstimate {
+  const numClients = members.length;
+  const { numParameters } = layout;
   const { training } = arm;
   const isPooled = strategy.participants === "pooled";
   const cohort = Math.min(training.fixedClients?.length ?? training.clientsPerRound, numClients);
@@ -96,7 +102,7 @@ function estimateArm(arm: ArmConfig, { source, counts, numClients, numParameters
     : training.localSteps * cohort;
   const numSteps = stepsPerRound * training.numRounds;
   const tokensPerSample = counts.numTokens / Math.max(1, counts.numSamples);
-  const bytesPerRound = strategy.exchangesWeights ? 2 * cohort * vectorsSent(strategy) * numParameters * FLOAT_BYTES : 0;
+  const bytesPerRound = strategy.exchangesWeights ? bytesOfRound(strategy, members.slice(0, cohort), layout) : 0;
   const weightBytes = estimateWeightBytes(source, arm.precision);
   const adapterVectors = ADAPTER_VECTORS + (isPooled ? 1 : cohort);
   return {
@@ -116,12 +122,12 @@ function estimateArm(arm: ArmConfig, { source, counts, numClients, numParameters
   };
 }
 
-/** Vectors of adapter size in one message, read off a task for an adapter of one weight; answers carry as many. */
-function vectorsSent(strategy: Strategy): number {
+/** Read off the tasks of a first round with these members; where ranks differ by client, another cohort's bytes differ. */
+function bytesOfRound(strategy: Strategy, members: readonly CohortMember[], layout: AdapterLayout): number {
   const once = { numRounds: 1, clientsPerRound: 1, localSteps: 1, batchSize: 1, initialLearningRate: 1, finalLearningRate: 1 };
-  const context = { round: 1, plan: once, numClients: 1 };
-  const tasks = strategy.configure(strategy.init(new Float32Array(1)), [{ clientId: "", numExamples: 1 }], context);
-  return tasks.some(({ serverControlVariate }) => serverControlVariate !== undefined) ? 2 : 1;
+  const context = { round: 1, plan: once, numClients: members.length, layout };
+  const tasks = strategy.configure(strategy.init(new Float32Array(layout.numParameters)), members, context);
+  return tasks.reduce((sum, task) => sum + downloadBytes(task) + expectedUploadBytes(task, layout), 0);
 }
 
 function estimateWeightBytes(source: SourceModel, precision: string): number {

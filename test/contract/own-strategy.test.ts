@@ -1,6 +1,6 @@
 /** The example of a strategy of one's own keeps the contract too: this is what a user's own test looks like. */
 import { createOwnStrategy } from "fedllm-native";
-import { strategyContract } from "fedllm-native/contract";
+import { QuadraticTrainer, strategyContract } from "fedllm-native/contract";
 import { describe, expect, test } from "vitest";
 import median from "../../experiments/own-strategy/median.js";
 
@@ -34,6 +34,7 @@ describe("the example strategy", () => {
       round: 1,
       plan: { numRounds: 1, clientsPerRound: 3, localSteps: 1, batchSize: 1, initialLearningRate: 1, finalLearningRate: 1 },
       numClients: 3,
+      layout: new QuadraticTrainer(3).layout,
     };
     const state = strategy.aggregate(strategy.init(Float32Array.of(100, 200)), updates, context);
     expect(state.arrays["adapter"]).toEqual(Float32Array.of(102.5, 204));

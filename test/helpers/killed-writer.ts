@@ -21,7 +21,7 @@ const deadly: ClientRoundRow = {
 };
 const record = (round: number, clients: readonly ClientRoundRow[]): void => {
   const counts = { cohortSize: 1, numSucceeded: 1, numFailed: 0, numRejected: 0, uploadBytes: 0, downloadBytes: 0 };
-  const row: RoundRow = { round, startedAt: "", durationMs: 0, ...counts, clients, evaluations: [], events: [] };
+  const row: RoundRow = { round, startedAt: "", durationMs: 0, ...counts, clients, evaluations: [], measures: [], events: [] };
   store.recordRound("arm", row);
 };
 record(1, [client]);

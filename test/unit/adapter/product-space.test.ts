@@ -123,6 +123,13 @@ test("the factors of the best product: equal lengths when balanced, orthonormal 
   expect(denseDistance(rowProducts(a, a), identity(4))).toBeLessThan(TOLERANCE);
 });
 
+test("norms of more rows than are multiplied at once equal the dense ones", () => {
+  for (const rank of [63, 64, 65, 150]) {
+    const product = randomProduct(rank, 12, 9, makeUniform(rank));
+    expect(Math.abs(productNorm(product) / denseNorm(dense(product)) - 1)).toBeLessThan(TOLERANCE);
+  }
+});
+
 test("cosines: 1 with itself however factored, -1 with the opposite, none with zero", () => {
   const product = randomProduct(3, 12, 5, makeUniform(4));
   const other = bestProduct(compactSvd(product), 3);

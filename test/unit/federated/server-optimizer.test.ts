@@ -13,8 +13,11 @@ import { createStrategy } from "../../../src/federated/strategies/registry.js";
 import { PythonRandom } from "../../../src/data/python-random.js";
 import { makeUpdate } from "../../helpers/client-update.js";
 import { makeOptions } from "../../../src/contract/federation.js";
+import { QuadraticTrainer } from "../../../src/contract/quadratic-trainer.js";
 
-const context = { round: 1, plan: makeOptions().plan, numClients: 5 };
+const { layout } = new QuadraticTrainer(3);
+
+const context = { round: 1, plan: makeOptions().plan, numClients: 5, layout };
 const bench = (beta1: number) =>
   ({ reference: "fedllm-bench", serverLearningRate: 1e-3, tau: 1e-3, beta1, beta2: 0.99 }) as const;
 const textbook = { ...bench(0.5), reference: "textbook" } as const;

@@ -1,6 +1,9 @@
 import { expect, test } from "vitest";
 import type { ClientUpdate, TrainTask } from "../../../src/federated/protocol.js";
+import { QuadraticTrainer } from "../../../src/contract/quadratic-trainer.js";
 import { checkUpdate } from "../../../src/federated/update-check.js";
+
+const { layout } = new QuadraticTrainer(2);
 
 const task: TrainTask = {
   clientId: "a",
@@ -31,7 +34,7 @@ const update: ClientUpdate = {
 };
 
 const check = (change: Partial<ClientUpdate>): string | undefined =>
-  checkUpdate({ ...update, ...change }, task, { numParameters: 2, layoutFingerprint: "layout" })?.message;
+  checkUpdate({ ...update, ...change }, task, { layout, layoutFingerprint: "layout" })?.message;
 
 test("a good update passes, with and without a control variate", () => {
   expect(check({})).toBeUndefined();
@@ -40,7 +43,7 @@ test("a good update passes, with and without a control variate", () => {
 
 test("an answer without a control variate is refused when the task brought the server's", () => {
   const asked: TrainTask = { ...task, serverControlVariate: new Float32Array(2) };
-  const expectation = { numParameters: 2, layoutFingerprint: "layout" };
+  const expectation = { layout, layoutFingerprint: "layout" };
   expect(checkUpdate(update, asked, expectation)?.message).toContain("a change of the client's control variate, received none");
   expect(checkUpdate({ ...update, controlVariateUpdate: new Float32Array(2) }, asked, expectation)).toBeUndefined();
 });
@@ -62,6 +65,6 @@ test.each([
 });
 
 test("a refusal carries the code, the client and the round of the task", () => {
-  const failure = checkUpdate({ ...update, clientId: "b" }, task, { numParameters: 2, layoutFingerprint: "layout" });
+  const failure = checkUpdate({ ...update, clientId: "b" }, task, { layout, layoutFingerprint: "layout" });
   expect(failure).toMatchObject({ clientId: "a", round: 2, code: "UPDATE_REJECTED" });
 });

@@ -4,7 +4,7 @@ import { join, resolve } from "node:path";
 import Database from "better-sqlite3";
 import { describe, expect, test } from "vitest";
 import { checkSqliteVersion, openMetricsDatabase } from "../../../src/metrics/database.js";
-import { armProgress, clientRounds, evaluationsByArm, events, run } from "../../../src/metrics/queries.js";
+import { armProgress, clientRounds, evaluationsByArm, events, measuresByArm, run } from "../../../src/metrics/queries.js";
 import { APPLICATION_ID, MIGRATIONS } from "../../../src/metrics/schema.js";
 import { makeTemporaryFolder } from "../../helpers/temporary-folder.js";
 
@@ -25,7 +25,7 @@ describe("opening", () => {
       )
       .all();
     expect(tables).toEqual(
-      ["arms", "client_rounds", "evaluations", "events", "rounds", "runs"].map((name) => ({ name, strict: 1 })),
+      ["arms", "client_rounds", "evaluations", "events", "round_measures", "rounds", "runs"].map((name) => ({ name, strict: 1 })),
     );
     const pragma = (name: string): unknown => database.pragma(name, { simple: true });
     expect(pragma("journal_mode")).toBe("wal");
@@ -55,6 +55,7 @@ describe("opening", () => {
       ]),
     );
     expect(columnsOf("evaluations")).toEqual(["arm", "round", "client_id", "metric", "value"]);
+    expect(columnsOf("round_measures")).toEqual(["arm", "round", "layer", "measure", "value"]);
     database.close();
   });
 
@@ -100,6 +101,7 @@ describe("migration", () => {
     ]);
     expect(evaluationsByArm(database, "F16/fedavg").map(({ value }) => value)).toEqual([1.25, 1.125]);
     expect(events(database)).toMatchObject([{ kind: "updateRejected", clientId: "a" }]);
+    expect(measuresByArm(database, "F16/fedavg")).toEqual([]);
     database.close();
   });
 

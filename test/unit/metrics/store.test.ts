@@ -3,15 +3,7 @@ import { spawnSync } from "node:child_process";
 import { join, resolve } from "node:path";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { openMetricsDatabase } from "../../../src/metrics/database.js";
-import {
-  armProgress,
-  clientRounds,
-  evaluationsByArm,
-  events,
-  run,
-  summaryTable,
-  totals,
-} from "../../../src/metrics/queries.js";
+import { armProgress, clientRounds, evaluationsByArm, events, meanMeasure, measuresByArm, run, summaryTable, totals } from "../../../src/metrics/queries.js";
 import type { ClientRoundRow, RoundRow } from "../../../src/metrics/rows.js";
 import { MetricsStore } from "../../../src/metrics/store.js";
 import { makeTemporaryFolder } from "../../helpers/temporary-folder.js";
@@ -75,6 +67,10 @@ const roundOf = (round: number): RoundRow => ({
     { metric: "loss", clientId: "b", value: round + 1 },
     { metric: "perplexity", value: Infinity },
   ],
+  measures: [
+    { measure: "aggregation_error", value: 0.5 / (round + 1) },
+    { measure: "aggregation_error", layer: 0, value: 0.25 },
+  ],
   events: [{ kind: "updateRejected", clientId: "a", message: "not finite" }],
 });
 
@@ -99,6 +95,22 @@ function openStore(): MetricsStore {
 const ARM = "Q8_0/fedavg";
 
 describe("recording", () => {
+  test("measures keep their layer, the mean is over rounds and the whole adapter, and what is not finite is NULL", () => {
+    const store = openStore();
+    store.recordRound(ARM, roundOf(0));
+    store.recordRound(ARM, { ...roundOf(1), measures: [{ measure: "aggregation_error", value: 0.25 }, { measure: "discarded_energy", value: NaN }] });
+    expect(measuresByArm(store.database, ARM)).toEqual([
+      { round: 0, layer: null, measure: "aggregation_error", value: 0.5 },
+      { round: 0, layer: 0, measure: "aggregation_error", value: 0.25 },
+      { round: 1, layer: null, measure: "aggregation_error", value: 0.25 },
+      { round: 1, layer: null, measure: "discarded_energy", value: null },
+    ]);
+    expect(meanMeasure(store.database, ARM, "aggregation_error")).toBe(0.375);
+    expect(meanMeasure(store.database, "Q8_0/local", "aggregation_error")).toBeNull();
+    store.deleteAfterRound(ARM, 0);
+    expect(measuresByArm(store.database, ARM).map(({ round }) => round)).toEqual([0, 0]);
+  });
+
   test("a run and its arms come back, a seed of 0 included; saving again keeps the first start", () => {
     const store = openStore();
     store.saveRun({ id: "run-1", createdAt: "2027-01-01T00:00:00Z", seed: 0, config: { a: [2] }, versions: {} });
@@ -178,6 +190,10 @@ describe("recording", () => {
           { metric: "loss", value: 2 },
         ],
       },
+    ],
+    [
+      "a measure twice",
+      { ...roundOf(2), measures: [0, 1].map((value) => ({ measure: "aggregation_error", value })) },
     ],
     ["a failed client with a loss", { ...roundOf(2), clients: [{ ...failedClient, trainLoss: 1 }] }],
   ])("%s is refused and leaves nothing of the round", (_title, row) => {

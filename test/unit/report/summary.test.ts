@@ -19,6 +19,7 @@ function roundRow(round: number, evaluations: readonly EvaluationRow[], clients:
     downloadBytes: 0,
     clients,
     evaluations,
+    measures: [],
     events: [],
   };
 }
@@ -86,6 +87,18 @@ describe("the table of a run", () => {
       // An arm with a name of its own keeps it, and has not been measured.
       { precision: "Q8_0", adapter: "mine", weightBytes: 500 },
     ]);
+  });
+
+  test("shows the mean aggregation error over rounds of the arms that have one, and no column when none has", () => {
+    const store = openStore(arms);
+    for (const [round, value] of [[1, 0.5], [2, 0.25]] as const) {
+      const layer = { measure: "aggregation_error", layer: 0, value: 9 };
+      store.recordRound("f16-fedavg", { ...roundRow(round, []), measures: [{ measure: "aggregation_error", value }, layer] });
+    }
+    const lines = formatSummary(summarizeRun(store.database));
+    store.close();
+    expect(lines[0]?.endsWith("aggregation error")).toBe(true);
+    expect(lines.slice(1).map((line) => line.trim().split(/ {2,}/).at(-1))).toEqual(["3.8e-1", "-", "-"]);
   });
 
   test("prints a dash where nothing was measured", () => {

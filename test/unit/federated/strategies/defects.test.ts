@@ -7,6 +7,9 @@ import { runServer, type FederationStart } from "../../../../src/federated/serve
 import { createStrategy, STRATEGY_NAMES } from "../../../../src/federated/strategies/registry.js";
 import { makeUpdate } from "../../../helpers/client-update.js";
 import { makeClients, makeDeps, makeOptions } from "../../../../src/contract/federation.js";
+import { QuadraticTrainer } from "../../../../src/contract/quadratic-trainer.js";
+
+const { layout } = new QuadraticTrainer(3);
 
 const start: FederationStart = { kind: "weights", weights: Float32Array.of(0.5, 0.25, -1) };
 
@@ -50,7 +53,7 @@ test.each(STRATEGY_NAMES)(
     const plan = makeOptions().plan;
     const seeds = [1, 2, 3].map((round) => {
       const state = strategy.init(Float32Array.of(0));
-      const context = { round, plan, numClients: 1 };
+      const context = { round, plan, numClients: 1, layout };
       return strategy.configure(state, [{ clientId: "a", numExamples: 400 }], context)[0]?.sampleSeed;
     });
     expect(new Set(seeds).size).toBe(3);
@@ -66,7 +69,7 @@ test.each(["fedavg", "fedprox", "scaffold"])(
       controlVariateUpdate: Float32Array.of(0),
     });
     const updates = [answer("a", 1, 1), answer("b", 1, 2), answer("c", 2, 4)];
-    const context = { round: 1, plan: makeOptions().plan, numClients: 3 };
+    const context = { round: 1, plan: makeOptions().plan, numClients: 3, layout };
     // 1/4 + 2/4 + 2 * 4/4
     expect(strategy.aggregate(strategy.init(Float32Array.of(0)), updates, context).arrays["adapter"]).toEqual(
       Float32Array.of(2.75),

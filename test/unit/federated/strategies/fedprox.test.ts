@@ -2,7 +2,9 @@ import { expect, test } from "vitest";
 import { runServer, type FederationStart } from "../../../../src/federated/server.js";
 import { createStrategy } from "../../../../src/federated/strategies/registry.js";
 import { makeClient, makeDeps, makeOptions } from "../../../../src/contract/federation.js";
-import { pointSample } from "../../../../src/contract/quadratic-trainer.js";
+import { QuadraticTrainer, pointSample } from "../../../../src/contract/quadratic-trainer.js";
+
+const { layout } = new QuadraticTrainer(3);
 
 const start: FederationStart = { kind: "weights", weights: Float32Array.of(0.5, 0.25, -1) };
 
@@ -18,7 +20,7 @@ test("every client is held to the global adapter it starts from, and no more byt
   const strategy = createStrategy("fedprox", { proximalMu: 0.25 });
   const weights = Float32Array.of(1, 2, 3);
   const members = ["a", "b"].map((clientId) => ({ clientId, numExamples: 1 }));
-  const tasks = strategy.configure(strategy.init(weights), members, { round: 1, plan: makeOptions().plan, numClients: 2 });
+  const tasks = strategy.configure(strategy.init(weights), members, { round: 1, plan: makeOptions().plan, numClients: 2, layout });
   expect(tasks.map(({ proximal }) => proximal)).toEqual([
     { mu: 0.25, anchor: weights },
     { mu: 0.25, anchor: weights },

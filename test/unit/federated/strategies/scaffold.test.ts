@@ -15,6 +15,8 @@ import { makeDeps, makeOptions, NUM_PARAMETERS, sampleIndices } from "../../../.
 import { QuadraticTrainer } from "../../../../src/contract/quadratic-trainer.js";
 import { makeTemporaryFolder } from "../../../helpers/temporary-folder.js";
 
+const { layout } = new QuadraticTrainer(3);
+
 const start: FederationStart = { kind: "weights", weights: Float32Array.of(0.5, 0.25, -1) };
 const scaffold = createScaffold();
 const clientSide = clientSideOf(scaffold);
@@ -36,13 +38,13 @@ test("the noted scalars in double precision: correction 0.3, c_i' 49.7", () => {
 
 test("the noted scalars through both halves: c_i 0.2 becomes 49.7, c 0.5 becomes 1.8026 among 38 clients", () => {
   const plan = makeOptions({ localSteps: 10, initialLearningRate: 2e-5 }).plan;
-  const context = { round: 1, plan, numClients: 38 };
+  const context = { round: 1, plan, numClients: 38, layout };
   const [task] = scaffold.configure(serverState, [{ clientId: "a", numExamples: 1 }], context);
   if (task === undefined) throw new Error("there is a task");
   const own = variateState(0.2);
   const begun = clientSide.begin(task, own);
   expect(begun.gradientOffset?.[0]).toBeCloseTo(0.3, 7);
-  const outcome = { startWeights: task.weights, trainedWeights: Float32Array.of(0.99), numSteps: 10 };
+  const outcome = { startWeights: task.weights, trainedWeights: Float32Array.of(0.99), numSteps: 10, layout };
   const { controlVariateUpdate, nextState } = clientSide.finish(begun, outcome, own);
   // In single precision 0.99 is off by up to 3e-8, and that is divided by K lr = 2e-4: 1.5e-4; a 38th of it at the server.
   expect(Math.abs((nextState?.arrays["controlVariate"]?.[0] ?? 0) - 49.7)).toBeLessThan(1.6e-4);
@@ -162,7 +164,7 @@ test("15 random rounds with cohorts of 3 of 7 equal the equations on plain numbe
   for (let round = 1; round <= numRounds; round++) {
     const chosen = sampleIndices(round, numClients, 3).sort((a, b) => a - b);
     const moves = chosen.map(() => naive.w.map(() => random.random() - 0.5));
-    const context = { round, plan, numClients };
+    const context = { round, plan, numClients, layout };
     const members = chosen.map((k) => ({ clientId: String(k), numExamples: sizes[k] ?? 0 }));
     const tasks = scaffold.configure(server, members, context);
     const updates = tasks.map((task, k) => answer(task, states, moves[k] ?? [], steps));
@@ -205,7 +207,7 @@ function answer(
   const own = states.get(task.clientId);
   const begun = clientSide.begin(task, own);
   const trainedWeights = begun.weights.map((w, i) => w + (move[i] ?? 0));
-  const outcome = { startWeights: begun.weights, trainedWeights, numSteps };
+  const outcome = { startWeights: begun.weights, trainedWeights, numSteps, layout };
   const { controlVariateUpdate, nextState } = clientSide.finish(begun, outcome, own);
   if (controlVariateUpdate === undefined || nextState === undefined) throw new Error("SCAFFOLD's clients keep a state");
   states.set(task.clientId, nextState);

@@ -1,0 +1,23 @@
+/**
+ * Bytes that cross between server and client in a round, counted from the vectors that are really handed over. Headers
+ * (ids, counts, rates, ranks: some dozen bytes) are not counted, for any method.
+ */
+import type { AdapterLayout } from "../adapter/layout.js";
+import { sliceLength } from "../adapter/slice.js";
+import type { ClientUpdate, TrainTask } from "./protocol.js";
+
+/** Server to client. What a client has already (`known`, the anchor it starts from) is not sent. */
+export function downloadBytes({ weights, serverControlVariate }: TrainTask): number {
+  return weights.byteLength + (serverControlVariate?.byteLength ?? 0);
+}
+
+/** Client to server. */
+export function uploadBytes({ update, controlVariateUpdate }: ClientUpdate): number {
+  return update.byteLength + (controlVariateUpdate?.byteLength ?? 0);
+}
+
+/** Client to server, as far as the task tells before it is done: a client may answer with less. */
+export function expectedUploadBytes({ answerSlice, serverControlVariate }: TrainTask, layout: AdapterLayout): number {
+  const numWeights = answerSlice === undefined ? layout.numParameters : sliceLength(layout, answerSlice);
+  return Float32Array.BYTES_PER_ELEMENT * numWeights + (serverControlVariate?.byteLength ?? 0);
+}
