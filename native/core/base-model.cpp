@@ -229,6 +229,13 @@ struct base_model_loader {
         }
     }
 
+    // Tensors point into the mapped file, which no device knows: enough to build graphs and measure them.
+    void describe_weights() {
+        for (ggml_tensor * t = ggml_get_first_tensor(model.context_); t != nullptr; t = ggml_get_next_tensor(model.context_, t)) {
+            t->data = const_cast<uint8_t *>(file.data()) + file.find_tensor(t->name)->offset;
+        }
+    }
+
     void place_weights() {
         const backend device(model.options_.device, model.options_.n_threads);
         ggml_backend_dev_props props{};
@@ -271,6 +278,10 @@ std::shared_ptr<base_model> base_model::load(const std::string & path, const mod
     loader.read_architecture();
     loader.read_tensors();
     loader.check_device_takes_weights();
+    if (options.placement == weight_placement::measured) {
+        loader.describe_weights();
+        return model;
+    }
     loader.place_weights();
     const backend device(options.device, options.n_threads);
     if (!device.is_cpu && transposes_are_supported(device, model->matrices(), options.variants.transposes)) model->make_transposes(options.variants.transposes);

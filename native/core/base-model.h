@@ -58,10 +58,14 @@ struct layer_weights {
     std::array<ggml_tensor *, MODULE_COUNT> bias{};
 };
 
+// Where weights are. measured: described but not loaded, for the planner; nothing can be computed with them.
+enum class weight_placement { resident, measured };
+
 struct model_options {
     std::string device;         // empty: the CPU
     int         n_threads = 1;
     kernel_variants variants = {};  // what the device cannot do is ignored
+    weight_placement placement = weight_placement::resident;
 };
 
 class base_model {

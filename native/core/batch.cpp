@@ -136,6 +136,12 @@ void batch_check_samples(const sample_set & samples, int64_t n_vocab) {
     }
 }
 
+int64_t batch_longest_sample(const sample_set & samples) {
+    int64_t longest = 0;
+    for (size_t s = 0; s < samples.n_samples; ++s) longest = std::max(longest, input_length(samples, uint32_t(s)));
+    return longest;
+}
+
 std::vector<micro_batch> batch_pack(const sample_set & samples, const std::vector<uint32_t> & indices, int64_t max_tokens, uint64_t key,
                                     bool whole_groups) {
     std::vector<micro_batch> batches;

@@ -57,6 +57,9 @@ struct micro_batch {
 // without any supervised token, or weights of supervised tokens that are not finite or all zero, and for group offsets that do not cover the samples. Everything later relies on this check.
 void batch_check_samples(const sample_set & samples, int64_t n_vocab);
 
+// Tokens computed for the longest sample.
+int64_t batch_longest_sample(const sample_set & samples);
+
 // Packs the groups `indices` (samples where there are no groups; in this order, an index may repeat) into micro-batches of at most
 // max_tokens computed tokens. A sample longer than that gets a micro-batch of its own. A longer group is split between members and
 // its prefix computed again in each part, unless whole_groups: then it gets a micro-batch of its own. key: of the optimizer step.

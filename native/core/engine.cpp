@@ -47,14 +47,18 @@ engine::engine(const base_model & model, const adapter_options * adapter, const 
         flat_context_ = ggml_init({ ggml_tensor_overhead() * (4 * layout_.tensors.size() + 8), nullptr, true });
         weights_  = ggml_new_tensor_1d(flat_context_, GGML_TYPE_F32, int64_t(layout_.n_parameters));
         gradient_ = ggml_new_tensor_1d(flat_context_, GGML_TYPE_F32, int64_t(layout_.n_parameters));
-        flat_buffer_ = ggml_backend_alloc_ctx_tensors(flat_context_, device_.handle);
-        if (flat_buffer_ == nullptr) {
-            ggml_free(flat_context_);
-            throw train_error("OUT_OF_MEMORY", "adapter: expected memory for " + std::to_string(layout_.n_parameters) + " weights and gradients, received too little. Lower the rank");
-        }
+        if (options.measure_only) weights_->data = gradient_->data = this;  // any address: it is placed, and never looked at
+        else allocate_flat();
     }
     make_layers(adapter);
     allocator_ = ggml_gallocr_new(ggml_backend_get_default_buffer_type(device_.handle));
+}
+
+void engine::allocate_flat() {
+    flat_buffer_ = ggml_backend_alloc_ctx_tensors(flat_context_, device_.handle);
+    if (flat_buffer_ != nullptr) return;
+    ggml_free(flat_context_);
+    throw train_error("OUT_OF_MEMORY", "adapter: expected memory for " + std::to_string(layout_.n_parameters) + " weights and gradients, received too little. Lower the rank");
 }
 
 engine::~engine() {
@@ -85,8 +89,10 @@ void engine::make_layers(const adapter_options * adapter) {
         const size_t offset = entry.offset * sizeof(float), row = size_t(entry.shape[0]) * sizeof(float);
         ggml_tensor * value = ggml_view_2d(flat_context_, weights_, entry.shape[0], entry.shape[1], row, offset);
         ggml_tensor * slope = ggml_view_2d(flat_context_, gradient_, entry.shape[0], entry.shape[1], row, offset);
-        ggml_backend_view_init(value);
-        ggml_backend_view_init(slope);
+        if (flat_buffer_ != nullptr) {
+            ggml_backend_view_init(value);
+            ggml_backend_view_init(slope);
+        }
         lora_pair & pair = layers_[size_t(entry.layer)].linear[size_t(entry.module)].lora;
         (entry.is_b ? pair.b : pair.a) = value;
         if (options_.trained != (entry.is_b ? trained_half::a : trained_half::b)) (entry.is_b ? pair.gradient_b : pair.gradient_a) = slope;
@@ -112,22 +118,11 @@ void engine::get_gradient(std::vector<float> & gradient) const {
     if (gradient_ != nullptr) ggml_backend_tensor_get(gradient_, gradient.data(), 0, ggml_nbytes(gradient_));
 }
 
-bool engine::keeps_all(int64_t n_tokens) const {
-    if (options_.tier) return *options_.tier == checkpoint_tier::keep_all;
-    const model_info & info = model_.info();
-    const int64_t d_q = info.n_heads * info.head_length, d_kv = info.n_kv_heads * info.head_length;
-    // x, mid, h1, h2, branches and their norms; q and k raw, normed and rotated, v, attention; gate, up.
-    const int64_t floats = 10 * info.n_embd + 4 * d_q + 4 * d_kv + 2 * info.n_ff;
-    ggml_backend_dev_props props{};
-    ggml_backend_dev_get_props(device_.device, &props);
-    return double(floats) * 4.0 * double(n_tokens) * double(info.n_layers) < 0.25 * double(props.memory_free);
-}
-
 size_t engine::estimate_nodes(const micro_batch & batch) const {
     // Upper bounds for forward, recompute and backward together, about twice what the portable lowering makes: 400 tensors a
     // layer, 120 per attention chunk and layer, 60 per head chunk.
     // 8 per further block of rows of a product with W^T.
-    const size_t n_chunks = attention_count_chunks(batch.sequences), n_head_chunks = size_t(batch.n_loss() / HEAD_CHUNK) + 1;
+    const size_t n_chunks = attention_count_chunks(batch.sequences), n_head_chunks = size_t(batch.n_loss() / options_.head_chunk) + 1;
     size_t n_blocks = size_t(rules_.count_blocks(model_.output())) * n_head_chunks;
     for (const layer_module & layer : layers_) {
         for (const linear_module & module : layer.linear) {
@@ -139,7 +134,7 @@ size_t engine::estimate_nodes(const micro_batch & batch) const {
 
 head_module engine::make_head() const {
     const model_info & info = model_.info();
-    return { model_.output_norm(), model_.output(), info.norm_epsilon, info.traits.logit_scale, info.traits.logit_cap };
+    return { model_.output_norm(), model_.output(), info.norm_epsilon, info.traits.logit_scale, info.traits.logit_cap, options_.head_chunk };
 }
 
 // Angle of pair i at position p: p * scale * base^(-2i / n_rot) / factor_i.
@@ -234,6 +229,7 @@ void engine::forward(graph_builder & g, const micro_batch & batch, bool keep, co
 }
 
 void engine::allocate(graph_builder & g) {
+    if (options_.allocation_limit && g.measure().tensors > *options_.allocation_limit) throw_out_of_memory(g.measure().tensors);
     const size_t before = ggml_gallocr_get_buffer_size(allocator_, 0);
     g.allocate(allocator_);
     counters_.n_graphs_built += 1;
@@ -245,11 +241,22 @@ void engine::prepare(const micro_batch & batch, const run_request & request) {
     FEDLLM_ASSERT(!(request.gradient && request.adapter_off));
     const prepared_graph::graph_key key = { batch.shape(), request };
     if (prepared_ != nullptr && prepared_->key == key) return;
-    prepared_.reset();  // gives up graph_memory_; also when building the next one fails
-    std::unique_ptr<prepared_graph> next(new prepared_graph{ key, { device_, rules_, runtime_.get(), graph_memory_, estimate_nodes(batch) }, {}, {} });
+    prepared_.reset();  // gives up arena_; also when building the next one fails
+    std::unique_ptr<prepared_graph> next = build(batch, request);
+    allocate(next->builder);
+    prepared_ = std::move(next);
+}
+
+graph_memory engine::measure(const micro_batch & batch, const run_request & request) {
+    prepared_.reset();
+    return build(batch, request)->builder.measure();
+}
+
+std::unique_ptr<engine::prepared_graph> engine::build(const micro_batch & batch, const run_request & request) {
+    std::unique_ptr<prepared_graph> next(new prepared_graph{ { batch.shape(), request }, { device_, rules_, runtime_.get(), arena_, estimate_nodes(batch) }, {}, {} });
     graph_builder & g = next->builder;
     forward_pass & pass = next->pass;
-    const bool keep = request.gradient && keeps_all(batch.n_tokens());
+    const bool keep = request.gradient && options_.tier == checkpoint_tier::keep_all;
     forward(g, batch, keep, request, pass);
     next->result = head_loss(g, make_head(), batch, pass.hidden, request);
     if (request.gradient) {
@@ -260,8 +267,7 @@ void engine::prepare(const micro_batch & batch, const run_request & request) {
             d = layer_backward(g, layer, pass.inputs, values, d, l > lowest_adapted_);
         }
     }
-    allocate(g);
-    prepared_ = std::move(next);
+    return next;
 }
 
 std::vector<row_score> engine::run(const micro_batch & batch, const run_request & request) {
@@ -273,7 +279,7 @@ std::vector<row_score> engine::run(const micro_batch & batch, const run_request 
 
 std::vector<float> engine::logits(const micro_batch & batch) {
     prepared_.reset();
-    graph_builder g(device_, rules_, runtime_.get(), graph_memory_, estimate_nodes(batch));
+    graph_builder g(device_, rules_, runtime_.get(), arena_, estimate_nodes(batch));
     forward_pass pass;
     forward(g, batch, false, {}, pass);
     const std::vector<ggml_tensor *> chunks = head_logits(g, make_head(), pass.hidden);

@@ -26,8 +26,10 @@ struct engine_options {
     bool     portable = false;       // only operations that every backend has
     std::optional<size_t> unpacked_bytes;  // see lowering; absent: its own
     std::function<void(ggml_cgraph *)> inspect;  // see lowering
-    // Absent: keep everything while it fits into a quarter of the device's free memory.
-    std::optional<checkpoint_tier> tier;
+    checkpoint_tier tier = checkpoint_tier::keep_all;
+    int64_t  head_chunk = HEAD_CHUNK;  // rows of logits computed at once
+    std::optional<size_t> allocation_limit;  // a graph that takes more is refused as if the device had no more; for tests
+    bool     measure_only = false;     // allocates nothing; only measure() may be called
 };
 
 // What the engine has done so far, for tests and reports.
@@ -56,17 +58,21 @@ class engine {
     // All logits of one sequence, row after row.
     std::vector<float> logits(const micro_batch & batch);
 
+    // What run() would take for a micro-batch of this shape, beside the flat buffers; nothing is allocated or computed.
+    graph_memory measure(const micro_batch & batch, const run_request & request);
+
     const engine_counters & counters() const { return counters_; }
 
   private:
     struct forward_pass;
     struct prepared_graph;
     void         allocate(graph_builder & g);
+    std::unique_ptr<prepared_graph> build(const micro_batch & batch, const run_request & request);
     void         prepare(const micro_batch & batch, const run_request & request);
     // Fills `pass`, which must stay where it is: its inputs point into it.
     void         forward(graph_builder & g, const micro_batch & batch, bool keep, const run_request & request, forward_pass & pass);
+    void         allocate_flat();
     void         make_layers(const adapter_options * adapter);
-    bool         keeps_all(int64_t n_tokens) const;
     size_t       estimate_nodes(const micro_batch & batch) const;
     rotation     make_rotation(graph_builder & g, const micro_batch & batch, float base, float scale) const;
     ggml_tensor * input_noise(graph_builder & g, int64_t n_tokens, float alpha) const;
@@ -83,8 +89,8 @@ class engine {
     ggml_tensor *             weights_ = nullptr;   // [n_parameters]
     ggml_tensor *             gradient_ = nullptr;  // [n_parameters]
     ggml_gallocr_t            allocator_ = nullptr;
-    std::vector<uint8_t>      graph_memory_;
-    std::unique_ptr<prepared_graph> prepared_;  // the graph of the last run(), in graph_memory_
+    graph_arena               arena_;
+    std::unique_ptr<prepared_graph> prepared_;  // the graph of the last run(), in arena_
     engine_counters           counters_;
     std::vector<layer_module> layers_;
     int64_t                   lowest_adapted_ = 0;  // no gradient is needed below this layer

@@ -5,24 +5,18 @@
 #include "batch.h"
 #include "engine.h"
 #include "error.h"
+#include "planned-engine.h"
 #include "trainer.h"
 
 namespace fedllm {
 
-std::vector<sample_score> evaluate(const base_model & model, const evaluate_options & options, const std::atomic<bool> & cancel) {
-    if (options.micro_batch_tokens < 1) throw train_error("CONFIG_INVALID", "microBatchTokens: expected at least 1, received " + std::to_string(options.micro_batch_tokens));
-    batch_check_samples(options.samples, model.info().n_vocab);
-    engine runner(model, options.adapter, {});
-    if (options.adapter != nullptr) {
-        if (options.weights == nullptr) throw train_error("ADAPTER_INVALID", "weights: expected numbers for the adapter, received none");
-        runner.set_weights(*options.weights);
-    }
-    std::vector<uint32_t> indices(options.samples.count_groups());
+static std::vector<sample_score> score_samples(engine & device, const sample_set & samples, int64_t micro_batch_tokens, const std::atomic<bool> & cancel) {
+    std::vector<uint32_t> indices(samples.count_groups());
     std::iota(indices.begin(), indices.end(), 0u);
-    std::vector<sample_score> scores(options.samples.n_samples);
-    for (const micro_batch & batch : batch_pack(options.samples, indices, options.micro_batch_tokens, 0)) {
+    std::vector<sample_score> scores(samples.n_samples);
+    for (const micro_batch & batch : batch_pack(samples, indices, micro_batch_tokens, 0)) {
         if (cancel.load()) throw train_error("CANCELLED", "evaluation was cancelled");
-        const std::vector<row_score> rows = runner.run(batch, {});
+        const std::vector<row_score> rows = device.run(batch, {});
         for (size_t i = 0; i < rows.size(); ++i) {
             sample_score & score = scores[batch.loss_samples[i]];
             score.log_probability += double(rows[i].log_probability);
@@ -31,6 +25,26 @@ std::vector<sample_score> evaluate(const base_model & model, const evaluate_opti
         }
     }
     return scores;
+}
+
+std::vector<sample_score> evaluate(const base_model & model, const evaluate_options & options, const std::atomic<bool> & cancel) {
+    if (options.micro_batch_tokens < 1) throw train_error("CONFIG_INVALID", "microBatchTokens: expected at least 1, received " + std::to_string(options.micro_batch_tokens));
+    batch_check_samples(options.samples, model.info().n_vocab);
+    if (options.adapter != nullptr && options.weights == nullptr) throw train_error("ADAPTER_INVALID", "weights: expected numbers for the adapter, received none");
+    plan_request request;
+    request.adapter = options.adapter;
+    request.gradient = false;
+    request.longest_sample = batch_longest_sample(options.samples);
+    request.batch_size = int64_t(options.samples.n_samples);
+    request.micro_batch_tokens = options.micro_batch_tokens;
+    request.memory_limit = options.memory.limit;
+    engine_options settings;
+    settings.allocation_limit = options.memory.allocation_limit;
+    planned_engine runner(model, request, settings);
+    return runner.run([&](engine & device, int64_t micro_batch_tokens) {
+        if (options.adapter != nullptr) device.set_weights(*options.weights);
+        return score_samples(device, options.samples, micro_batch_tokens, cancel);
+    });
 }
 
 std::vector<float> compute_logits(const base_model & model, const adapter_options * adapter, const std::vector<float> * weights,

@@ -9,6 +9,7 @@
 
 #include "batch.h"
 #include "cpu/ops.h"
+#include "device-memory.h"
 #include "error.h"
 #include "random.h"
 
@@ -57,13 +58,13 @@ bool dropout_keeps(uint64_t key, uint64_t token_key, uint64_t position, float pr
     return random_uniform(key ^ token_key, position) >= probability;
 }
 
-graph_builder::graph_builder(const backend & device, const lowering & rules, cpu_runtime * runtime, std::vector<uint8_t> & memory, size_t max_nodes)
+graph_builder::graph_builder(const backend & device, const lowering & rules, cpu_runtime * runtime, graph_arena & arena, size_t max_nodes)
     : device_(device), rules_(rules), runtime_(runtime) {
     FEDLLM_ASSERT(runtime != nullptr || !rules.cpu_kernels);
     // Twice the nodes, because views and inputs are tensors too but not nodes of the graph.
     const size_t bytes = 2 * max_nodes * ggml_tensor_overhead() + ggml_graph_overhead_custom(max_nodes, false);
-    if (memory.size() < bytes) memory.resize(bytes);
-    context_ = ggml_init({ memory.size(), memory.data(), true });
+    if (arena.size < bytes) arena = { std::unique_ptr<uint8_t[]>(new uint8_t[bytes]), bytes };
+    context_ = ggml_init({ arena.size, arena.data.get(), true });
     graph_   = ggml_new_graph_custom(context_, max_nodes, false);
 }
 
@@ -257,10 +258,26 @@ void graph_builder::check_supported() const {
     }
 }
 
+graph_memory graph_builder::measure() const {
+    // ggml keeps a place for each node and each of its sources while the graph lives.
+    constexpr size_t PLACE_BYTES = 32 * (GGML_MAX_SRC + 2);
+    graph_memory memory;
+    ggml_gallocr_t allocator = ggml_gallocr_new(ggml_backend_get_default_buffer_type(device_.handle));
+    ggml_gallocr_reserve_n_size(allocator, graph_, nullptr, nullptr, &memory.tensors);
+    ggml_gallocr_free(allocator);
+    memory.descriptions = ggml_used_mem(context_) + size_t(ggml_graph_n_nodes(graph_)) * PLACE_BYTES + descriptions_.size() * sizeof(op_description);
+    for (int i = 0; i < ggml_graph_n_nodes(graph_); ++i) memory.scratch = std::max(memory.scratch, op_scratch_bytes(ggml_graph_node(graph_, i)));
+    return memory;
+}
+
+void throw_out_of_memory(size_t bytes) {
+    throw train_error("OUT_OF_MEMORY", "training: expected " + bytes_text(bytes) + " for one micro-batch, received too little. Lower microBatchTokens or maxLength");
+}
+
 void graph_builder::allocate(ggml_gallocr_t allocator) {
     check_supported();
     if (!ggml_gallocr_alloc_graph(allocator, graph_)) {
-        throw train_error("OUT_OF_MEMORY", "training: expected memory for one micro-batch, received too little. Lower microBatchTokens or maxLength");
+        throw_out_of_memory(measure().tensors);
     }
 }
 

@@ -61,6 +61,13 @@ struct micro_batch;
 using fill_i32 = std::function<void(const micro_batch & batch, int32_t * values)>;
 using fill_f32 = std::function<void(const micro_batch & batch, float * values)>;
 
+// Bytes that a graph takes.
+struct graph_memory {
+    size_t tensors = 0;       // on the device
+    size_t scratch = 0;       // packed operands of the CPU kernels
+    size_t descriptions = 0;  // of nodes and their places, on the host
+};
+
 struct op_description;  // parameters of one custom operation
 struct cpu_runtime;     // threads and kernels of the CPU lowering
 
@@ -76,10 +83,20 @@ struct rotation {
     float         scale = 1.0f;
 };
 
+// Memory for the descriptions of one graph at a time, reused from graph to graph. Left as the system gives it, because sizes are
+// upper bounds and what is never written takes no memory.
+struct graph_arena {
+    std::unique_ptr<uint8_t[]> data;
+    size_t                     size = 0;
+};
+
+// Refuses to allocate a graph of this size.
+[[noreturn]] void throw_out_of_memory(size_t bytes);
+
 class graph_builder {
   public:
-    // runtime: needed when the rules name CPU kernels. memory: the buffer for tensor descriptions, reused from graph to graph.
-    graph_builder(const backend & device, const lowering & rules, cpu_runtime * runtime, std::vector<uint8_t> & memory, size_t max_nodes);
+    // runtime: needed when the rules name CPU kernels.
+    graph_builder(const backend & device, const lowering & rules, cpu_runtime * runtime, graph_arena & arena, size_t max_nodes);
     ~graph_builder();
     graph_builder(const graph_builder &)             = delete;
     graph_builder & operator=(const graph_builder &) = delete;
@@ -142,6 +159,8 @@ class graph_builder {
     // A result to be read after the run.
     ggml_tensor * output(ggml_tensor * tensor);
 
+    // What the graph would take on the device and beside it; nothing is allocated.
+    graph_memory measure() const;
     // Gives every tensor its place, once, before the first compute(). Throws MODEL_UNSUPPORTED for an operation the device
     // lacks, OUT_OF_MEMORY.
     void allocate(ggml_gallocr_t allocator);

@@ -107,10 +107,10 @@ head_result head_loss(graph_builder & g, const head_module & head, const micro_b
     ggml_tensor * selected = ggml_get_rows(c, hidden, g.input_i32(n, 1, fill_rows));  // [n_embd, n]
     ggml_tensor * h = normalise(g, head, selected);
     ggml_tensor * d_h = gradient ? g.empty_like(h, false) : nullptr;
-    for (int64_t begin = 0; begin < n; begin += HEAD_CHUNK) {
+    for (int64_t begin = 0; begin < n; begin += head.chunk) {
         head_chunk chunk;
         chunk.begin = begin;
-        chunk.count = std::min(HEAD_CHUNK, n - begin);
+        chunk.count = std::min(head.chunk, n - begin);
         ggml_tensor * labels = input_labels(g, begin, chunk.count);
         ggml_tensor * logits = g.product(plain(head.output), plain(rows_view(g, h, begin, chunk.count)), head.scale);
         ggml_tensor * capped = head.cap == 0.0f ? logits : g.soft_cap(logits, 1.0f, head.cap);
@@ -163,8 +163,8 @@ std::vector<row_score> head_read_scores(const head_result & result) {
 std::vector<ggml_tensor *> head_logits(graph_builder & g, const head_module & head, ggml_tensor * hidden) {
     ggml_tensor * h = normalise(g, head, hidden);
     std::vector<ggml_tensor *> chunks;
-    for (int64_t begin = 0; begin < h->ne[1]; begin += HEAD_CHUNK) {
-        const int64_t count = std::min(HEAD_CHUNK, h->ne[1] - begin);
+    for (int64_t begin = 0; begin < h->ne[1]; begin += head.chunk) {
+        const int64_t count = std::min(head.chunk, h->ne[1] - begin);
         ggml_tensor * logits = g.product(plain(head.output), plain(rows_view(g, h, begin, count)), head.scale);
         chunks.push_back(g.output(head.cap == 0.0f ? logits : g.soft_cap(logits, 1.0f, head.cap)));
         g.expand(chunks.back());

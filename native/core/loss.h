@@ -9,16 +9,17 @@
 
 namespace fedllm {
 
+// Rows of logits computed at once, unless memory is short: 256 rows of a vocabulary of 128k are 131 MB.
+constexpr int64_t HEAD_CHUNK = 256;
+
 struct head_module {
     ggml_tensor * norm = nullptr;    // [n_embd]
     ggml_tensor * output = nullptr;  // [n_embd, n_vocab]
     float         epsilon = 0.0f;
     float         scale = 1.0f;      // of the logits
     float         cap = 0.0f;        // logits -> cap * tanh(logits / cap); 0: none
+    int64_t       chunk = HEAD_CHUNK;
 };
-
-// Rows of logits computed at once: 256 rows of a vocabulary of 128k are 131 MB.
-constexpr int64_t HEAD_CHUNK = 256;
 
 // Results of one chunk, to be read after the run.
 struct head_chunk {

@@ -10,6 +10,7 @@
 #include "error.h"
 #include "objective.h"
 #include "optimizer.h"
+#include "planned-engine.h"
 #include "random.h"
 
 namespace fedllm {
@@ -75,7 +76,23 @@ std::vector<uint32_t> step_samples(const train_options & o, int64_t step) {
     return indices;
 }
 
+plan_request plan_of(const train_options & o) {
+    plan_request request;
+    request.adapter = &o.adapter;
+    request.dropout = o.dropout;
+    request.longest_sample = batch_longest_sample(o.samples);
+    request.batch_size = o.samples.group_offsets == nullptr ? o.batch_size : 0;
+    request.micro_batch_tokens = o.micro_batch_tokens;
+    request.memory_limit = o.memory.limit;
+    return request;
+}
+
 }  // namespace
+
+memory_use planned_use(const planned_engine & runner) {
+    const memory_plan & plan = runner.plan();
+    return { plan.micro_batch_tokens, plan.tier == checkpoint_tier::layer_inputs, runner.fell_back(), plan.needed };
+}
 
 train_result train(const base_model & model, const train_options & o, const std::vector<float> & start_weights,
                    const progress_callback & on_progress, const std::atomic<bool> & cancel) {
@@ -86,17 +103,21 @@ train_result train(const base_model & model, const train_options & o, const std:
     settings.dropout = o.dropout;
     settings.seed = o.seed;
     settings.trained = o.trained;
-    engine runner(model, &o.adapter, settings);
-    runner.set_weights(start_weights);
-    const std::vector<parameter_range> ranges = trained_ranges(runner.layout(), o.trained, o.lora_plus_ratio);
+    settings.allocation_limit = o.memory.allocation_limit;
+    planned_engine runner(model, plan_of(o), settings);
+    const std::vector<parameter_range> ranges = trained_ranges(adapter_make_layout(model, o.adapter), o.trained, o.lora_plus_ratio);
     adamw optimizer(o.optimizer, ranges);
     train_result result;
     result.weights = start_weights;
     std::vector<float> gradient;
     for (int64_t step = 0; step < o.local_steps; ++step) {
-        const std::vector<micro_batch> batches = batch_pack(o.samples, step_samples(o, step), o.micro_batch_tokens, random_combine(o.seed, uint64_t(step)));
-        const step_sums sums = objective_accumulate(runner, batches, o.objective, 1.0, cancel);
-        runner.get_gradient(gradient);
+        const step_sums sums = runner.run([&](engine & device, int64_t micro_batch_tokens) {
+            device.set_weights(result.weights);
+            const std::vector<micro_batch> batches = batch_pack(o.samples, step_samples(o, step), micro_batch_tokens, random_combine(o.seed, uint64_t(step)));
+            const step_sums step_result = objective_accumulate(device, batches, o.objective, 1.0, cancel);
+            device.get_gradient(gradient);
+            return step_result;
+        });
         finish_gradient(o, ranges, result.weights, sums.weight, gradient);
         const double loss = sums.loss / sums.weight;
         const double norm = vector_norm(gradient);
@@ -107,13 +128,13 @@ train_result train(const base_model & model, const train_options & o, const std:
         optimizer.step(result.weights, gradient, o.learning_rate);
         subtract_offset(o, ranges, result.weights);
         check_weights(result.weights, step + 1);
-        runner.set_weights(result.weights);
         result.step_losses.push_back(loss);
         result.gradient_norms.push_back(norm);
         result.n_tokens += sums.n_tokens;
         result.n_supervised_tokens += sums.n_supervised;
         if (on_progress) on_progress({ step + 1, loss, sums.n_tokens });
     }
+    result.memory = planned_use(runner);
     result.duration_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
     return result;
 }

@@ -52,6 +52,20 @@ struct optimizer_options {
 // Which half of each pair is trained; the other keeps its bits.
 enum class trained_half { both, a, b };
 
+// Memory of one call. Both fields are for tests and tools; normally what is free on the device decides.
+struct memory_options {
+    std::optional<size_t> limit;             // bytes that the call may plan with
+    std::optional<size_t> allocation_limit;  // a larger graph is refused as if the device had no more
+};
+
+// How a call was computed so as to fit into memory.
+struct memory_use {
+    int64_t micro_batch_tokens = 0;
+    bool    recomputes = false;     // layers are computed again in the backward pass
+    bool    fell_back = false;      // memory ran out once and a leaner plan took over
+    size_t  planned_bytes = 0;      // what the plan took to be needed beside loaded weights
+};
+
 struct train_options {
     adapter_options   adapter;
     sample_set        samples;           // groups are consumed in order, batch_size a step, starting over at the end
@@ -68,6 +82,7 @@ struct train_options {
     double            proximal_mu = 0.0; // adds mu/2 * ||w - anchor||^2 to the loss of each step
     const float *     proximal_anchor = nullptr;  // layout order; nullptr: none
     const float *     gradient_offset = nullptr;  // after each step w -= the tensor's learning rate * offset; nullptr: none
+    memory_options    memory;
 };
 
 struct train_progress {
@@ -83,6 +98,7 @@ struct train_result {
     int64_t             n_tokens = 0;
     int64_t             n_supervised_tokens = 0;
     double              duration_ms = 0.0;
+    memory_use          memory;
 };
 
 using progress_callback = std::function<void(const train_progress &)>;
@@ -96,6 +112,7 @@ struct evaluate_options {
     const std::vector<float> * weights = nullptr;
     sample_set                 samples;
     int64_t                    micro_batch_tokens = 0;
+    memory_options             memory;
 };
 
 struct sample_score {

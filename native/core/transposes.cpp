@@ -50,7 +50,7 @@ size_t count_nodes(const ggml_tensor * matrix, size_t step_bytes) {
     return 16 + 8 * (size_t(matrix->ne[0]) * sizeof(float) * size_t(matrix->ne[1]) / step_bytes + 1);
 }
 
-void turn_matrix(const backend & device, ggml_gallocr_t allocator, std::vector<uint8_t> & memory, ggml_tensor * matrix, ggml_tensor * copy,
+void turn_matrix(const backend & device, ggml_gallocr_t allocator, graph_arena & memory, ggml_tensor * matrix, ggml_tensor * copy,
                  size_t step_bytes) {
     const int64_t n_columns = std::max<int64_t>(1, int64_t(step_bytes / (size_t(matrix->ne[1]) * sizeof(float))));
     for (int64_t begin = 0; begin < matrix->ne[0]; begin += n_columns) {
@@ -74,7 +74,7 @@ size_t transposes_bytes(const std::vector<ggml_tensor *> & matrices, transpose_c
 bool transposes_are_supported(const backend & device, const std::vector<ggml_tensor *> & matrices, transpose_cache type) {
     if (type == transpose_cache::none) return false;
     std::set<std::tuple<ggml_type, int64_t, int64_t>> seen;
-    std::vector<uint8_t> memory;
+    graph_arena memory;
     for (ggml_tensor * matrix : matrices) {
         if (!has_copy(matrix, type) || !seen.insert({ matrix->type, matrix->ne[0], matrix->ne[1] }).second) continue;
         graph_builder g(device, lowering::portable(), nullptr, memory, 64);
@@ -104,7 +104,7 @@ transposed_weights::transposed_weights(const backend & device, const std::vector
                                                ", received too little. Choose a smaller type or none");
     }
     ggml_backend_buffer_set_usage(buffer_, GGML_BACKEND_BUFFER_USAGE_WEIGHTS);
-    std::vector<uint8_t> memory;
+    graph_arena memory;
     const std::unique_ptr<ggml_gallocr, void (*)(ggml_gallocr_t)> allocator(ggml_gallocr_new(ggml_backend_get_default_buffer_type(device.handle)), ggml_gallocr_free);
     try {
         for (const auto & [matrix, copy] : map_) turn_matrix(device, allocator.get(), memory, const_cast<ggml_tensor *>(matrix), copy, step_bytes);

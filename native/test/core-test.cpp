@@ -8,6 +8,7 @@
 #include "ggml.h"
 #include "harness.h"
 #include "llama.h"
+#include "memory-probe.h"
 #include "test-support.h"
 
 using namespace fedllm_test;
@@ -96,6 +97,9 @@ outcome run_test(const test_case & test) {
 }  // namespace
 
 int main(int argc, char ** argv) {
+    if (const int code = memory_probe_main(argc, argv); code >= 0) {
+        return code;
+    }
     const program_options options = parse_options(argc, argv);
     std::setvbuf(stdout, nullptr, _IOLBF, 4096);
     if (options.list) {
@@ -113,6 +117,7 @@ int main(int argc, char ** argv) {
         ggml_log_set([](ggml_log_level, const char *, void *) {}, nullptr);
         llama_log_set([](ggml_log_level, const char *, void *) {}, nullptr);
     }
+    libraries_dir() = options.libs_dir;
     try {
         fedllm::backend_load_all(options.libs_dir);
     } catch (const std::exception & error) {

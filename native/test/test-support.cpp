@@ -38,6 +38,11 @@ std::string temporary_path(const std::string & file_name) {
     return (folder.path / file_name).string();
 }
 
+std::string & libraries_dir() {
+    static std::string folder;
+    return folder;
+}
+
 std::string & test_device() {
     static std::string name;
     return name;

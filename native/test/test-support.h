@@ -21,6 +21,9 @@ constexpr double QUANTIZED_GRADIENT_TOLERANCE = 1e-4;
 // Folder of shared data; empty: not given.
 std::string & shared_data_dir();
 
+// Folder of the prebuilt libraries.
+std::string & libraries_dir();
+
 // Device that the tests of other backends use; empty: not given, they are skipped.
 std::string & test_device();
 

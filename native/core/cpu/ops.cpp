@@ -71,6 +71,19 @@ void op_product(ggml_tensor * dst, int, int, void * userdata) {
     });
 }
 
+size_t op_scratch_bytes(const ggml_tensor * node) {
+    if (node->op != GGML_OP_CUSTOM) return 0;
+    // ggml keeps function, number of threads and pointer in this order (ggml_custom_op_params).
+    struct { ggml_custom_op_t function; int n_tasks; void * userdata; } params;
+    static_assert(sizeof params <= sizeof node->op_params, "the parameters fit into a node");
+    std::memcpy(&params, node->op_params, sizeof params);
+    if (params.function != op_product) return 0;
+    const op_description & d = describe(params.userdata);
+    const ggml_tensor * b = node->src[d.in_place ? 2 : 1];
+    const size_t packed = size_t(d.runtime->kernels.gemm->packed_b_size(d.b_transposed ? b->ne[0] : b->ne[1], d.b_transposed ? b->ne[1] : b->ne[0])) * sizeof(float);
+    return d.place.n_batch < d.runtime->pool.n_threads() ? packed : packed * size_t(d.runtime->pool.n_threads());
+}
+
 void op_nothing(ggml_tensor *, int, int, void *) {}
 
 void op_zero(ggml_tensor * dst, int, int, void *) { std::memset(dst->data, 0, ggml_nbytes(dst)); }

@@ -44,6 +44,9 @@ struct op_description {
     float label_smoothing = 0.0f;
 };
 
+// Bytes that an operation of a graph takes beside its tensors: the packed operand of a product, for each thread that has its own.
+size_t op_scratch_bytes(const ggml_tensor * node);
+
 void op_product(ggml_tensor * dst, int ith, int nth, void * userdata);
 void op_nothing(ggml_tensor * dst, int ith, int nth, void * userdata);            // leaves dst undefined
 void op_zero(ggml_tensor * dst, int ith, int nth, void * userdata);

@@ -1,0 +1,86 @@
+// Predicts what training or scoring takes before anything is loaded, and chooses how to compute so that it fits: builds the graph of
+// the largest micro-batch as it would be run and has ggml lay it out without allocating; everything else is counted.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "adapter.h"
+#include "engine.h"
+
+namespace fedllm {
+
+// What is to be computed, as far as memory depends on it.
+struct plan_request {
+    const adapter_options * adapter = nullptr;  // nullptr: the base alone
+    bool                    gradient = true;    // false: scores only
+    double                  dropout = 0.0;
+    int64_t                 longest_sample = 0;      // tokens computed for the longest sample
+    int64_t                 batch_size = 0;          // samples of a step; 0: any number
+    int64_t                 micro_batch_tokens = 0;  // most tokens at once
+    int64_t                 n_vectors = 0;           // vectors of the adapter's size that the caller holds besides
+    std::optional<size_t>   memory_limit;  // bytes that may be taken; absent: nine tenths of what is free on the device
+};
+
+// Bytes. Weights, transposes, adapter, activations and checkpoints are in the device's memory, the rest in the host's; on the CPU
+// that is the same.
+struct memory_parts {
+    size_t weights = 0;       // of the base; on the CPU pages of the mapped file
+    size_t adapter = 0;       // flat weights and gradients
+    size_t activations = 0;   // tensors of the largest graph
+    size_t scratch = 0;       // packed operands of the CPU's products
+    size_t vectors = 0;       // gradient, moments and copies on the host
+    size_t descriptions = 0;  // of the graph, and what computing takes anyway
+    size_t process = 0;       // resident before anything of this was there
+};
+
+struct memory_plan {
+    int64_t         micro_batch_tokens = 0;
+    int64_t         head_chunk = HEAD_CHUNK;
+    checkpoint_tier tier = checkpoint_tier::keep_all;
+    memory_parts    parts;
+    size_t          limit = 0;      // bytes that may be taken
+    size_t          needed = 0;     // bytes of the parts that are not there yet and must fit into the limit
+    bool            is_cpu = true;
+
+    bool   fits() const { return needed <= limit; }
+    size_t device_bytes() const;
+    // Highest resident memory of the process.
+    size_t host_bytes() const;
+};
+
+// All plans, the fastest first; those that keep the bits of results come before smaller micro-batches, which change their rounding.
+// Each takes a graph to measure, so they are made one by one.
+class memory_planner {
+  public:
+    // model: loaded, or described only (weight_placement::measured). Throws ADAPTER_INVALID, CONFIG_INVALID.
+    memory_planner(const base_model & model, const plan_request & request);
+
+    // The next plan, whether it fits or not; nullopt: there is no leaner one.
+    std::optional<memory_plan> next();
+    // The next plan that fits. Throws OUT_OF_MEMORY with the numbers of the leanest.
+    memory_plan choose();
+
+  private:
+    struct choice {
+        int64_t         micro_batch_tokens;
+        int64_t         head_chunk;
+        checkpoint_tier tier;
+    };
+    void        list_choices();
+    memory_plan measure(const choice & how) const;
+
+    const base_model &  model_;
+    plan_request        request_;
+    size_t              limit_ = 0;
+    size_t              process_ = 0;
+    bool                is_cpu_ = true;
+    std::vector<choice> choices_;
+    size_t              next_ = 0;
+};
+
+// The parts in one line, for messages.
+std::string plan_text(const memory_plan & plan);
+
+}  // namespace fedllm
