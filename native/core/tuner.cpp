@@ -33,7 +33,7 @@ std::vector<ggml_tensor *> timed_matrices(const base_model & model) {
 double time_products(const backend & device, const lowering & rules, cpu_runtime * runtime, const std::vector<ggml_tensor *> & matrices, const tuner_options & o) {
     size_t n_nodes = 64;
     for (const ggml_tensor * matrix : matrices) n_nodes += 24 + 8 * size_t(rules.count_blocks(matrix));
-    std::vector<uint8_t> memory;
+    graph_arena          memory;
     graph_builder        g(device, rules, runtime, memory, n_nodes);
     for (ggml_tensor * matrix : matrices) {
         // Numbers of order one, none like its neighbour.
