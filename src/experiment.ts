@@ -27,6 +27,8 @@ import { checkNewFolder, findRun, runPaths } from "./run/run-folder.js";
 import type { RunPaths } from "./run/run-folder.js";
 import { checkSameInputs, makeRunRecord, readRunRecord, writeRunRecord } from "./run/run-record.js";
 import type { RunRecord } from "./run/run-record.js";
+import { locateStartAdapters } from "./run/start-adapter.js";
+import type { StartAdapterFile } from "./run/start-adapter.js";
 import { loadTrainingData } from "./run/training-data.js";
 import type { TrainingData } from "./run/training-data.js";
 import { assert } from "./util/assert.js";
@@ -107,6 +109,7 @@ interface Prepared {
   readonly source: SourceModel;
   readonly variants: ReadonlyMap<string, ModelVariant>;
   readonly data: TrainingData;
+  readonly startAdapters: ReadonlyMap<string, StartAdapterFile>;
   readonly hashes: Readonly<Record<string, string>>;
 }
 
@@ -151,6 +154,7 @@ async function prepare(config: ExperimentConfig, options: RunOptions): Promise<P
   const createEngine = options.createEngine ?? createDefaultEngine;
   const engine = await createEngine(config, warner(options));
   throwIfAborted(options.signal);
+  const startAdapters = await locateStartAdapters(config.training.startAdapter, config.arms);
   const source = await engine.openSource(resolveModelPath(config.model));
   const variants = new Map<string, ModelVariant>();
   for (const precision of new Set(config.arms.map((arm) => arm.precision))) {
@@ -167,7 +171,14 @@ async function prepare(config: ExperimentConfig, options: RunOptions): Promise<P
     source,
     variants,
     data,
-    hashes: { model: source.sha256, ...Object.fromEntries(variantHashes), ...data.hashes, ...(await hashStrategies(config)) },
+    startAdapters,
+    hashes: {
+      model: source.sha256,
+      ...Object.fromEntries(variantHashes),
+      ...data.hashes,
+      ...Object.fromEntries([...startAdapters].map(([arm, { sha256 }]) => [`startAdapter.${arm}`, sha256])),
+      ...(await hashStrategies(config)),
+    },
   };
 }
 
@@ -240,7 +251,8 @@ async function runArms(
     data: prepared.data,
     store,
     peakMemory: createPeakMemory(),
-    baseResults: new Map(),
+    shared: { start: new Map(), reference: new Map() },
+    startAdapters: prepared.startAdapters,
     emit: options.onEvent ?? (() => undefined),
     ...(options.signal === undefined ? {} : { signal: options.signal }),
   };

@@ -32,14 +32,14 @@ function lineOf(event: RunEvent): string | undefined {
       return undefined;
     case "client_finished":
       return (
-        `${event.arm} round ${String(event.round)} client ${event.clientId}: train loss ${event.trainLoss.toFixed(4)}, ` +
+        `${event.arm} round ${String(event.round)} client ${event.clientId}: train loss ${event.trainLoss.toFixed(4)}${describeReward(event)}, ` +
         `${formatCount(event.numTokens)} tokens in ${formatDuration(event.durationMs)}`
       );
     case "client_failed":
       return `${event.arm} round ${String(event.round)} client ${event.clientId}: failed, ${event.code}: ${event.message}`;
     case "round_finished": {
       const loss = event.trainLoss === undefined ? "" : `, train loss ${event.trainLoss.toFixed(4)}`;
-      return `${event.arm} round ${String(event.round)}: ${String(event.numUpdates)} updates${loss} in ${formatDuration(event.durationMs)}`;
+      return `${event.arm} round ${String(event.round)}: ${String(event.numUpdates)} updates${loss}${describeReward(event)} in ${formatDuration(event.durationMs)}`;
     }
     case "evaluated":
       return `${event.arm} round ${String(event.round)}: ${describeMetrics(event.metrics)}`;
@@ -54,12 +54,23 @@ function lineOf(event: RunEvent): string | undefined {
   }
 }
 
+/** Of preference training, while it trains. */
+function describeReward({ rewardAccuracy }: { readonly rewardAccuracy?: number }): string {
+  return rewardAccuracy === undefined ? "" : `, reward accuracy ${formatPercent(rewardAccuracy)}`;
+}
+
 function describeMetrics(metrics: Readonly<Record<string, number>>): string {
   const loss = metrics["heldout_loss"];
   const exact = metrics["heldout_exact_match"];
+  const dpoLoss = metrics["heldout_dpo_loss"];
+  const accuracy = metrics["heldout_reward_accuracy"];
+  const margin = metrics["heldout_reward_margin"];
   const parts = [
     ...(loss === undefined ? [] : [`held-out loss ${loss.toFixed(4)}`]),
     ...(exact === undefined ? [] : [`exact match ${formatPercent(exact)}`]),
+    ...(dpoLoss === undefined ? [] : [`held-out DPO loss ${dpoLoss.toFixed(4)}`]),
+    ...(accuracy === undefined ? [] : [`reward accuracy ${formatPercent(accuracy)}`]),
+    ...(margin === undefined ? [] : [`reward margin ${margin.toFixed(4)}`]),
   ];
   return parts.length === 0 ? "evaluated" : parts.join(", ");
 }

@@ -25,6 +25,8 @@ export interface LiveArm {
   readonly trainLoss: number | undefined;
   readonly heldOutLoss: number | undefined;
   readonly exactMatch: number | undefined;
+  /** Of preference training, on held-out pairs; then the held-out loss is that of DPO. */
+  readonly rewardAccuracy: number | undefined;
 }
 
 export interface LiveClient {
@@ -70,6 +72,7 @@ export function reduceLiveState(state: LiveState, event: RunEvent, time: number)
           trainLoss: undefined,
           heldOutLoss: undefined,
           exactMatch: undefined,
+          rewardAccuracy: undefined,
         })),
       };
     case "arm_started":
@@ -118,8 +121,9 @@ export function reduceLiveState(state: LiveState, event: RunEvent, time: number)
       return {
         ...changeArm(state, event.arm, (arm) => ({
           status: arm.status === "evaluating" ? "running" : arm.status,
-          heldOutLoss: event.metrics["heldout_loss"],
+          heldOutLoss: event.metrics["heldout_loss"] ?? event.metrics["heldout_dpo_loss"],
           exactMatch: event.metrics["heldout_exact_match"],
+          rewardAccuracy: event.metrics["heldout_reward_accuracy"],
         })),
         message: undefined,
       };

@@ -44,23 +44,25 @@ function headLine(state: LiveState, time: number): string {
 }
 
 function armLines(state: LiveState): string[] {
+  const hasRewards = state.arms.some((arm) => arm.rewardAccuracy !== undefined);
   const columns = [
     { title: "arm" },
     { title: "" },
     { title: "round", align: "right" as const },
     { title: "train loss", align: "right" as const },
     { title: "held-out loss", align: "right" as const },
-    { title: "exact match", align: "right" as const },
+    { title: hasRewards ? "reward accuracy" : "exact match", align: "right" as const },
     { title: "" },
   ];
   const number = (value: number | undefined) => (value === undefined ? "" : value.toFixed(3));
+  const percent = (value: number | undefined) => (value === undefined ? "" : formatPercent(value));
   const rows = state.arms.map((arm) => [
     arm.name,
     bar(arm.round, arm.numRounds),
     `${String(arm.round)}/${String(arm.numRounds)}`,
     number(arm.trainLoss),
     number(arm.heldOutLoss),
-    arm.exactMatch === undefined ? "" : formatPercent(arm.exactMatch),
+    percent(hasRewards ? arm.rewardAccuracy : arm.exactMatch),
     arm.status,
   ]);
   return formatTable(columns, rows);

@@ -38,7 +38,7 @@ async function printResult({ paths, record, summary }: RunResult, reporter: Repo
   if (reporter.mode === "json") {
     process.stdout.write(`${JSON.stringify({ time: new Date().toISOString(), event: "summary", ...summary })}\n`);
   }
-  const lines = ["", ...formatSummary(summary), "", ...summaryNotes(record), `Everything is in ${paths.folder}`];
+  const lines = ["", ...formatSummary(summary), "", ...summaryNotes(record, summary), `Everything is in ${paths.folder}`];
   const stream = reporter.mode === "json" ? process.stderr : process.stdout;
   stream.write(`${lines.join("\n")}\n`);
 }

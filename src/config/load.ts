@@ -12,6 +12,7 @@ import { FedllmError, problemError } from "../errors.js";
 import { assert } from "../util/assert.js";
 import { checkCommonOptions, loadStrategies, mergeStrategyOptions } from "./arm-strategies.js";
 import type { ArmStrategyInput, StrategySources } from "./arm-strategies.js";
+import { checkObjective, withObjectiveDefaults } from "./objective.js";
 import { describeIssues, valueAt } from "./problems.js";
 import type { OriginOf } from "./problems.js";
 import { experimentSchema } from "./schema.js";
@@ -21,7 +22,7 @@ import { isStrategyFile, strategyLabel } from "./strategy-file.js";
 /** Experiment files are a few kilobytes; anything larger is the wrong file. */
 const FILE_BYTES_MAX = 1 << 20;
 /** Fields that hold file paths; those written in the file are relative to the file, overrides to the working directory. */
-const PATH_FIELDS = [["model"], ["data", "train"], ["data", "heldOutFile"]] as const;
+const PATH_FIELDS = [["model"], ["data", "train"], ["data", "heldOutFile"], ["training", "startAdapter"]] as const;
 /** Held out of each client when nothing is said and no file of held-out samples is named. */
 const DEFAULT_HELD_OUT_FRACTION = 0.1;
 /** Keys that would reach an object's prototype. */
@@ -78,9 +79,10 @@ export async function loadConfig(source: ConfigSource): Promise<LoadedConfig> {
   const workingFolder = resolve(source.workingFolder ?? ".");
   const file = source.file === undefined ? undefined : resolve(workingFolder, source.file);
   const document = file === undefined ? undefined : await readExperimentFile(file);
-  const raw: unknown = document?.toJS() ?? {};
+  const given: unknown = document?.toJS() ?? {};
   const overrides = source.overrides ?? [];
-  for (const override of overrides) setValue(raw, override);
+  for (const override of overrides) setValue(given, override);
+  const raw = withObjectiveDefaults(given);
   const parsed = experimentSchema.safeParse(raw);
   if (!parsed.success) {
     const messages = describeIssues(parsed.error.issues, raw, makeOriginOf(file, document, overrides));
@@ -90,6 +92,7 @@ export async function loadConfig(source: ConfigSource): Promise<LoadedConfig> {
   const inputs = listArms(located);
   const config = deepFreeze(resolveExperiment(located, inputs, await loadStrategies(inputs.map(({ strategy }) => strategy))));
   checkAcrossFields(config);
+  checkObjective(config);
   checkCommonOptions(located.strategyOptions, config.arms);
   return { config, fingerprint: fingerprintConfig(config), ...(file === undefined ? {} : { file }) };
 }
@@ -249,10 +252,12 @@ function listArms({ arms }: ParsedExperiment): readonly ArmInput[] {
 
 /** Spells out the arms and fills in what depends on the machine. */
 function resolveExperiment(parsed: ParsedExperiment, inputs: readonly ArmInput[], sources: StrategySources): ExperimentConfig {
-  const { arms: _written, data, lora, training, strategyOptions, numThreads, ...rest } = parsed;
+  const { arms: _written, data, lora, training: written, strategyOptions, numThreads, ...rest } = parsed;
+  const { objective, startAdapter, ...training } = written;
   return {
     ...rest,
     data: { ...data, heldOutFraction: data.heldOutFraction ?? (data.heldOutFile === undefined ? DEFAULT_HELD_OUT_FRACTION : 0) },
+    training: { objective, ...(startAdapter === undefined ? {} : { startAdapter }) },
     numThreads: numThreads ?? availableParallelism(),
     arms: inputs.map((arm): ArmConfig => {
       const name = arm.name ?? `${arm.precision.toLowerCase()}-${strategyLabel(arm.strategy)}`;
@@ -331,6 +336,7 @@ export function fingerprintConfig(config: ExperimentConfig): string {
     ...without(config, ["name", "model"]),
     arms: config.arms.map((arm) => ({ ...arm, strategy: strategyLabel(arm.strategy) })),
     data: { ...shapingDataFields(config), hasHeldOutFile: config.data.heldOutFile !== undefined },
+    training: { objective: config.training.objective, hasStartAdapter: config.training.startAdapter !== undefined },
   };
   return createHash("sha256").update(canonicalJson(shaping)).digest("hex");
 }

@@ -6,6 +6,15 @@
 /** Linear layers that can carry an adapter, by their exact GGUF names; attn_qkv only where a model fuses the first three. */
 export const MODULE_NAMES = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down", "attn_qkv"] as const;
 
+/** What is trained: answers (supervised fine-tuning) or preferences (direct preference optimization). */
+export const OBJECTIVES = ["sft", "dpo"] as const;
+
+/** What the rewards of preference training compare with. */
+export const REFERENCE_POLICIES = ["base", "start", "round"] as const;
+
+/** The value of data.template that stands for no template. */
+export const BARE_TEXT = "none";
+
 /** Weights of the base model; `source` is the file as it is, the others are made from it by llama.cpp's quantizer. */
 export const PRECISION_NAMES = [
   "source",

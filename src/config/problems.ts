@@ -21,7 +21,7 @@ function describeIssue(issue: Issue, raw: unknown, originOf: OriginOf, prefix: r
   const path = [...prefix, ...issue.path];
   if (issue.code === "unrecognized_keys") return issue.keys.map((key) => describeUnknownKey(path, key, originOf));
   const value = valueAt(raw, path);
-  if (issue.code === "invalid_union") {
+  if (issue.code === "invalid_union" && path.join() === "arms") {
     // Of sections only `arms` is a union: a list, or the grid. The branch the user meant is told by the value itself.
     const branch = issue.errors[Array.isArray(value) ? 0 : 1];
     const isSection = typeof value === "object" && value !== null;
@@ -40,8 +40,12 @@ function describeIssue(issue: Issue, raw: unknown, originOf: OriginOf, prefix: r
 function expectationOf(issue: Issue): string {
   if (issue.code === "invalid_type") return TYPE_WORDS[issue.expected] ?? issue.expected;
   if (issue.code === "too_small" || issue.code === "too_big") return boundOf(issue);
-  if (issue.code === "invalid_value") return `one of ${issue.values.map((value) => String(value)).join(", ")}`;
-  if (issue.code === "invalid_union") return "a list of arms, or a grid with `precisions` and `strategies`";
+  if (issue.code === "invalid_value") return `${issue.values.length > 1 ? "one of " : ""}${issue.values.map((value) => String(value)).join(", ")}`;
+  if (issue.code === "invalid_union") {
+    if (issue.path.join() === "arms") return "a list of arms, or a grid with `precisions` and `strategies`";
+    // Other unions are of single values, each branch of which has one thing to say.
+    return issue.errors.flatMap((branch) => branch.slice(0, 1).map(expectationOf)).join(" or ");
+  }
   return issue.message;
 }
 

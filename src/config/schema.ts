@@ -6,7 +6,7 @@ import { z } from "zod";
 import { TEMPLATE_NAMES } from "../data/prompt-template.js";
 import { strategyOptionsSchema, type StrategyOptions } from "../federated/strategies/options.js";
 import { DEFAULT_STRATEGY, STRATEGY_NAMES } from "../federated/strategies/registry.js";
-import { MODULE_NAMES, PRECISION_NAMES } from "./names.js";
+import { BARE_TEXT, MODULE_NAMES, OBJECTIVES, PRECISION_NAMES, REFERENCE_POLICIES } from "./names.js";
 import { STRATEGY_FILE_PATTERN } from "./strategy-file.js";
 
 /** Largest count any field may hold; far above real use, so that a slip of the keyboard does not exhaust memory. */
@@ -44,11 +44,36 @@ const loraShape = {
     .describe("linear layers that get an adapter, by their exact GGUF names"),
 };
 
+const dpoShape = {
+  beta: z.number().positive().default(0.1).describe("how strongly the trained policy is held to the reference"),
+  labelSmoothing: z
+    .number()
+    .min(0)
+    .lt(0.5)
+    .default(0)
+    .describe("part of the preferences that is taken to be wrong (conservative DPO)"),
+  reference: z
+    .enum(REFERENCE_POLICIES)
+    .default("base")
+    .describe("the policy that rewards compare with: base, the model without an adapter; start, the start adapter; round, the adapter that a client starts the round from"),
+};
+
 const trainingShape = {
   numRounds: count().default(100).describe("exchanges between server and clients"),
   clientsPerRound: count().default(10).describe("size of the cohort drawn for each round; all clients when there are fewer"),
   minClients: count().default(1).describe("the run stops with COHORT_TOO_SMALL when fewer updates of a round can be used"),
-  localSteps: count().default(10).describe("optimizer steps of a client in a round; small clients repeat their samples"),
+  localSteps: z
+    .union([count(), z.literal("dynamic")])
+    .default(10)
+    .describe(
+      "optimizer steps of a client in a round; small clients repeat their samples. dynamic: as many as pass totalEpochs times over the client's own data in the whole run. Default with objective dpo: dynamic",
+    ),
+  totalEpochs: z
+    .number()
+    .positive()
+    .max(COUNT_MAX)
+    .optional()
+    .describe("passes of each client over its own data in the whole run, with localSteps: dynamic; default: 3"),
   batchSize: count().default(16).describe("samples per optimizer step"),
   microBatchTokens: z
     .int()
@@ -65,6 +90,7 @@ const trainingShape = {
     .describe("client ids of strategies that keep one cohort (local); default: the cohort of round 1"),
   pooledSteps: count().optional().describe("centralized: optimizer steps per round; default: what all clients of a round make"),
   optimizer: z.strictObject(optimizerShape).prefault({}).describe("AdamW, started anew for each client and round"),
+  dpo: z.strictObject(dpoShape).optional().describe("options of objective dpo"),
 };
 
 /** The same fields without defaults: what one arm may override. */
@@ -82,15 +108,31 @@ type Overrides<T> = {
 };
 
 const loraSection = z.strictObject(loraShape);
-const trainingSection = z.strictObject(trainingShape);
+const trainingSection = z.strictObject({
+  objective: z
+    .enum(OBJECTIVES)
+    .default("sft")
+    .describe(
+      "sft: learn the answers; dpo: learn from pairs of a preferred and another answer. dpo has FedLLM-Bench's defaults for preferences: 200 rounds, batchSize 8, dynamic steps, learning rates 1e-4 to 1e-5, rank 8, loraAlpha 16, no dropout, template none, maxLength 512",
+    ),
+  startAdapter: path()
+    .optional()
+    .describe(
+      "where training begins instead of a fresh adapter: a GGUF adapter of the same shape, or a run (its folder, or runs/NAME) with #ARM where several arms have one; default: the arm of the same name",
+    ),
+  ...trainingShape,
+});
 
 /** The adapter's options. */
 export type LoraConfig = z.output<typeof loraSection>;
-/** Rounds and local training. */
-export type TrainingConfig = z.output<typeof trainingSection>;
+/** Rounds and local training of an arm. */
+export type TrainingConfig = Omit<z.output<typeof trainingSection>, "objective" | "startAdapter">;
+/** How clients learn from pairs. */
+export type DpoConfig = NonNullable<TrainingConfig["dpo"]>;
 
 const armTraining = overridesOf<TrainingConfig>({
   ...trainingShape,
+  dpo: overridesOf<DpoConfig>(dpoShape),
   optimizer: overridesOf<TrainingConfig["optimizer"]>(optimizerShape),
 });
 
@@ -155,8 +197,21 @@ export const experimentSchema = z.strictObject({
       .describe("part of each client that is held out for it; default: 0.1, or 0 when there is a heldOutFile"),
     minSamples: count().default(1).describe("users with fewer samples in the file do not take part"),
     maxClients: count().optional().describe("only the first so many of the remaining users, in file order"),
-    template: z.enum(TEMPLATE_NAMES).default("alpaca").describe("how a sample becomes text; chat: the model's own template"),
+    template: z
+      .enum([...TEMPLATE_NAMES, BARE_TEXT])
+      .default("alpaca")
+      .describe("how a sample becomes text; chat: the model's own template; none: prompt and answer as they are, for objective dpo"),
+    preferenceAnswer: z
+      .literal("chosen")
+      .optional()
+      .describe("objective sft on pairs of answers: which of them is learned; without it such data is refused"),
     maxLength: z.int().min(8).max(COUNT_MAX).default(1024).describe("tokens of a sample; longer ones are truncated and counted"),
+    maxPromptLength: z
+      .int()
+      .min(1)
+      .max(COUNT_MAX)
+      .optional()
+      .describe("objective dpo: tokens that a prompt keeps, from its end, when prompt and answer are too long; default: 128"),
   }),
   lora: loraSection.prefault({}).describe("the adapter"),
   training: trainingSection.prefault({}).describe("rounds and local training"),
@@ -211,6 +266,8 @@ export interface ArmConfig {
 export interface ExperimentConfig
   extends Omit<ParsedExperiment, "arms" | "data" | "lora" | "training" | "strategyOptions" | "numThreads"> {
   readonly data: DataConfig;
+  /** What is the same for all arms: the objective decides what the data is. */
+  readonly training: Pick<ParsedExperiment["training"], "objective" | "startAdapter">;
   readonly arms: readonly ArmConfig[];
   readonly numThreads: number;
 }

@@ -121,7 +121,7 @@ function asChatSample(sample: Sample, options: Pick<TokenizeOptions, "preference
     subject: "data",
     expected: "samples with responses, which instruction tuning learns from",
     received: "preference samples (prompt, chosen, rejected)",
-    remedy: "Ask for the chosen answers to be learned, or name another file",
+    remedy: "Set training.objective to dpo, or data.preferenceAnswer to chosen to learn the preferred answers alone",
   });
 }
 

@@ -55,6 +55,10 @@ export function checkFederation(options: FederationOptions, clients: readonly Fe
     ["evaluateEvery", options.evaluateEvery],
     ["checkpointEvery", options.checkpointEvery],
   ];
+  if (plan.totalEpochs !== undefined && !(plan.totalEpochs > 0 && Number.isFinite(plan.totalEpochs))) {
+    const received = String(plan.totalEpochs);
+    throw problemError("CONFIG_INVALID", { subject: "totalEpochs", expected: "a finite number above 0", received });
+  }
   for (const [subject, value] of counts) {
     if (value === undefined || (Number.isSafeInteger(value) && value > 0)) continue;
     throw problemError("CONFIG_INVALID", { subject, expected: "a whole number above 0", received: String(value) });

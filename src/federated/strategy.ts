@@ -15,6 +15,7 @@ import type { AdapterSlice } from "../adapter/slice.js";
 import { compareIds } from "../adapter/weights.js";
 import { assert } from "../util/assert.js";
 import { cosineLearningRate } from "./learning-rate.js";
+import { expectedParticipations, localStepsOf } from "./local-steps.js";
 import type { AdapterSet, ClientUpdate, CohortMember, FederationState, NamedState, TrainTask } from "./protocol.js";
 
 /** How much is trained and how; the same for all rounds of a run. */
@@ -22,8 +23,10 @@ export interface TrainingPlan {
   readonly numRounds: number;
   /** Clients drawn in each round; all of them when there are fewer. */
   readonly clientsPerRound: number;
-  /** Optimizer steps per client and round. */
+  /** Optimizer steps per client and round; not used with `totalEpochs`. */
   readonly localSteps: number;
+  /** Passes of each client over its own data in the whole run, from which its steps per round follow (local-steps.ts). */
+  readonly totalEpochs?: number;
   /** Optimizer steps per round on pooled data; absent: as many as all clients of a round make together. */
   readonly pooledSteps?: number;
   /** Samples per optimizer step. */
@@ -130,7 +133,7 @@ export function plainTask(
   member: CohortMember,
   weights: Float32Array,
   context: RoundContext,
-  localSteps = context.plan.localSteps,
+  localSteps = localStepsOf(context.plan, member, expectedParticipations(context.plan, context.numClients)),
 ): TrainTask {
   const { plan, round } = context;
   // The data set's reference counts rounds from 0, for the learning rate as for the seeds of its draws.

@@ -14,14 +14,33 @@ import { writeFileAtomic } from "../util/atomic-file.js";
 import { formatBytes, formatCount, formatDuration, formatMarkdownTable, formatPercent, formatTable } from "./format.js";
 import type { Column } from "./format.js";
 
+/** Quality on the overall held-out set, by the metric it is stored under. */
+const QUALITY_METRICS = {
+  heldOutLoss: "heldout_loss",
+  exactMatch: "heldout_exact_match",
+  dpoLoss: "heldout_dpo_loss",
+  rewardAccuracy: "heldout_reward_accuracy",
+  rewardMargin: "heldout_reward_margin",
+  rankingAccuracy: "heldout_ranking_accuracy",
+} as const;
+
+type Quality = Pick<SummaryRow, keyof typeof QUALITY_METRICS>;
+
 /** One line of the table; what was not measured is absent. */
 export interface SummaryRow {
   readonly precision: string;
-  /** `base`, a strategy, or the arm's own name where it has one. */
+  /** `base` (or `start`, the start adapter), a strategy, or the arm's own name where it has one. */
   readonly adapter: string;
-  /** Per supervised token, on the overall held-out set. */
+  /** Per supervised token. */
   readonly heldOutLoss?: number;
   readonly exactMatch?: number;
+  /** Of preference training, per pair; the next ones too. */
+  readonly dpoLoss?: number;
+  /** Part of the pairs whose chosen answer has the higher reward. */
+  readonly rewardAccuracy?: number;
+  readonly rewardMargin?: number;
+  /** Part of the pairs whose chosen answer is the more probable one. */
+  readonly rankingAccuracy?: number;
   /** Held-out loss minus that of the same adapter at the reference precision. */
   readonly lossAgainstReference?: number;
   readonly weightBytes: number;
@@ -43,6 +62,7 @@ export interface Summary {
 /** The only fields of the stored configuration that the table needs. */
 const storedConfigSchema = z.object({
   arms: z.array(z.object({ name: z.string(), precision: z.string(), strategy: z.string() })),
+  training: z.object({ startAdapter: z.string().optional() }).optional(),
 });
 
 interface ArmFacts {
@@ -50,6 +70,7 @@ interface ArmFacts {
   readonly precision: string;
   readonly strategy: string;
   readonly weightBytes: number;
+  readonly hasStartAdapter: boolean;
 }
 
 /** Precisions that count as the undisturbed model, best known first. */
@@ -72,6 +93,7 @@ function armsOf(database: MetricsDatabase): ArmFacts[] {
   const stored = run(database);
   if (stored === undefined) return [];
   const config = storedConfigSchema.parse(JSON.parse(stored.configJson));
+  const hasStartAdapter = config.training?.startAdapter !== undefined;
   const begun = database
     .prepare<[], { name: string; weightBytes: number }>(
       "SELECT name, model_weight_bytes AS weightBytes FROM arms ORDER BY arm_index",
@@ -79,16 +101,16 @@ function armsOf(database: MetricsDatabase): ArmFacts[] {
     .all();
   return begun.flatMap(({ name, weightBytes }) => {
     const arm = config.arms.find((candidate) => candidate.name === name);
-    return arm === undefined ? [] : [{ ...arm, strategy: strategyLabel(arm.strategy), weightBytes }];
+    return arm === undefined ? [] : [{ ...arm, strategy: strategyLabel(arm.strategy), weightBytes, hasStartAdapter }];
   });
 }
 
-/** The base model alone was measured before round 1 of any arm of its precision. */
+/** What training begins with, the base model alone or the start adapter, was measured before round 1 of any arm of its precision. */
 function baseRow(database: MetricsDatabase, arms: readonly ArmFacts[]): SummaryRow[] {
   for (const arm of arms) {
     const before = evaluationsByArm(database, arm.name).filter((line) => line.round === 0);
     if (before.length === 0) continue;
-    return [{ precision: arm.precision, adapter: "base", weightBytes: arm.weightBytes, ...overall(before) }];
+    return [{ precision: arm.precision, adapter: arm.hasStartAdapter ? "start" : "base", weightBytes: arm.weightBytes, ...overall(before) }];
   }
   return [];
 }
@@ -111,14 +133,12 @@ function armRow(database: MetricsDatabase, arm: ArmFacts): SummaryRow {
   };
 }
 
-function overall(lines: readonly EvaluationLine[]): { heldOutLoss?: number; exactMatch?: number } {
-  const valueOf = (metric: string) => lines.find((line) => line.clientId === null && line.metric === metric)?.value;
-  const heldOutLoss = valueOf("heldout_loss") ?? undefined;
-  const exactMatch = valueOf("heldout_exact_match") ?? undefined;
-  return {
-    ...(heldOutLoss === undefined ? {} : { heldOutLoss }),
-    ...(exactMatch === undefined ? {} : { exactMatch }),
-  };
+function overall(lines: readonly EvaluationLine[]): Quality {
+  const found = Object.entries(QUALITY_METRICS).flatMap(([name, metric]) => {
+    const value = lines.find((line) => line.clientId === null && line.metric === metric)?.value ?? undefined;
+    return value === undefined ? [] : [[name, value] as const];
+  });
+  return Object.fromEntries(found);
 }
 
 function withDifference(row: SummaryRow, rows: readonly SummaryRow[], reference: string): SummaryRow {
@@ -132,49 +152,84 @@ export function formatSummary(summary: Summary): string[] {
   return formatTable(summaryColumns(summary), summary.rows.map((row) => summaryCells(row, summary)));
 }
 
-function summaryColumns(summary: Summary): Column[] {
-  const numbers = [
-    "held-out loss",
-    "exact match",
-    `loss vs ${summary.reference ?? "F16"}`,
-    "weights",
-    "peak memory",
-    "tokens/s",
-    "sent per client and round",
-    ...(hasAggregationError(summary) ? ["aggregation error"] : []),
-  ];
-  return [{ title: "precision" }, { title: "adapter" }, ...numbers.map((title) => ({ title, align: "right" as const }))];
+interface SummaryColumn {
+  readonly title: string;
+  readonly value: (row: SummaryRow) => number | undefined;
+  readonly format: (value: number) => string;
 }
+
+const PREFERENCE_QUALITY: readonly SummaryColumn[] = [
+  { title: "held-out DPO loss", value: (row) => row.dpoLoss, format: (value) => value.toFixed(4) },
+  { title: "reward accuracy", value: (row) => row.rewardAccuracy, format: formatPercent },
+  { title: "reward margin", value: (row) => row.rewardMargin, format: formatSigned },
+  { title: "ranking accuracy", value: (row) => row.rankingAccuracy, format: formatPercent },
+];
+
+function hasPreferences({ rows }: Summary): boolean {
+  return rows.some((row) => row.dpoLoss !== undefined);
+}
+
+function answerQuality({ reference }: Summary): readonly SummaryColumn[] {
+  return [
+    { title: "held-out loss", value: (row) => row.heldOutLoss, format: (value) => value.toFixed(4) },
+    { title: "exact match", value: (row) => row.exactMatch, format: formatPercent },
+    { title: `loss vs ${reference ?? "F16"}`, value: (row) => row.lossAgainstReference, format: formatSigned },
+  ];
+}
+
+/** The columns behind precision and adapter. */
+function numberColumns(summary: Summary): readonly SummaryColumn[] {
+  return [
+    ...(hasPreferences(summary) ? PREFERENCE_QUALITY : answerQuality(summary)),
+    { title: "weights", value: (row) => row.weightBytes, format: formatBytes },
+    { title: "peak memory", value: (row) => row.peakMemoryBytes, format: formatBytes },
+    { title: "tokens/s", value: (row) => row.tokensPerSecond, format: formatCount },
+    { title: "sent per client and round", value: (row) => row.uploadBytes, format: formatBytes },
+    ...(hasAggregationError(summary) ? [AGGREGATION_COLUMN] : []),
+  ];
+}
+
+const AGGREGATION_COLUMN: SummaryColumn = {
+  title: "aggregation error",
+  value: (row) => row.aggregationError,
+  format: (value) => value.toExponential(1),
+};
 
 function hasAggregationError({ rows }: Summary): boolean {
   return rows.some(({ aggregationError }) => aggregationError !== undefined);
 }
 
+function formatSigned(value: number): string {
+  return `${value < 0 ? "" : "+"}${value.toFixed(4)}`;
+}
+
+function summaryColumns(summary: Summary): Column[] {
+  const numbers = numberColumns(summary).map(({ title }) => ({ title, align: "right" as const }));
+  return [{ title: "precision" }, { title: "adapter" }, ...numbers];
+}
+
 function summaryCells(row: SummaryRow, summary: Summary): string[] {
-  const cell = (value: number | undefined, format: (value: number) => string) => (value === undefined ? "-" : format(value));
-  return [
-    row.precision,
-    row.adapter,
-    cell(row.heldOutLoss, (value) => value.toFixed(4)),
-    cell(row.exactMatch, formatPercent),
-    cell(row.lossAgainstReference, (value) => `${value < 0 ? "" : "+"}${value.toFixed(4)}`),
-    formatBytes(row.weightBytes),
-    cell(row.peakMemoryBytes, formatBytes),
-    cell(row.tokensPerSecond, formatCount),
-    cell(row.uploadBytes, formatBytes),
-    ...(hasAggregationError(summary) ? [cell(row.aggregationError, (value) => value.toExponential(1))] : []),
-  ];
+  const numbers = numberColumns(summary).map(({ value, format }) => {
+    const number = value(row);
+    return number === undefined ? "-" : format(number);
+  });
+  return [row.precision, row.adapter, ...numbers];
 }
 
 /** What the columns mean, below the table. */
-export function summaryNotes(record: RunRecord): string[] {
+export function summaryNotes(record: RunRecord, summary: Summary): string[] {
   const peak =
     record.machine.peakMemoryScope === "arm"
       ? "Peak memory is the largest resident size of the process while the arm trained, mapped weights included."
       : "Peak memory is the largest resident size of the process so far, as this system cannot tell arms apart.";
+  const quality = hasPreferences(summary)
+    ? "Rewards are beta times the change of an answer's log-probability against the reference policy. DPO loss and reward margin (chosen minus " +
+      "rejected) are means over the overall held-out pairs; reward accuracy counts pairs with a margin above 0, equal rewards half; " +
+      "ranking accuracy counts pairs whose chosen answer is the more probable one."
+    : "Held-out loss is the mean over supervised tokens of the overall held-out set; exact match counts samples of which " +
+      "every answer token is the most likely one given the right tokens before it, as greedy decoding would reproduce them.";
   return [
-    "Held-out loss is the mean over supervised tokens of the overall held-out set; exact match counts samples of which " +
-      "every answer token is the most likely one given the right tokens before it, as greedy decoding would reproduce them.",
+    quality,
     "Aggregation error is the distance of the global adapter from the mean of the clients' products B A, relative to that mean: " +
       "0 for exact aggregation. It is the mean over rounds; the rows of round_measures have it by round and layer.",
     "The local rows are means over the clients' own adapters on the same overall set.",
@@ -196,7 +251,7 @@ function describeRun(database: MetricsDatabase, record: RunRecord): string[] {
     "",
     ...formatMarkdownTable(summaryColumns(summary), summary.rows.map((row) => summaryCells(row, summary))),
     "",
-    ...summaryNotes(record).map((note) => `- ${note}`),
+    ...summaryNotes(record, summary).map((note) => `- ${note}`),
     "",
     "## Arms",
     "",

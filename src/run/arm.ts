@@ -8,28 +8,32 @@ import { createHash } from "node:crypto";
 import { fingerprintLayout } from "../adapter/layout.js";
 import { createArmStrategy } from "../config/arm-strategies.js";
 import { shapingDataFields } from "../config/load.js";
-import type { ArmConfig, ExperimentConfig } from "../config/schema.js";
+import type { ArmConfig, DpoConfig, ExperimentConfig } from "../config/schema.js";
 import { strategyLabel } from "../config/strategy-file.js";
 import { PythonRandom } from "../data/python-random.js";
-import { evaluateGlobal, evaluatePersonal } from "../evaluation/held-out.js";
-import type { HeldOutRow } from "../evaluation/held-out.js";
 import { CheckpointFolder } from "../federated/checkpoint.js";
-import type { LocalTrainer } from "../federated/local-trainer.js";
 import type { FederationOptions } from "../federated/options.js";
 import type { AdapterSet } from "../federated/protocol.js";
-import type { Evaluate, EvaluationContext, EvaluationRecord, FederationEvent } from "../federated/records.js";
+import type { PreferenceTraining } from "../federated/client.js";
+import type { FederationEvent } from "../federated/records.js";
 import { runServer } from "../federated/server.js";
 import type { FederationStart } from "../federated/server.js";
 import type { Strategy } from "../federated/strategy.js";
 import { events } from "../metrics/queries.js";
 import type { MetricsStore } from "../metrics/store.js";
+import { assert } from "../util/assert.js";
 import { deriveSeed } from "../util/random.js";
+import { makeArmEvaluation } from "./arm-evaluation.js";
+import type { SharedResults } from "./arm-evaluation.js";
 import type { OpenBaseModel } from "./engine.js";
 import type { RunListener } from "./events.js";
 import type { PeakMemory } from "./peak-memory.js";
 import { clientFileNames } from "./run-folder.js";
 import type { RunPaths } from "./run-folder.js";
+import { readStartAdapter } from "./start-adapter.js";
+import type { StartAdapter, StartAdapterFile } from "./start-adapter.js";
 import type { TrainingData } from "./training-data.js";
+import { planTraining } from "./training-plan.js";
 
 /** Kind of the event that marks an arm whose adapters are saved. */
 export const ARM_FINISHED = "armFinished";
@@ -41,8 +45,9 @@ export interface ArmSetup {
   readonly data: TrainingData;
   readonly store: MetricsStore;
   readonly peakMemory: PeakMemory;
-  /** Results of the base model alone, by what they depend on; filled as arms need them. */
-  readonly baseResults: Map<string, readonly HeldOutRow[]>;
+  readonly shared: SharedResults;
+  /** By arm; empty when training begins with fresh adapters. */
+  readonly startAdapters: ReadonlyMap<string, StartAdapterFile>;
   readonly emit: RunListener;
   readonly signal?: AbortSignal;
 }
@@ -69,11 +74,13 @@ export async function runArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): 
     configFingerprint: fingerprintArm(setup, arm, model),
     layoutFingerprint: fingerprintLayout(trainer.layout),
   });
-  const start = await findStart(checkpoints, trainer, config.seed, emit);
+  const startFile = setup.startAdapters.get(arm.name);
+  const startAdapter = startFile === undefined ? undefined : await readStartAdapter(startFile, arm, model.base);
+  const start = await findStart(checkpoints, emit, () => startAdapter?.weights ?? trainer.initialWeights(deriveSeed(config.seed, "initial-adapter")));
   setup.peakMemory.reset();
   emit({ event: "arm_started", arm: arm.name, round: start.kind === "snapshot" ? start.snapshot.round : 0 });
   const result = await runServer(
-    federationOptions(config, arm, data, strategy),
+    federationOptions(setup, arm, strategy, startAdapter),
     {
       trainer,
       strategy,
@@ -93,7 +100,7 @@ export async function runArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): 
       onEvent: (event) => {
         passOn(event, arm.name, emit);
       },
-      ...(data.heldOut.samples.length === 0 ? {} : { evaluate: makeEvaluate(setup, arm, trainer) }),
+      ...(data.heldOut.samples.length === 0 ? {} : { evaluate: makeArmEvaluation(setup, arm, trainer, startAdapter) }),
       ...(setup.signal === undefined ? {} : { signal: setup.signal }),
     },
     start,
@@ -109,17 +116,12 @@ export async function runArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): 
   emit({ event: "arm_finished", arm: arm.name, adapters: numAdapters });
 }
 
-/** The checkpoint if there is one, otherwise the seeded initial adapter; arms of equal shape start alike. */
-async function findStart(
-  checkpoints: CheckpointFolder,
-  trainer: LocalTrainer,
-  seed: number,
-  emit: RunListener,
-): Promise<FederationStart> {
+/** The checkpoint if there is one, otherwise the start adapter or the seeded initial one; arms of equal shape start alike. */
+async function findStart(checkpoints: CheckpointFolder, emit: RunListener, freshWeights: () => Float32Array): Promise<FederationStart> {
   const loaded = await checkpoints.load();
   for (const message of loaded?.warnings ?? []) emit({ event: "warning", message });
   if (loaded !== undefined) return { kind: "snapshot", snapshot: loaded.snapshot };
-  return { kind: "weights", weights: trainer.initialWeights(deriveSeed(seed, "initial-adapter")) };
+  return { kind: "weights", weights: freshWeights() };
 }
 
 /** Of everything the rounds of an arm depend on beside the adapter's layout. */
@@ -133,13 +135,20 @@ function fingerprintArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): strin
     numThreads,
     device,
     data: shapingDataFields(config),
+    objective: config.training.objective,
+    startAdapter: setup.startAdapters.get(arm.name)?.sha256,
     hashes: data.hashes,
     model: model.sha256,
   });
   return createHash("sha256").update(text).digest("hex");
 }
 
-function federationOptions(config: ExperimentConfig, arm: ArmConfig, data: TrainingData, strategy: Strategy): FederationOptions {
+function federationOptions(
+  { config, data }: ArmSetup,
+  arm: ArmConfig,
+  strategy: Strategy,
+  startAdapter: StartAdapter | undefined,
+): FederationOptions {
   const { training, lora } = arm;
   const { maxGradientNorm, ...optimizer } = training.optimizer;
   return {
@@ -147,16 +156,8 @@ function federationOptions(config: ExperimentConfig, arm: ArmConfig, data: Train
     microBatchTokens: training.microBatchTokens,
     optimizer: { ...optimizer, ...(maxGradientNorm === null ? {} : { maxGradientNorm }) },
     dropout: lora.dropout,
-    plan: {
-      numRounds: training.numRounds,
-      clientsPerRound: training.clientsPerRound,
-      localSteps: training.localSteps,
-      batchSize: training.batchSize,
-      initialLearningRate: training.initialLearningRate,
-      finalLearningRate: training.finalLearningRate,
-      ...(training.pooledSteps === undefined ? {} : { pooledSteps: training.pooledSteps }),
-      ...(training.fixedClients === undefined ? {} : { fixedClients: training.fixedClients }),
-    },
+    plan: planTraining(training),
+    ...(training.dpo === undefined ? {} : { preference: preferenceTraining(training.dpo, startAdapter) }),
     // Pooled data is one participant by nature.
     minClients: strategy.participants === "pooled" ? 1 : training.minClients,
     // The trainer uses all threads for one client; several at once would only need more memory.
@@ -168,56 +169,11 @@ function federationOptions(config: ExperimentConfig, arm: ArmConfig, data: Train
   };
 }
 
-function makeEvaluate(setup: ArmSetup, arm: ArmConfig, trainer: LocalTrainer): Evaluate {
-  return async (context) => {
-    const rows = context.round === 0 ? await baseRows(setup, arm, trainer, context) : await evaluateAdapters(setup, arm, trainer, context);
-    return rows.flatMap(toRecords);
-  };
-}
-
-/** B starts at zero, so the initial adapter gives the base model's own results; they are computed once per model. */
-async function baseRows(
-  setup: ArmSetup,
-  arm: ArmConfig,
-  trainer: LocalTrainer,
-  context: EvaluationContext,
-): Promise<readonly HeldOutRow[]> {
-  const key = JSON.stringify([arm.precision, arm.lora, arm.training.microBatchTokens]);
-  const known = setup.baseResults.get(key);
-  if (known !== undefined) return known;
-  const rows = await evaluateAdapters(setup, arm, trainer, context);
-  setup.baseResults.set(key, rows);
-  return rows;
-}
-
-async function evaluateAdapters(
-  setup: ArmSetup,
-  arm: ArmConfig,
-  trainer: LocalTrainer,
-  { round, adapters, signal }: EvaluationContext,
-): Promise<readonly HeldOutRow[]> {
-  const total = adapters.kind === "global" ? 1 : adapters.weights.size;
-  setup.emit({ event: "evaluating", arm: arm.name, round, done: 0, total });
-  const context = {
-    trainer,
-    heldOut: setup.data.heldOut,
-    microBatchTokens: arm.training.microBatchTokens,
-    onProgress: (done: number) => {
-      setup.emit({ event: "evaluating", arm: arm.name, round, done, total });
-    },
-    ...(signal === undefined ? {} : { signal }),
-  };
-  return adapters.kind === "global"
-    ? evaluateGlobal(context, adapters.weights)
-    : evaluatePersonal(context, adapters.weights, setup.config.evaluation.localSampleStride);
-}
-
-function toRecords(row: HeldOutRow): EvaluationRecord[] {
-  return Object.entries(row.metrics).map(([metric, value]: [string, number]) => ({
-    ...(row.clientId === undefined ? {} : { clientId: row.clientId }),
-    metric,
-    value,
-  }));
+function preferenceTraining({ beta, labelSmoothing, reference }: DpoConfig, start: StartAdapter | undefined): PreferenceTraining {
+  const fixed = { kind: "dpo", beta, labelSmoothing } as const;
+  if (reference !== "start") return { ...fixed, reference };
+  assert(start !== undefined, "the configuration has a start adapter where it is the reference");
+  return { ...fixed, reference: { weights: start.weights } };
 }
 
 /** Federation events in the words of the run's listeners. */
@@ -236,9 +192,10 @@ function passOn(event: FederationEvent, arm: string, emit: RunListener): void {
       return;
     }
     case "clientFinished": {
-      const { clientId, numTokens, trainLoss, trainDurationMs } = event.client;
+      const { clientId, numTokens, trainLoss, trainDurationMs, preference } = event.client;
+      const reward = preference === undefined ? {} : { rewardAccuracy: preference.rewardAccuracy };
       if (numTokens === undefined || trainLoss === undefined || trainDurationMs === undefined) return;
-      emit({ event: "client_finished", arm, round, clientId, numTokens, trainLoss, durationMs: trainDurationMs });
+      emit({ event: "client_finished", arm, round, clientId, numTokens, trainLoss, ...reward, durationMs: trainDurationMs });
       return;
     }
     case "clientFailed": {
@@ -252,8 +209,9 @@ function passOn(event: FederationEvent, arm: string, emit: RunListener): void {
       return;
     }
     case "roundFinished": {
-      const { durationMs, numSucceeded, trainLoss } = event.record;
-      emit({ event: "round_finished", arm, round, durationMs, numUpdates: numSucceeded, trainLoss });
+      const { durationMs, numSucceeded, trainLoss, preference } = event.record;
+      const reward = preference === undefined ? {} : { rewardAccuracy: preference.rewardAccuracy };
+      emit({ event: "round_finished", arm, round, durationMs, numUpdates: numSucceeded, trainLoss, ...reward });
     }
   }
 }

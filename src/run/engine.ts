@@ -21,12 +21,17 @@ export interface ModelTokenizer extends SampleTokenizer {
   dispose(): void;
 }
 
+/** What an adapter file says about itself. */
+export type AdapterShape = Pick<LoraConfig, "rank" | "loraAlpha"> & { readonly targetModules: readonly string[] };
+
 /** One precision of the base model, opened; trainers over it share its weights. */
 export interface OpenBaseModel {
   readonly weightBytes: number;
   trainer(lora: LoraConfig): LocalTrainer;
   /** Writes an adapter file atomically. */
   saveAdapter(path: string, lora: LoraConfig, weights: Float32Array): Promise<void>;
+  /** Reads an adapter file. Rejects with ADAPTER_INVALID when it does not fit the model. */
+  loadAdapter(path: string): Promise<{ readonly lora: AdapterShape; readonly weights: Float32Array }>;
   /** Frees the weights; safe to call twice. */
   dispose(): void;
 }

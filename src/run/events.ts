@@ -12,9 +12,9 @@ export type RunEvent =
   | { readonly event: "round_started"; readonly arm: string; readonly round: number; readonly clientIds: readonly string[] }
   | { readonly event: "client_started"; readonly arm: string; readonly round: number; readonly clientId: string }
   | { readonly event: "client_step"; readonly arm: string; readonly round: number; readonly clientId: string; readonly step: number; readonly localSteps: number; readonly loss: number; readonly numTokens: number }
-  | { readonly event: "client_finished"; readonly arm: string; readonly round: number; readonly clientId: string; readonly numTokens: number; readonly trainLoss: number; readonly durationMs: number }
+  | { readonly event: "client_finished"; readonly arm: string; readonly round: number; readonly clientId: string; readonly numTokens: number; readonly trainLoss: number; readonly rewardAccuracy?: number; readonly durationMs: number }
   | { readonly event: "client_failed"; readonly arm: string; readonly round: number; readonly clientId: string; readonly code: string; readonly message: string }
-  | { readonly event: "round_finished"; readonly arm: string; readonly round: number; readonly durationMs: number; readonly numUpdates: number; readonly trainLoss: number | undefined }
+  | { readonly event: "round_finished"; readonly arm: string; readonly round: number; readonly durationMs: number; readonly numUpdates: number; readonly trainLoss: number | undefined; readonly rewardAccuracy?: number }
   | { readonly event: "evaluating"; readonly arm: string; readonly round: number; readonly done: number; readonly total: number }
   | { readonly event: "evaluated"; readonly arm: string; readonly round: number; readonly metrics: Readonly<Record<string, number>> }
   | { readonly event: "arm_finished"; readonly arm: string; readonly adapters: number }

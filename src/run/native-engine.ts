@@ -85,6 +85,10 @@ function wrapBaseModel(model: BaseModel): OpenBaseModel {
     weightBytes: model.info.weightBytes,
     trainer: (lora) => new NativeTrainer(model, adapterOptions(lora)),
     saveAdapter: (path, lora, weights) => model.saveAdapter(path, adapterOptions(lora), weights),
+    loadAdapter: async (path) => {
+      const { options, weights } = await model.loadAdapter(path);
+      return { lora: options, weights };
+    },
     dispose: () => {
       model.dispose();
     },

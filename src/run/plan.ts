@@ -13,7 +13,9 @@ import { downloadBytes, expectedUploadBytes } from "../federated/traffic.js";
 import type { SourceModel, TrainingEngine } from "./engine.js";
 import { precisionOf } from "./model-variants.js";
 import { loadTrainingData } from "./training-data.js";
+import { locateStartAdapters, readStartAdapter } from "./start-adapter.js";
 import type { DataCounts } from "./training-data.js";
+import { planTraining, stepsPerRound } from "./training-plan.js";
 
 export interface ArmEstimate {
   readonly name: string;
@@ -68,12 +70,15 @@ export async function planExperiment(config: ExperimentConfig, engine: TrainingE
   const tokenizer = await engine.openTokenizer(source.path);
   const base = await engine.openBaseModel(source.path);
   try {
+    const startAdapters = await locateStartAdapters(config.training.startAdapter, config.arms);
     const { clients, counts } = await loadTrainingData(config, tokenizer);
     const members = clients.map(({ id, numSamples }) => ({ clientId: id, numExamples: numSamples }));
     const arms: ArmEstimate[] = [];
     for (const arm of config.arms) {
       const { layout } = base.trainer(arm.lora);
       const strategy = await createArmStrategy(arm);
+      const start = startAdapters.get(arm.name);
+      if (start !== undefined) await readStartAdapter(start, arm, base);
       arms.push(estimateArm(arm, { source, counts, members, layout, strategy }));
     }
     return { name: config.name, model: source.path, data: counts, arms };
@@ -92,15 +97,11 @@ interface ArmFacts {
 }
 
 function estimateArm(arm: ArmConfig, { source, counts, members, layout, strategy }: ArmFacts): ArmEstimate {
-  const numClients = members.length;
   const { numParameters } = layout;
   const { training } = arm;
   const isPooled = strategy.participants === "pooled";
-  const cohort = Math.min(training.fixedClients?.length ?? training.clientsPerRound, numClients);
-  const stepsPerRound = isPooled
-    ? (training.pooledSteps ?? training.localSteps * Math.min(training.clientsPerRound, numClients))
-    : training.localSteps * cohort;
-  const numSteps = stepsPerRound * training.numRounds;
+  const cohort = Math.min(training.fixedClients?.length ?? training.clientsPerRound, members.length);
+  const numSteps = Math.round(stepsPerRound(planTraining(training), strategy, members) * training.numRounds);
   const tokensPerSample = counts.numTokens / Math.max(1, counts.numSamples);
   const bytesPerRound = strategy.exchangesWeights ? bytesOfRound(strategy, members.slice(0, cohort), layout) : 0;
   const weightBytes = estimateWeightBytes(source, arm.precision);

@@ -7,14 +7,13 @@ import { describeSampleProblem, readFederatedDataset } from "../data/dataset.js"
 import { splitFederatedDataset } from "../data/federated-dataset.js";
 import type { FederatedSplit } from "../data/federated-dataset.js";
 import type { Sample } from "../data/samples.js";
-import { createTemplate } from "../data/templates.js";
-import { tokenizeSamples } from "../data/tokenized.js";
-import type { TokenizeOptions } from "../data/tokenized.js";
 import { problemError } from "../errors.js";
 import type { HeldOutSet } from "../evaluation/held-out.js";
-import type { TokenizedSample } from "../federated/local-trainer.js";
+import type { TrainingExample } from "../federated/local-trainer.js";
 import type { FederatedClient } from "../federated/protocol.js";
 import type { ModelTokenizer } from "./engine.js";
+import { createTokenize } from "./sample-tokens.js";
+import type { Tokenize } from "./sample-tokens.js";
 
 export interface TrainingData {
   /** Clients with at least one usable sample, in file order. */
@@ -50,12 +49,12 @@ export async function loadTrainingData(config: ExperimentConfig, tokenizer: Mode
     heldOutFraction: data.heldOutFraction,
     ...(heldOutDataset === undefined ? {} : { heldOutDataset }),
   });
-  const options: TokenizeOptions = { template: templateOf(config, tokenizer), tokenizer, maxLength: data.maxLength };
+  const tokenize = createTokenize(config, tokenizer);
   const totals = { numTruncated: 0, numDropped: 0, numTokens: 0, numSamples: 0 };
   const emptyClients: string[] = [];
   const clients: FederatedClient[] = [];
   for (const { id, train } of split.clients) {
-    const tokenized = tokenizeSamples(train, options);
+    const tokenized = tokenize(train);
     totals.numTruncated += tokenized.numTruncated;
     totals.numDropped += tokenized.numDropped;
     totals.numTokens += tokenized.numTokens;
@@ -71,7 +70,7 @@ export async function loadTrainingData(config: ExperimentConfig, tokenizer: Mode
       remedy: "Raise data.maxLength",
     });
   }
-  const heldOut = collectHeldOut(split, options, config);
+  const heldOut = collectHeldOut(split, tokenize, config);
   const bad = [...dataset.problems, ...(heldOutDataset?.problems ?? [])];
   return {
     clients,
@@ -99,19 +98,7 @@ export async function loadTrainingData(config: ExperimentConfig, tokenizer: Mode
 /** Bad samples named one by one; `data inspect` lists all. */
 const SHOWN_PROBLEMS_MAX = 5;
 
-function templateOf(config: ExperimentConfig, tokenizer: ModelTokenizer) {
-  const textOf = (token: number | undefined) =>
-    token === undefined ? undefined : tokenizer.detokenize(Int32Array.of(token), true);
-  const bosText = textOf(tokenizer.bosToken);
-  const eosText = textOf(tokenizer.eosToken);
-  return createTemplate(config.data.template, {
-    ...(tokenizer.chatTemplate === undefined ? {} : { chatTemplate: tokenizer.chatTemplate }),
-    ...(bosText === undefined ? {} : { bosText }),
-    ...(eosText === undefined ? {} : { eosText }),
-  });
-}
-
-function makeClient(id: string, samples: readonly TokenizedSample[]): FederatedClient {
+function makeClient(id: string, samples: readonly TrainingExample[]): FederatedClient {
   return {
     id,
     numSamples: samples.length,
@@ -127,14 +114,14 @@ function makeClient(id: string, samples: readonly TokenizedSample[]): FederatedC
 /** Puts the overall set and the clients' own parts into one list, in which a sample of both stands once. */
 function collectHeldOut(
   split: FederatedSplit,
-  options: TokenizeOptions,
+  tokenize: Tokenize,
   { data, evaluation }: ExperimentConfig,
 ): { set: HeldOutSet; numTruncated: number; numDropped: number } {
   const own = split.clients.map(({ id, heldOut }) => ({ id, samples: heldOut.slice(0, evaluation.maxSamplesPerClient) }));
   const groups = data.heldOutFile === undefined ? own : split.heldOutGroups;
   const overall = evenlySpaced(groups.flatMap((group) => group.samples), evaluation.maxSamples);
   const distinct = [...new Set([...overall, ...own.flatMap((group) => group.samples)])];
-  const tokenized = tokenizeSamples(distinct, options);
+  const tokenized = tokenize(distinct);
   const dropped = new Set(tokenized.droppedIndices);
   const kept = distinct.filter((_, index) => !dropped.has(index));
   const positions = new Map(kept.map((sample, position) => [sample, position]));

@@ -5,6 +5,8 @@
  */
 import { addUpdate } from "../../adapter/weights.js";
 import { aggregateMean, byDataSize } from "../aggregators/mean.js";
+import { localStepsOf } from "../local-steps.js";
+import type { CohortMember } from "../protocol.js";
 import { plainTask, stateArray, type RoundContext, type Strategy } from "../strategy.js";
 
 /** Server state: `adapter`. The pooled participant keeps nothing. */
@@ -16,7 +18,7 @@ export function createCentralized(): Strategy {
     exchangesWeights: false,
     init: (weights) => ({ arrays: { adapter: weights }, numbers: {} }),
     configure: (state, cohort, context) =>
-      cohort.map((member) => plainTask(member, stateArray(state, "adapter"), context, pooledSteps(context))),
+      cohort.map((member) => plainTask(member, stateArray(state, "adapter"), context, pooledSteps(member, context))),
     aggregate: aggregateMean(byDataSize, (state, mean) => ({
       arrays: { adapter: addUpdate(stateArray(state, "adapter"), mean) },
       numbers: {},
@@ -25,6 +27,7 @@ export function createCentralized(): Strategy {
   };
 }
 
-function pooledSteps({ plan, numClients }: RoundContext): number {
+function pooledSteps(member: CohortMember, { plan, numClients }: RoundContext): number {
+  if (plan.pooledSteps === undefined && plan.totalEpochs !== undefined) return localStepsOf(plan, member, plan.numRounds);
   return plan.pooledSteps ?? plan.localSteps * Math.min(plan.clientsPerRound, numClients);
 }

@@ -88,6 +88,13 @@ describe("a frame", () => {
     ]);
   });
 
+  test("shows the accuracy of rewards where preferences are trained", () => {
+    const metrics = { heldout_dpo_loss: 0.5, heldout_reward_accuracy: 0.75 };
+    const lines = renderLiveView(play(...firstRound, [3000, { event: "evaluated", arm: "f16-local", round: 1, metrics }]), screen, 4000);
+    expect(lines[1]).toMatch(/held-out loss {2}reward accuracy$/);
+    expect(lines[2]).toMatch(/0\.500 +75\.0% {2}running$/);
+  });
+
   test.each([20, 40, 79])("no line is wider than %i columns", (columns) => {
     const lines = renderLiveView(play(...firstRound), { ...screen, columns }, 4000);
     expect(Math.max(...lines.map(displayWidth))).toBeLessThanOrEqual(columns);

@@ -101,6 +101,24 @@ describe("the table of a run", () => {
     expect(lines.slice(1).map((line) => line.trim().split(/ {2,}/).at(-1))).toEqual(["3.8e-1", "-", "-"]);
   });
 
+  test("shows rewards for preference training, and names the start adapter as such", () => {
+    const store = openStore(arms.slice(0, 1));
+    store.saveRun({ id: "r", createdAt: "2026-01-01T00:00:00.000Z", seed: 0, config: { arms: arms.slice(0, 1), training: { startAdapter: "/a.gguf" } }, versions: {} });
+    const rewards = (accuracy: number): EvaluationRow[] => [
+      { metric: "heldout_dpo_loss", value: 0.6931 },
+      { metric: "heldout_reward_accuracy", value: accuracy },
+      { metric: "heldout_reward_margin", value: accuracy - 0.5 },
+      { metric: "heldout_ranking_accuracy", value: 0.25 },
+    ];
+    store.recordRound("f16-fedavg", roundRow(0, rewards(0.5)));
+    store.recordRound("f16-fedavg", roundRow(1, rewards(0.75)));
+    const lines = formatSummary(summarizeRun(store.database)).map((line) => line.split(/ {2,}/));
+    store.close();
+    expect(lines[0]?.slice(2, 6)).toEqual(["held-out DPO loss", "reward accuracy", "reward margin", "ranking accuracy"]);
+    expect(lines[1]?.slice(0, 6)).toEqual(["F16", "start", "0.6931", "50.0%", "+0.0000", "25.0%"]);
+    expect(lines[2]?.slice(0, 6)).toEqual(["F16", "fedavg", "0.6931", "75.0%", "+0.2500", "25.0%"]);
+  });
+
   test("prints a dash where nothing was measured", () => {
     const store = openStore([{ name: "q8_0-local", precision: "Q8_0", strategy: "local" }]);
     const lines = formatSummary(summarizeRun(store.database));

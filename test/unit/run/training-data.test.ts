@@ -3,7 +3,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { loadConfig, parseSetOption } from "../../../src/config/load.js";
-import { sequencesOf } from "../../../src/federated/local-trainer.js";
+import { isPreferencePair, sequencesOf } from "../../../src/federated/local-trainer.js";
 import { loadTrainingData } from "../../../src/run/training-data.js";
 import { createByteTokenizer } from "../../helpers/byte-tokenizer.js";
 import { makeTemporaryFolder } from "../../helpers/temporary-folder.js";
@@ -53,6 +53,32 @@ describe("held-out samples", () => {
     const lastDigits = overall.heldOut.overall.map((position) => String.fromCharCode(sequences[position]?.tokens[3] ?? 0));
     // Tokens are BOS, Q, h and the digit; 10 samples in 4 parts begin at 0, 2.5, 5 and 7.5.
     expect(lastDigits).toEqual(["0", "3", "5", "8"]);
+  });
+});
+
+describe("pairs of answers", () => {
+  const pairs = (prefix: string, count: number) =>
+    Array.from({ length: count }, (_, index) => ({ prompt: `${prefix}${String(index)}`, chosen: "good", rejected: "bad" }));
+
+  test("become clients and held-out pairs with objective dpo", async () => {
+    const { clients, heldOut, counts } = await load({ "train.json": { a: pairs("a", 4), b: pairs("b", 2) } }, "training.objective=dpo", "data.template=none", "data.maxPromptLength=8", "data.heldOutFraction=0.5");
+    expect(clients.map(({ id, numSamples }) => [id, numSamples])).toEqual([["a", 2], ["b", 1]]);
+    expect(heldOut.overall).toEqual([0, 1, 2]);
+    expect(heldOut.samples.every((example) => isPreferencePair(example))).toBe(true);
+    // Two tokens of the prompt twice, "good", "bad" and two EOS, three pairs.
+    expect(counts.numTokens).toBe(3 * (4 + 7 + 2));
+  });
+
+  test("are learned by their chosen answers with objective sft only when the file says so", async () => {
+    const files = { "train.json": { a: pairs("a", 4) } };
+    await expect(load(files)).rejects.toThrow("data.preferenceAnswer");
+    const { clients } = await load(files, "data.preferenceAnswer=chosen", "data.heldOutFraction=0");
+    const [sample] = sequencesOf((await clients[0]?.readSamples([0])) ?? []);
+    expect(Buffer.from(sample?.tokens.slice(1, -1) ?? []).toString()).toBe("Qa0Agood");
+  });
+
+  test("are asked for by objective dpo", async () => {
+    await expect(load({ "train.json": { a: samples("a", 4) } }, "training.objective=dpo", "data.maxPromptLength=8")).rejects.toThrow("training.objective");
   });
 });
 

@@ -1,0 +1,100 @@
+/**
+ * Held-out evaluation of one arm: of the adapters of a round, and once per base model of what training begins with.
+ * Metrics are src/evaluation; here they get the arm's settings and become rows.
+ */
+import type { ArmConfig, DpoConfig } from "../config/schema.js";
+import { evaluateGlobal, evaluateGlobalPairs, evaluatePersonal, evaluatePersonalPairs, scoreReference } from "../evaluation/held-out.js";
+import type { EvaluationContext as HeldOutContext, PairEvaluationContext } from "../evaluation/held-out.js";
+import type { PairScore } from "../evaluation/preference.js";
+import type { LocalTrainer } from "../federated/local-trainer.js";
+import type { AdapterSet } from "../federated/protocol.js";
+import type { Evaluate, EvaluationContext, EvaluationRecord } from "../federated/records.js";
+import type { ArmSetup } from "./arm.js";
+import type { StartAdapter } from "./start-adapter.js";
+
+/** Metrics of everything or of one client, by the names under which they are stored. */
+export interface MetricRow {
+  readonly clientId?: string;
+  readonly metrics: Readonly<Record<string, number>>;
+}
+
+/** Results that arms with the same base model share; filled as arms need them. */
+export interface SharedResults {
+  /** Of what training begins with, by model, adapter's shape and start adapter. */
+  readonly start: Map<string, readonly MetricRow[]>;
+  /** Log-probabilities of the held-out pairs under a reference policy, by model and policy. */
+  readonly reference: Map<string, readonly PairScore[]>;
+}
+
+/** The evaluation of an arm's rounds; round 0 is what training begins with. */
+export function makeArmEvaluation(setup: ArmSetup, arm: ArmConfig, trainer: LocalTrainer, start: StartAdapter | undefined): Evaluate {
+  const key = JSON.stringify([arm.precision, arm.lora, arm.training.microBatchTokens, arm.training.dpo, start?.sha256]);
+  return async (context) => {
+    // B starts at zero, so a fresh adapter gives the base model's own results: they are computed once per model.
+    const known = context.round === 0 ? setup.shared.start.get(key) : undefined;
+    const rows = known ?? (await evaluateAdapters(setup, arm, trainer, start, context));
+    if (context.round === 0) setup.shared.start.set(key, rows);
+    return rows.flatMap(toRecords);
+  };
+}
+
+async function evaluateAdapters(
+  setup: ArmSetup,
+  arm: ArmConfig,
+  trainer: LocalTrainer,
+  start: StartAdapter | undefined,
+  { round, adapters, signal }: EvaluationContext,
+): Promise<readonly MetricRow[]> {
+  const total = adapters.kind === "global" ? 1 : adapters.weights.size;
+  setup.emit({ event: "evaluating", arm: arm.name, round, done: 0, total });
+  const context = {
+    trainer,
+    heldOut: setup.data.heldOut,
+    microBatchTokens: arm.training.microBatchTokens,
+    onProgress: (done: number) => {
+      setup.emit({ event: "evaluating", arm: arm.name, round, done, total });
+    },
+    ...(signal === undefined ? {} : { signal }),
+  };
+  const { localSampleStride } = setup.config.evaluation;
+  const { dpo } = arm.training;
+  if (dpo !== undefined) return (await evaluatePairs(await pairContext(setup, arm, dpo, start, context), adapters, localSampleStride)).map(named);
+  const rows =
+    adapters.kind === "global"
+      ? await evaluateGlobal(context, adapters.weights)
+      : await evaluatePersonal(context, adapters.weights, localSampleStride);
+  return rows.map(named);
+}
+
+/** A reference that changes from round to round would measure nothing that rounds can be compared by; the base stands in for it. */
+async function pairContext(
+  setup: ArmSetup,
+  arm: ArmConfig,
+  dpo: DpoConfig,
+  start: StartAdapter | undefined,
+  context: HeldOutContext,
+): Promise<PairEvaluationContext> {
+  const adapter = dpo.reference === "start" ? start : undefined;
+  const key = JSON.stringify([arm.precision, arm.training.microBatchTokens, adapter?.sha256]);
+  const reference = setup.shared.reference.get(key) ?? (await scoreReference(context, adapter?.weights));
+  setup.shared.reference.set(key, reference);
+  return { ...context, reference, loss: dpo };
+}
+
+function evaluatePairs(context: PairEvaluationContext, adapters: AdapterSet, stride: number) {
+  return adapters.kind === "global"
+    ? evaluateGlobalPairs(context, adapters.weights)
+    : evaluatePersonalPairs(context, adapters.weights, stride);
+}
+
+function named({ clientId, metrics }: { readonly clientId?: string; readonly metrics: object }): MetricRow {
+  return { ...(clientId === undefined ? {} : { clientId }), metrics: { ...metrics } };
+}
+
+function toRecords(row: MetricRow): EvaluationRecord[] {
+  return Object.entries(row.metrics).map(([metric, value]) => ({
+    ...(row.clientId === undefined ? {} : { clientId: row.clientId }),
+    metric,
+    value,
+  }));
+}

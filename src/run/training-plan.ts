@@ -1,0 +1,36 @@
+/** The rounds and steps of an arm's configuration in the words of the federation, and how many steps they come to. */
+import { DEFAULT_TOTAL_EPOCHS } from "../config/objective.js";
+import type { TrainingConfig } from "../config/schema.js";
+import { expectedParticipations, localStepsOf } from "../federated/local-steps.js";
+import type { CohortMember } from "../federated/protocol.js";
+import type { Strategy, TrainingPlan } from "../federated/strategy.js";
+
+/** The plan of an arm. */
+export function planTraining(training: TrainingConfig): TrainingPlan {
+  const { localSteps } = training;
+  return {
+    numRounds: training.numRounds,
+    clientsPerRound: training.clientsPerRound,
+    ...(localSteps === "dynamic" ? { localSteps: 1, totalEpochs: training.totalEpochs ?? DEFAULT_TOTAL_EPOCHS } : { localSteps }),
+    batchSize: training.batchSize,
+    initialLearningRate: training.initialLearningRate,
+    finalLearningRate: training.finalLearningRate,
+    ...(training.pooledSteps === undefined ? {} : { pooledSteps: training.pooledSteps }),
+    ...(training.fixedClients === undefined ? {} : { fixedClients: training.fixedClients }),
+  };
+}
+
+/** Optimizer steps of all clients of a round together; with dynamic steps the mean over all cohorts. */
+export function stepsPerRound(plan: TrainingPlan, strategy: Strategy, members: readonly CohortMember[]): number {
+  const { numRounds, clientsPerRound, localSteps, pooledSteps, totalEpochs } = plan;
+  const numClients = members.length;
+  const cohort = Math.min(plan.fixedClients?.length ?? clientsPerRound, numClients);
+  const total = members.reduce((sum, { numExamples }) => sum + numExamples, 0);
+  if (strategy.participants === "pooled") {
+    if (pooledSteps !== undefined) return pooledSteps;
+    return totalEpochs === undefined ? localSteps * Math.min(clientsPerRound, numClients) : localStepsOf(plan, { numExamples: total }, numRounds);
+  }
+  const participations = strategy.cohort === "fixed" ? numRounds : expectedParticipations(plan, numClients);
+  const steps = members.map((member) => localStepsOf(plan, member, participations));
+  return (cohort * steps.reduce((sum, count) => sum + count, 0)) / numClients;
+}
