@@ -12,6 +12,7 @@ import { FedllmError, problemError } from "../errors.js";
 import { assert } from "../util/assert.js";
 import { checkCommonOptions, loadStrategies, mergeStrategyOptions } from "./arm-strategies.js";
 import type { ArmStrategyInput, StrategySources } from "./arm-strategies.js";
+import { checkFederationConfig, type FederationConfig } from "./federation.js";
 import { checkObjective, withObjectiveDefaults } from "./objective.js";
 import { describeIssues, valueAt } from "./problems.js";
 import type { OriginOf } from "./problems.js";
@@ -242,6 +243,7 @@ interface ArmInput extends ArmStrategyInput, Pick<ArmConfig, "precision"> {
   readonly name?: string | undefined;
   readonly lora?: object | undefined;
   readonly training?: object | undefined;
+  readonly federation?: object | undefined;
 }
 
 /** The arms of a list as they are, those of a grid written out. */
@@ -252,7 +254,7 @@ function listArms({ arms }: ParsedExperiment): readonly ArmInput[] {
 
 /** Spells out the arms and fills in what depends on the machine. */
 function resolveExperiment(parsed: ParsedExperiment, inputs: readonly ArmInput[], sources: StrategySources): ExperimentConfig {
-  const { arms: _written, data, lora, training: written, strategyOptions, numThreads, ...rest } = parsed;
+  const { arms: _written, data, lora, training: written, federation, strategyOptions, numThreads, ...rest } = parsed;
   const { objective, startAdapter, ...training } = written;
   return {
     ...rest,
@@ -269,6 +271,7 @@ function resolveExperiment(parsed: ParsedExperiment, inputs: readonly ArmInput[]
         strategy: arm.strategy,
         lora: mergeSection<LoraConfig>(lora, arm.lora),
         training: mergeSection<TrainingConfig>(training, arm.training),
+        federation: mergeSection<FederationConfig>(federation, arm.federation),
         strategyOptions: mergeStrategyOptions(strategyOptions, arm, name, source),
       };
     }),
@@ -302,6 +305,7 @@ function checkAcrossFields(config: ExperimentConfig): void {
     }
     seen.add(key);
     checkArm(arm);
+    checkFederationConfig(arm.federation, ` of arm ${arm.name}`);
   }
 }
 

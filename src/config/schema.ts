@@ -6,6 +6,7 @@ import { z } from "zod";
 import { TEMPLATE_NAMES } from "../data/prompt-template.js";
 import { strategyOptionsSchema, type StrategyOptions } from "../federated/strategies/options.js";
 import { DEFAULT_STRATEGY, STRATEGY_NAMES } from "../federated/strategies/registry.js";
+import { federationSection, federationShape, type FederationConfig } from "./federation.js";
 import { BARE_TEXT, MODULE_NAMES, OBJECTIVES, PRECISION_NAMES, REFERENCE_POLICIES } from "./names.js";
 import { STRATEGY_FILE_PATTERN } from "./strategy-file.js";
 
@@ -151,6 +152,7 @@ const strategy = strategyName.describe("the federated method, by name or by file
 const armDifferences = {
   lora: overridesOf<LoraConfig>(loraShape).optional().describe("differences of this arm from the common lora section"),
   training: armTraining.optional().describe("differences of this arm from the common training section"),
+  federation: overridesOf<FederationConfig>(federationShape).optional().describe("differences of this arm from the common federation section"),
   strategyOptions: strategyOptionsSchema
     .optional()
     .describe("options of this arm's strategy; they go before the common strategyOptions"),
@@ -215,6 +217,7 @@ export const experimentSchema = z.strictObject({
   }),
   lora: loraSection.prefault({}).describe("the adapter"),
   training: trainingSection.prefault({}).describe("rounds and local training"),
+  federation: federationSection.prefault({}).describe("clients that are slow or fail, and their devices"),
   strategyOptions: strategyOptionsSchema
     .prefault({})
     .describe("options of the federated methods; each arm takes those that its strategy knows"),
@@ -258,13 +261,14 @@ export interface ArmConfig {
   readonly strategy: string;
   readonly lora: LoraConfig;
   readonly training: TrainingConfig;
+  readonly federation: FederationConfig;
   /** Exactly the options this arm's strategy knows. */
   readonly strategyOptions: StrategyOptions;
 }
 
 /** The resolved configuration: absolute paths, arms spelled out, nothing left to default. Deeply frozen. */
 export interface ExperimentConfig
-  extends Omit<ParsedExperiment, "arms" | "data" | "lora" | "training" | "strategyOptions" | "numThreads"> {
+  extends Omit<ParsedExperiment, "arms" | "data" | "lora" | "training" | "federation" | "strategyOptions" | "numThreads"> {
   readonly data: DataConfig;
   /** What is the same for all arms: the objective decides what the data is. */
   readonly training: Pick<ParsedExperiment["training"], "objective" | "startAdapter">;

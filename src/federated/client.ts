@@ -71,7 +71,7 @@ export async function trainClient(
     const ownTask = deps.clientSide?.begin(task, ownState) ?? task;
     const { layout } = deps.trainer;
     const startWeights = makeStartWeights(ownTask, deps);
-    const samples = await drawSamples(ownTask, client, deps.sampleIndices);
+    const samples = await readRoundSamples(ownTask, client, deps.sampleIndices);
     const result = await trainLocally(ownTask, startWeights, samples, options, deps);
     checkTrainedShape(result, ownTask, startWeights);
     const outcome = { startWeights, trainedWeights: result.weights, numSteps: result.numSteps, layout };
@@ -107,7 +107,8 @@ function makeStartWeights({ weights, slice, known }: TrainTask, { trainer: { lay
   return scatterSlice(known ?? new Float32Array(layout.numParameters), layout, slice, weights);
 }
 
-async function drawSamples(
+/** The samples that the task trains on. Throws DATASET_INVALID for a client without any. */
+export async function readRoundSamples(
   task: TrainTask,
   client: FederatedClient,
   sampleIndices: SampleIndices,

@@ -20,13 +20,17 @@ export function selectCohort(
   return [...sampleIndices(roundIndex, numClients, clientsPerRound)].sort((left, right) => left - right);
 }
 
-/** The participants of a round as the strategy wants them. `participants` are all there are, in the order of the data. */
+/**
+ * The participants of a round as the strategy wants them. `participants` are all there are, in the order of the data;
+ * `overSelection` times as many as a round wants are drawn.
+ */
 export function selectParticipants(
   strategy: Strategy,
   participants: readonly FederatedClient[],
   plan: TrainingPlan,
   round: number,
   sampleIndices: SampleIndices,
+  overSelection = 1,
 ): readonly FederatedClient[] {
   if (strategy.participants === "pooled") return participants;
   if (strategy.cohort === "fixed" && plan.fixedClients !== undefined)
@@ -34,7 +38,8 @@ export function selectParticipants(
   const draw = {
     roundIndex: strategy.cohort === "fixed" ? 0 : round - 1,
     numClients: participants.length,
-    clientsPerRound: plan.clientsPerRound,
+    // A fixed cohort is what it is in every round.
+    clientsPerRound: strategy.cohort === "fixed" ? plan.clientsPerRound : Math.ceil(plan.clientsPerRound * overSelection),
   };
   return selectCohort(draw, sampleIndices).map((index) => {
     const client = participants[index];

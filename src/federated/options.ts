@@ -6,6 +6,7 @@ import { problemError } from "../errors.js";
 import type { LocalTrainingOptions } from "./client.js";
 import type { SampleIndices } from "./cohort.js";
 import type { LocalTrainer } from "./local-trainer.js";
+import type { Participation } from "./participation.js";
 import type { FederatedClient } from "./protocol.js";
 import type { CheckpointSink, Clock, Evaluate, FederationEvent, MetricsSink } from "./records.js";
 import type { Strategy, TrainingPlan } from "./strategy.js";
@@ -14,6 +15,8 @@ export interface FederationOptions extends LocalTrainingOptions {
   readonly plan: TrainingPlan;
   /** Accepted updates a round needs; with fewer it throws COHORT_TOO_SMALL. */
   readonly minClients: number;
+  /** Slow and failing clients; absent: everybody who is asked answers. */
+  readonly participation?: Participation;
   /** Clients that train at the same time; changes no result. */
   readonly maxConcurrentClients: number;
   /** Evaluate after every this many rounds, and always after the last. */

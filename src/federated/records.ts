@@ -42,13 +42,19 @@ export interface ClientRoundRecord {
   readonly downloadBytes: number;
   /** Peak of the process that trained, so far. */
   readonly peakMemoryBytes?: number;
+  /** The machine it stands for; only with a simulated clock, like the next. */
+  readonly device?: string;
+  /** From the start of the round until it answered or was given up. */
+  readonly simulatedDurationMs?: number;
+  /** How often it was asked; absent: once. */
+  readonly numAttempts?: number;
   readonly failureCode?: ErrorCode;
   readonly failureMessage?: string;
 }
 
 /** Something worth a line in the run's history. */
 export interface EventRecord {
-  readonly kind: "clientFailed" | "updateRejected";
+  readonly kind: "clientFailed" | "clientRetried" | "updateRejected";
   readonly clientId?: string;
   readonly message: string;
 }
@@ -60,6 +66,8 @@ export interface RoundRecord {
   readonly startedAt: string;
   readonly durationMs: number;
   readonly evaluationDurationMs?: number;
+  /** Until the server went on; only with a simulated clock. */
+  readonly simulatedDurationMs?: number;
   readonly cohortSize: number;
   readonly numSucceeded: number;
   /** Clients without an accepted update, the rejected ones included. */

@@ -3,28 +3,16 @@
  * `runRound` returns the next state; until then nobody sees it, so a round that ends half-way leaves no client ahead of
  * the server. Which rounds there are, and checkpoints, are the server's part (server.ts).
  */
-import { compareIds, weightsNorm, subtractWeights } from "../adapter/weights.js";
+import { weightsNorm, subtractWeights } from "../adapter/weights.js";
 import { FedllmError, problemError } from "../errors.js";
 import { assert } from "../util/assert.js";
-import { trainClient, type ClientOutcome } from "./client.js";
-import { mapBounded } from "./bounded.js";
+import { scheduleTasks, trainCohort, type Accepted, type CheckedOutcome, type CohortWork } from "./cohort-training.js";
 import { selectParticipants } from "./cohort.js";
 import type { FederationDeps, FederationOptions } from "./options.js";
-import type {
-  AdapterSet,
-  ClientFailure,
-  ClientUpdate,
-  FederatedClient,
-  FederationState,
-  NamedState,
-  TrainTask,
-} from "./protocol.js";
-import type { ClientRoundRecord, EvaluationRecord, RoundRecord } from "./records.js";
-import { OrderedFold } from "./ordered-fold.js";
-import type { Aggregation, RoundContext } from "./strategy.js";
-import { keepsTrained, measureRound, weightOf, type TrainedAdapter } from "./round-measures.js";
-import { downloadBytes, uploadBytes } from "./traffic.js";
-import { checkUpdate } from "./update-check.js";
+import type { AdapterSet, FederatedClient, FederationState, NamedState, TrainTask } from "./protocol.js";
+import type { EvaluationRecord, EventRecord, RoundRecord } from "./records.js";
+import { measureRound } from "./round-measures.js";
+import type { RoundContext } from "./strategy.js";
 
 /** What stays the same over all rounds of a federation. */
 export interface RoundSetup {
@@ -33,23 +21,6 @@ export interface RoundSetup {
   /** The clients, or the one pooled participant. */
   readonly participants: readonly FederatedClient[];
   readonly layoutFingerprint: string;
-}
-
-/** An answer that counts. */
-interface Accepted {
-  readonly clientId: string;
-  /** Absent: it is in the aggregation already. */
-  readonly update?: ClientUpdate;
-  /** Absent: it is not to be measured. */
-  readonly trained?: TrainedAdapter;
-  readonly nextState?: NamedState;
-}
-
-/** A client's answer after the server's check, and its row. */
-interface CheckedOutcome {
-  readonly record: ClientRoundRecord;
-  readonly accepted?: Accepted;
-  readonly failure?: ClientFailure;
 }
 
 /** Runs one round and records it. Throws COHORT_TOO_SMALL or CANCELLED; then nothing of the round is kept. */
@@ -61,7 +32,14 @@ export async function runRound(setup: RoundSetup, state: FederationState, round:
   const { layout } = deps.trainer;
   const context: RoundContext = { round, plan: options.plan, numClients: deps.clients.length, layout };
 
-  const cohort = selectParticipants(strategy, participants, options.plan, round, deps.sampleIndices);
+  const cohort = selectParticipants(
+    strategy,
+    participants,
+    options.plan,
+    round,
+    deps.sampleIndices,
+    options.participation?.overSelection,
+  );
   deps.onEvent?.({
     type: "roundStarted",
     round,
@@ -72,8 +50,10 @@ export async function runRound(setup: RoundSetup, state: FederationState, round:
   const tasks = strategy.configure(state.server, members, context);
   assertOneTaskEach(tasks, cohort);
 
+  const schedule = await scheduleTasks(setup, tasks, cohort);
   const aggregation = strategy.aggregate.start?.(state.server, context);
-  const outcomes = await orCancelled(trainCohort(setup, state, { tasks, cohort, context }, aggregation), deps.signal);
+  const work: CohortWork = { state, tasks, cohort, context, ...(schedule === undefined ? {} : { schedule }) };
+  const outcomes = await orCancelled(trainCohort(setup, work, aggregation), deps.signal);
   const accepted = outcomes.flatMap((outcome) => (outcome.accepted === undefined ? [] : [outcome.accepted]));
   checkCohortSize(accepted.length, options.minClients, round, outcomes);
 
@@ -95,6 +75,7 @@ export async function runRound(setup: RoundSetup, state: FederationState, round:
       { state: server, adapters },
       context,
     ),
+    ...(schedule === undefined ? {} : { simulatedDurationMs: schedule.simulatedDurationMs }),
     ...(adapters.kind === "global" ? globalUpdateNorm(strategy.adapters(state, layout), adapters) : {}),
   };
   await deps.metrics.recordRound(record);
@@ -135,143 +116,6 @@ async function orCancelled<T>(work: Promise<T>, signal: AbortSignal | undefined)
   } finally {
     throwIfCancelled(signal);
   }
-}
-
-/** What a round has to do. */
-interface CohortWork {
-  readonly tasks: readonly TrainTask[];
-  readonly cohort: readonly FederatedClient[];
-  readonly context: RoundContext;
-}
-
-/**
- * Trains all clients in ascending order of their ids, a bounded number at once; the outcomes are in that order. With an
- * aggregation each update goes into it in that order as soon as those before it are there, and is forgotten.
- */
-async function trainCohort(
-  setup: RoundSetup,
-  state: FederationState,
-  { tasks, cohort, context }: CohortWork,
-  aggregation: Aggregation | undefined,
-): Promise<CheckedOutcome[]> {
-  const { maxConcurrentClients } = setup.options;
-  const sorted = [...tasks].sort((left, right) => compareIds(left.clientId, right.clientId));
-  const outcomes: CheckedOutcome[] = [];
-  // Twice as many as train at once: a slow client does not stop the others soon.
-  const fold = new OrderedFold<CheckedOutcome>(2 * maxConcurrentClients, (outcome) => {
-    outcomes.push(aggregation === undefined ? outcome : addTo(aggregation, outcome));
-  });
-  await mapBounded([...sorted.entries()], maxConcurrentClients, setup.deps.signal, async ([position, task]) => {
-    try {
-      await fold.start(position);
-      fold.offer(position, await trainMember(setup, state, task, { tasks, cohort, context }));
-    } catch (error) {
-      fold.close();
-      throw error;
-    }
-  });
-  return outcomes;
-}
-
-function addTo(aggregation: Aggregation, outcome: CheckedOutcome): CheckedOutcome {
-  if (outcome.accepted?.update === undefined) return outcome;
-  const { update, ...accepted } = outcome.accepted;
-  aggregation.add(update);
-  return { ...outcome, accepted };
-}
-
-async function trainMember(
-  setup: RoundSetup,
-  state: FederationState,
-  task: TrainTask,
-  { cohort, context }: CohortWork,
-): Promise<CheckedOutcome> {
-  const { options, deps } = setup;
-  const client = cohort.find((candidate) => candidate.id === task.clientId);
-  assert(client !== undefined, "a task is for a member of the cohort");
-  const { round, clientId, localSteps } = task;
-  deps.onEvent?.({ type: "clientStarted", round, clientId, localSteps });
-  const outcome = await trainClient(task, client, readOwnState(state, clientId), options, {
-    trainer: deps.trainer,
-    layoutFingerprint: setup.layoutFingerprint,
-    sampleIndices: deps.sampleIndices,
-    ...(deps.strategy.clientSide === undefined ? {} : { clientSide: deps.strategy.clientSide }),
-    ...(deps.signal === undefined ? {} : { signal: deps.signal }),
-    onProgress: (progress) => deps.onEvent?.({ type: "clientProgress", round, clientId, ...progress }),
-  });
-  const checked = keepTrained(setup, state, checkOutcome(setup, task, outcome), outcome, { cohort, context });
-  deps.onEvent?.({
-    type: checked.failure === undefined ? "clientFinished" : "clientFailed",
-    round,
-    client: checked.record,
-  });
-  return checked;
-}
-
-/** With the adapter as it was trained, where that is to be measured. */
-function keepTrained(
-  { options, deps: { strategy } }: RoundSetup,
-  state: FederationState,
-  checked: CheckedOutcome,
-  outcome: ClientOutcome,
-  { cohort, context }: Pick<CohortWork, "cohort" | "context">,
-): CheckedOutcome {
-  const { accepted } = checked;
-  if (accepted?.update === undefined || outcome.kind === "failure" || !keepsTrained(options, cohort.length, context)) return checked;
-  const weight = weightOf(strategy, accepted.update, state.server, context);
-  return { ...checked, accepted: { ...accepted, trained: { weights: outcome.trainedWeights, weight } } };
-}
-
-/**
- * The client's own state, read once for the round. Outside of trainClient, because a state that we lost is no failure of
- * the client: it throws and ends the run.
- */
-function readOwnState({ clients }: FederationState, clientId: string): NamedState | undefined {
-  const stored = clients.get(clientId);
-  return stored === undefined ? undefined : { arrays: stored.arrays, numbers: stored.numbers };
-}
-
-/** The server's check, and the row of the client. A rejected answer keeps its cost (bytes, time) but no result. */
-function checkOutcome(setup: RoundSetup, task: TrainTask, outcome: ClientOutcome): CheckedOutcome {
-  const { deps, layoutFingerprint } = setup;
-  const travels = deps.strategy.exchangesWeights;
-  const common = {
-    clientId: task.clientId,
-    numExamples: task.numExamples,
-    learningRate: task.clientLearningRate,
-    downloadBytes: travels ? downloadBytes(task) : 0,
-    ...(deps.peakMemoryBytes === undefined ? {} : { peakMemoryBytes: deps.peakMemoryBytes() }),
-  };
-  if (outcome.kind === "failure") {
-    return { record: { ...common, uploadBytes: 0, ...failureColumns(outcome.failure) }, failure: outcome.failure };
-  }
-  const { update } = outcome;
-  const cost = {
-    uploadBytes: travels ? uploadBytes(update) : 0,
-    trainDurationMs: update.trainDurationMs,
-  };
-  const failure = checkUpdate(update, task, { layout: deps.trainer.layout, layoutFingerprint });
-  if (failure !== undefined) return { record: { ...common, ...cost, ...failureColumns(failure) }, failure };
-  const record: ClientRoundRecord = {
-    ...common,
-    ...cost,
-    numSamples: update.numSamples,
-    numTokens: update.numTokens,
-    numSupervisedTokens: update.numSupervisedTokens,
-    numSteps: update.numSteps,
-    trainLoss: update.trainLoss,
-    firstTrainLoss: update.firstTrainLoss,
-    lastTrainLoss: update.lastTrainLoss,
-    ...(update.preference === undefined ? {} : { preference: update.preference }),
-    updateNorm: weightsNorm(update.update),
-    ...(update.trainDurationMs > 0 ? { tokensPerSecond: (update.numTokens * 1000) / update.trainDurationMs } : {}),
-  };
-  const { nextState } = outcome;
-  return { record, accepted: { clientId: task.clientId, update, ...(nextState === undefined ? {} : { nextState }) } };
-}
-
-function failureColumns(failure: ClientFailure): Pick<ClientRoundRecord, "failureCode" | "failureMessage"> {
-  return { failureCode: failure.code, failureMessage: failure.message };
 }
 
 function checkCohortSize(
@@ -331,12 +175,15 @@ function summarizeOutcomes(outcomes: readonly CheckedOutcome[]): OutcomeSummary 
     uploadBytes: clients.reduce((sum, { uploadBytes }) => sum + uploadBytes, 0),
     downloadBytes: clients.reduce((sum, { downloadBytes }) => sum + downloadBytes, 0),
     clients,
-    events: failures.map(({ clientId, code, message }) => ({
-      kind: code === "UPDATE_REJECTED" ? "updateRejected" : "clientFailed",
-      clientId,
-      message: `${code}: ${message}`,
-    })),
+    events: outcomes.flatMap(eventsOf),
   };
+}
+
+function eventsOf({ record: { clientId }, failedAttempts = [], failure }: CheckedOutcome): readonly EventRecord[] {
+  const retried = failedAttempts.map((message): EventRecord => ({ kind: "clientRetried", clientId, message }));
+  if (failure === undefined) return retried;
+  const kind = failure.code === "UPDATE_REJECTED" ? "updateRejected" : "clientFailed";
+  return [...retried, { kind, clientId, message: `${failure.code}: ${failure.message}` }];
 }
 
 function mean(values: readonly number[]): number {

@@ -57,6 +57,9 @@ export interface ClientRoundLine {
   readonly uploadBytes: number;
   readonly downloadBytes: number;
   readonly peakMemoryBytes: number | null;
+  readonly device: string | null;
+  readonly simulatedDurationMs: number | null;
+  readonly numAttempts: number | null;
   readonly failureCode: string | null;
   readonly failureMessage: string | null;
 }
@@ -72,7 +75,8 @@ export function clientRounds(database: MetricsDatabase, arm: string): readonly C
               rejected_reward AS rejectedReward, chosen_log_probability AS chosenLogProbability,
               rejected_log_probability AS rejectedLogProbability, learning_rate AS learningRate, train_duration_ms AS trainDurationMs,
               tokens_per_second AS tokensPerSecond, update_norm AS updateNorm, upload_bytes AS uploadBytes,
-              download_bytes AS downloadBytes, peak_memory_bytes AS peakMemoryBytes, failure_code AS failureCode,
+              download_bytes AS downloadBytes, peak_memory_bytes AS peakMemoryBytes, device,
+              simulated_duration_ms AS simulatedDurationMs, num_attempts AS numAttempts, failure_code AS failureCode,
               failure_message AS failureMessage
          FROM client_rounds WHERE arm = ? ORDER BY round, client_id`,
     )
@@ -139,6 +143,8 @@ export interface ArmTotals {
   readonly trainDurationMs: number;
   /** Sum over rounds, evaluation included. */
   readonly durationMs: number;
+  /** Sum over rounds; NULL without a simulated clock. */
+  readonly simulatedDurationMs: number | null;
   /** Computed tokens over training time; NULL when nothing was trained. */
   readonly tokensPerSecond: number | null;
   readonly peakMemoryBytes: number | null;
@@ -147,14 +153,14 @@ export interface ArmTotals {
 /** Sums over all rounds of an arm; round 0 adds its evaluation's time only. */
 export function totals(database: MetricsDatabase, arm: string): ArmTotals {
   const rounds = database
-    .prepare<[string], Pick<ArmTotals, "numRounds" | "numRejected" | "durationMs">>(
+    .prepare<[string], Pick<ArmTotals, "numRounds" | "numRejected" | "durationMs" | "simulatedDurationMs">>(
       `SELECT count(CASE WHEN round > 0 THEN 1 END) AS numRounds, coalesce(sum(num_rejected), 0) AS numRejected,
-              coalesce(sum(duration_ms), 0.0) AS durationMs
+              coalesce(sum(duration_ms), 0.0) AS durationMs, sum(simulated_duration_ms) AS simulatedDurationMs
          FROM rounds WHERE arm = ?`,
     )
     .get(arm);
   const clients = database
-    .prepare<[string], Omit<ArmTotals, "numRounds" | "numRejected" | "durationMs">>(
+    .prepare<[string], Omit<ArmTotals, "numRounds" | "numRejected" | "durationMs" | "simulatedDurationMs">>(
       `SELECT count(*) AS numClientRounds, count(failure_code) AS numFailures,
               coalesce(sum(num_tokens), 0) AS numTokens,
               coalesce(sum(num_supervised_tokens), 0) AS numSupervisedTokens,
@@ -218,4 +224,26 @@ export function armProgress(
          FROM arms a LEFT JOIN rounds r ON r.arm = a.name GROUP BY a.name ORDER BY a.arm_index`,
     )
     .all();
+}
+
+/** A value of a metric and when it was there: after how many rounds and how much simulated time. */
+export interface ProgressLine {
+  readonly arm: string;
+  readonly round: number;
+  readonly value: number;
+  /** NULL without a simulated clock. */
+  readonly simulatedMs: number | null;
+}
+
+/** The global values of a metric after training began, by arm (in order) and round. */
+export function globalProgress(database: MetricsDatabase, metric: string): readonly ProgressLine[] {
+  return database
+    .prepare<[string], ProgressLine>(
+      `SELECT e.arm, e.round, e.value,
+              (SELECT sum(r.simulated_duration_ms) FROM rounds r WHERE r.arm = e.arm AND r.round <= e.round) AS simulatedMs
+         FROM evaluations e JOIN arms a ON a.name = e.arm
+        WHERE e.metric = ? AND e.client_id IS NULL AND e.round > 0 AND e.value IS NOT NULL
+        ORDER BY a.arm_index, e.round`,
+    )
+    .all(metric);
 }

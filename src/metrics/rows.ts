@@ -53,6 +53,9 @@ export interface ClientRoundRow {
   readonly uploadBytes: number;
   readonly downloadBytes: number;
   readonly peakMemoryBytes?: number;
+  readonly device?: string;
+  readonly simulatedDurationMs?: number;
+  readonly numAttempts?: number;
   readonly failureCode?: string;
   readonly failureMessage?: string;
 }
@@ -85,6 +88,7 @@ export interface RoundRow {
   readonly startedAt: string;
   readonly durationMs: number;
   readonly evaluationDurationMs?: number;
+  readonly simulatedDurationMs?: number;
   readonly cohortSize: number;
   readonly numSucceeded: number;
   readonly numFailed: number;

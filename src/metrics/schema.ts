@@ -122,6 +122,13 @@ export const MIGRATIONS: readonly string[] = [
   CREATE UNIQUE INDEX round_measures_of_layers ON round_measures (arm, round, measure, layer) WHERE layer IS NOT NULL;
   CREATE UNIQUE INDEX round_measures_overall ON round_measures (arm, round, measure) WHERE layer IS NULL;
   `,
+  // The simulated clock, a function of seed, devices and counts; NULL without devices. Clients that are asked again.
+  `
+  ALTER TABLE rounds ADD COLUMN simulated_duration_ms REAL;            -- until the server went on
+  ALTER TABLE client_rounds ADD COLUMN device TEXT;                    -- name of the device's profile
+  ALTER TABLE client_rounds ADD COLUMN simulated_duration_ms REAL;     -- from the start of the round to the answer, or until given up
+  ALTER TABLE client_rounds ADD COLUMN num_attempts INTEGER;           -- NULL: one
+  `,
 ];
 
 /** Columns that differ between two runs that are otherwise the same. */

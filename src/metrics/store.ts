@@ -137,6 +137,7 @@ function roundColumns(arm: string, row: RoundRow): Columns {
     started_at: row.startedAt,
     duration_ms: row.durationMs,
     evaluation_duration_ms: row.evaluationDurationMs ?? null,
+    simulated_duration_ms: row.simulatedDurationMs ?? null,
     cohort_size: row.cohortSize,
     num_succeeded: row.numSucceeded,
     num_failed: row.numFailed,
@@ -176,6 +177,9 @@ function clientColumns(arm: string, round: number, row: ClientRoundRow): Columns
     upload_bytes: row.uploadBytes,
     download_bytes: row.downloadBytes,
     peak_memory_bytes: row.peakMemoryBytes ?? null,
+    device: row.device ?? null,
+    simulated_duration_ms: row.simulatedDurationMs ?? null,
+    num_attempts: row.numAttempts ?? null,
     failure_code: row.failureCode ?? null,
     failure_message: row.failureMessage ?? null,
   };

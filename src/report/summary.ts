@@ -13,6 +13,7 @@ import type { RunRecord } from "../run/run-record.js";
 import { writeFileAtomic } from "../util/atomic-file.js";
 import { formatBytes, formatCount, formatDuration, formatMarkdownTable, formatPercent, formatTable } from "./format.js";
 import type { Column } from "./format.js";
+import { timeToQuality, timeToQualityTable, type TimeToQuality } from "./time-to-quality.js";
 
 /** Quality on the overall held-out set, by the metric it is stored under. */
 const QUALITY_METRICS = {
@@ -57,6 +58,8 @@ export interface Summary {
   /** Precision that losses are compared with; absent when no arm has an unquantized one. */
   readonly reference?: string;
   readonly rows: readonly SummaryRow[];
+  /** Absent without a simulated clock. */
+  readonly timeToQuality?: TimeToQuality;
 }
 
 /** The only fields of the stored configuration that the table needs. */
@@ -85,8 +88,10 @@ export function summarizeRun(database: MetricsDatabase): Summary {
     const mine = arms.filter((arm) => arm.precision === precision);
     return [...baseRow(database, mine), ...mine.map((arm) => armRow(database, arm))];
   });
-  if (reference === undefined) return { rows };
-  return { reference, rows: rows.map((row) => withDifference(row, rows, reference)) };
+  const time = timeToQuality(database);
+  const common = time === undefined ? {} : { timeToQuality: time };
+  if (reference === undefined) return { rows, ...common };
+  return { reference, rows: rows.map((row) => withDifference(row, rows, reference)), ...common };
 }
 
 function armsOf(database: MetricsDatabase): ArmFacts[] {
@@ -149,7 +154,10 @@ function withDifference(row: SummaryRow, rows: readonly SummaryRow[], reference:
 
 /** Lines of the table for a terminal. */
 export function formatSummary(summary: Summary): string[] {
-  return formatTable(summaryColumns(summary), summary.rows.map((row) => summaryCells(row, summary)));
+  const table = formatTable(summaryColumns(summary), summary.rows.map((row) => summaryCells(row, summary)));
+  if (summary.timeToQuality === undefined) return table;
+  const { title, columns, rows } = timeToQualityTable(summary.timeToQuality);
+  return [...table, "", title, ...formatTable(columns, rows)];
 }
 
 interface SummaryColumn {
@@ -242,6 +250,12 @@ export async function writeSummary(database: MetricsDatabase, paths: RunPaths, r
   await writeFileAtomic(paths.summary, `${describeRun(database, record).join("\n")}\n`);
 }
 
+function describeTime({ timeToQuality: time }: Summary): string[] {
+  if (time === undefined) return [];
+  const { title, columns, rows } = timeToQualityTable(time);
+  return [`## ${title}`, "", ...formatMarkdownTable(columns, rows), ""];
+}
+
 function describeRun(database: MetricsDatabase, record: RunRecord): string[] {
   const summary = summarizeRun(database);
   const arms = armsOf(database).map((arm) => ({ ...arm, sums: totals(database, arm.name) }));
@@ -253,6 +267,7 @@ function describeRun(database: MetricsDatabase, record: RunRecord): string[] {
     "",
     ...summaryNotes(record, summary).map((note) => `- ${note}`),
     "",
+    ...describeTime(summary),
     "## Arms",
     "",
     ...formatMarkdownTable(

@@ -7,6 +7,7 @@ import { dirname } from "node:path";
 import { createHash } from "node:crypto";
 import { fingerprintLayout } from "../adapter/layout.js";
 import { createArmStrategy } from "../config/arm-strategies.js";
+import { participationOf } from "../config/federation.js";
 import { shapingDataFields } from "../config/load.js";
 import type { ArmConfig, DpoConfig, ExperimentConfig } from "../config/schema.js";
 import { strategyLabel } from "../config/strategy-file.js";
@@ -80,7 +81,7 @@ export async function runArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): 
   setup.peakMemory.reset();
   emit({ event: "arm_started", arm: arm.name, round: start.kind === "snapshot" ? start.snapshot.round : 0 });
   const result = await runServer(
-    federationOptions(setup, arm, strategy, startAdapter),
+    federationOptions(setup, arm, model, { strategy, startAdapter }),
     {
       trainer,
       strategy,
@@ -146,8 +147,8 @@ function fingerprintArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): strin
 function federationOptions(
   { config, data }: ArmSetup,
   arm: ArmConfig,
-  strategy: Strategy,
-  startAdapter: StartAdapter | undefined,
+  model: ArmModel,
+  { strategy, startAdapter }: { readonly strategy: Strategy; readonly startAdapter: StartAdapter | undefined },
 ): FederationOptions {
   const { training, lora } = arm;
   const { maxGradientNorm, ...optimizer } = training.optimizer;
@@ -160,6 +161,7 @@ function federationOptions(
     ...(training.dpo === undefined ? {} : { preference: preferenceTraining(training.dpo, startAdapter) }),
     // Pooled data is one participant by nature.
     minClients: strategy.participants === "pooled" ? 1 : training.minClients,
+    participation: participationOf(arm.federation, config.seed, model.base.weightBytes),
     // The trainer uses all threads for one client; several at once would only need more memory.
     maxConcurrentClients: 1,
     evaluateEvery: config.evaluation.every ?? training.numRounds,

@@ -15,3 +15,8 @@ export function deriveSeed(seed: number, purpose: string, ...parts: readonly (st
     .digest();
   return Number(digest.readBigUInt64BE(0) >> 11n);
 }
+
+/** A number in [0, 1) from the same hash: one independent draw per purpose and parts. */
+export function uniform(seed: number, purpose: string, ...parts: readonly (string | number)[]): number {
+  return deriveSeed(seed, purpose, ...parts) / 2 ** 53;
+}

@@ -29,8 +29,11 @@ const goodClient: ClientRoundRow = {
   downloadBytes: 400,
   peakMemoryBytes: 5_000_000_000,
 };
-/** What a client has that learned no preferences. */
+/** What a client has that learned no preferences, has no device and was asked once. */
 const NO_PREFERENCE = {
+  device: null,
+  simulatedDurationMs: null,
+  numAttempts: null,
   rewardMargin: null,
   rewardAccuracy: null,
   chosenReward: null,
@@ -261,6 +264,7 @@ describe("queries", () => {
       numRounds: 2,
       numClientRounds: 4,
       numFailures: 2,
+      simulatedDurationMs: null,
       numRejected: 3,
       numTokens: 4000,
       numSupervisedTokens: 1000,
