@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -16,6 +15,8 @@
 #include "engine.h"
 #include "error.h"
 #include "optimizer.h"
+#include "profile.h"
+#include "prompt-rate.h"
 
 using namespace fedllm;
 
@@ -34,15 +35,22 @@ struct bench_options {
     bool    portable = false;
     bool    forward_only = false;
     bool    recompute = false;
+    bool    profile = false;
+    bool    prompt_rate = false;
+    bool    processor_time = false;
     weight_product product = weight_product::f32;
 };
 
 const char * USAGE =
     "usage: core_bench [--libs DIR] [--model FILE | --shape DIM LAYERS HEADS KV_HEADS FFN VOCAB] [--type F32|F16|BF16|Q8_0|Q4_0|Q4_K|Q5_K|Q6_K|MIXED]\n"
     "                  [--sequence N] [--batch N] [--rank N] [--targets a,b] [--steps N] [--threads N] [--device NAME] [--portable] [--recompute] [--forward] [--product f32|bf16]\n"
+    "                  [--profile]      where the time goes, operation by operation\n"
+    "                  [--processor-time]  the profile in processor seconds of all threads, for busy machines\n"
+    "                  [--prompt-rate]  llama.cpp's own prompt rate on the same file, batches of 512, and the ratio\n"
     "                  [--write FILE]   write the random model and stop\n";
 
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+double now() { return fedllm_bench::clock_seconds(false); }
+double processor_now() { return fedllm_bench::clock_seconds(true); }
 
 bench_options parse(int argc, char ** argv) {
     bench_options o;
@@ -74,6 +82,9 @@ bench_options parse(int argc, char ** argv) {
         else if (name == "--threads") o.threads = int(number());
         else if (name == "--portable") o.portable = true;
         else if (name == "--recompute") o.recompute = true;
+        else if (name == "--profile") o.profile = true;
+        else if (name == "--processor-time") o.processor_time = true;
+        else if (name == "--prompt-rate") o.prompt_rate = true;
         else if (name == "--product") o.product = text() == "bf16" ? weight_product::bf16 : weight_product::f32;
         else if (name == "--forward") o.forward_only = true;
         else { std::fputs(USAGE, stderr); std::exit(name == "--help" ? 0 : 2); }
@@ -91,16 +102,8 @@ ggml_type type_by_name(const std::string & name) {
     std::exit(2);
 }
 
-// Processor time of all threads, which other programs on the machine disturb less than the clock.
-double processor_now() {
-    rusage usage{};
-    getrusage(RUSAGE_SELF, &usage);
-    const auto seconds = [](const timeval & t) { return double(t.tv_sec) + 1e-6 * double(t.tv_usec); };
-    return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
-
 // GFLOP/s of the CPU kernel on a 2048 cube, the best of several.
-double measure_gemm(int threads) {
+double measure_gemm(int threads, bool processor_time) {
     const int64_t n = 2048;
     std::vector<float> a(size_t(n * n), 0.5f), b(size_t(n * n), 0.25f), c(size_t(n * n));
     gemm_problem p;
@@ -115,9 +118,9 @@ double measure_gemm(int threads) {
     std::vector<float> scratch;
     double best = 1e30;
     for (int repeat = 0; repeat < 4; ++repeat) {
-        const double begin = now();
+        const double begin = fedllm_bench::clock_seconds(processor_time);
         gemm_run(*cpu_select_kernels().gemm, pool, scratch, p);
-        best = std::min(best, now() - begin);
+        best = std::min(best, fedllm_bench::clock_seconds(processor_time) - begin);
     }
     return 2.0 * double(n) * double(n) * double(n) / best / 1e9;
 }
@@ -134,73 +137,116 @@ adapter_options make_adapter(const bench_options & o) {
     return adapter;
 }
 
-void run(const bench_options & o) {
-    backend_load_all(o.libs_dir);
-    std::string path = o.model;
-    if (path.empty()) {
-        fedllm_test::fixture_options shape = o.shape;
-        shape.context_length = std::max<int64_t>(o.sequence, 512);
-        if (o.type == "MIXED") shape.mixed = true;
-        else shape.type = type_by_name(o.type);
-        path = o.write.empty() ? "/tmp/core-bench-" + std::to_string(getpid()) + ".gguf" : o.write;
-        fedllm_test::fixture_write(path, shape);
-        if (!o.write.empty()) return;
-    }
-    const auto model = base_model::load(path, { o.device, o.threads, { o.product } });
-    if (o.model.empty()) std::remove(path.c_str());
-    const model_info & info = model->info();
-    const adapter_options adapter = make_adapter(o);
+// The model file to time: the given one, or a random one written now.
+std::string model_path(const bench_options & o) {
+    if (!o.model.empty()) return o.model;
+    fedllm_test::fixture_options shape = o.shape;
+    shape.context_length = std::max<int64_t>(o.sequence, 512);
+    if (o.type == "MIXED") shape.mixed = true;
+    else shape.type = type_by_name(o.type);
+    const std::string path = o.write.empty() ? "/tmp/core-bench-" + std::to_string(getpid()) + ".gguf" : o.write;
+    fedllm_test::fixture_write(path, shape);
+    return path;
+}
 
+// All positions of random sequences supervised, in one micro-batch.
+std::vector<micro_batch> make_batches(const bench_options & o, int64_t n_vocab) {
     std::vector<int32_t> tokens;
     std::vector<uint8_t> supervised;
-    std::vector<uint32_t> offsets = { 0 };
+    std::vector<uint32_t> offsets = { 0 }, indices;
     fedllm_test::random_source random(1);
     for (int64_t b = 0; b < o.batch; ++b) {
         for (int64_t i = 0; i <= o.sequence; ++i) {  // one more: the last is only a label
-            tokens.push_back(int32_t(random.below(info.n_vocab)));
+            tokens.push_back(int32_t(random.below(n_vocab)));
             supervised.push_back(i > 0);
         }
         offsets.push_back(uint32_t(tokens.size()));
+        indices.push_back(uint32_t(b));
     }
     const sample_set samples = { tokens.data(), supervised.data(), offsets.data(), size_t(o.batch) };
-    std::vector<uint32_t> indices;
-    for (uint32_t b = 0; b < uint32_t(o.batch); ++b) indices.push_back(b);
-    const std::vector<micro_batch> batches = batch_pack(samples, indices, o.sequence * o.batch, 0);
+    return batch_pack(samples, indices, o.sequence * o.batch, 0);
+}
 
-    engine_options settings;
-    settings.portable = o.portable;
-    if (o.recompute) settings.tier = checkpoint_tier::layer_inputs;
-    engine runner(*model, &adapter, settings);
-    std::vector<float> weights = adapter_init_weights(adapter_make_layout(*model, adapter), 1), gradient;
-    adamw optimizer({}, weights.size());
-    double best = 1e30, best_processor = 1e30, loss = 0.0;
-    for (int64_t step = 0; step < o.steps; ++step) {
-        const double begin = now(), processor_begin = processor_now();
+struct step_times {
+    double seconds = 1e30, processor_seconds = 1e30, loss = 0.0;  // the best of the steps
+};
+
+struct bench {
+    const bench_options &             options;
+    std::shared_ptr<base_model>       model;
+    std::vector<micro_batch>          batches;
+    bool                              profiling = false;
+    fedllm_bench::graph_profile       profile{ options.processor_time };
+
+    // Runs the steps; while profiling, what is outside the graphs goes into the profile too.
+    step_times time_steps() {
+        const adapter_options adapter = make_adapter(options);
+        engine_options settings;
+        settings.portable = options.portable;
+        if (options.recompute) settings.tier = checkpoint_tier::layer_inputs;
+        settings.compute = [this](ggml_backend_t backend, ggml_cgraph * graph) { return profiling ? profile.compute(backend, graph) : ggml_backend_graph_compute(backend, graph); };
+        engine runner(*model, &adapter, settings);
+        std::vector<float> weights = adapter_init_weights(adapter_make_layout(*model, adapter), 1);
+        adamw optimizer({}, weights.size());
+        step_times times;
+        for (int64_t step = 0; step < options.steps; ++step) {
+            const double begin = now(), processor_begin = processor_now(), graph_begin = profile.total_seconds();
+            times.loss = one_step(runner, optimizer, weights);
+            times.seconds = std::min(times.seconds, now() - begin);
+            times.processor_seconds = std::min(times.processor_seconds, processor_now() - processor_begin);
+            if (profiling) profile.add("building graphs, inputs, results", (options.processor_time ? processor_now() - processor_begin : now() - begin) - (profile.total_seconds() - graph_begin));
+        }
+        return times;
+    }
+
+    double one_step(engine & runner, adamw & optimizer, std::vector<float> & weights) {
+        double loss = 0.0;
         runner.set_weights(weights);
         runner.clear_gradient();
-        loss = 0.0;
         for (const micro_batch & batch : batches) {
-            for (const row_score & score : runner.run(batch, { !o.forward_only })) loss -= double(score.log_probability);
+            for (const row_score & score : runner.run(batch, { !options.forward_only })) loss -= double(score.log_probability);
         }
-        if (!o.forward_only) {
-            runner.get_gradient(gradient);
-            for (float & g : gradient) g /= float(o.sequence * o.batch);
-            optimizer.step(weights, gradient, 1e-4);
-        }
-        best = std::min(best, now() - begin);
-        best_processor = std::min(best_processor, processor_now() - processor_begin);
+        if (options.forward_only) return loss;
+        std::vector<float> gradient;
+        runner.get_gradient(gradient);
+        const double begin = fedllm_bench::clock_seconds(options.processor_time);
+        for (float & g : gradient) g /= float(options.sequence * options.batch);
+        optimizer.step(weights, gradient, 1e-4);
+        if (profiling) profile.add("optimizer", fedllm_bench::clock_seconds(options.processor_time) - begin);
+        return loss;
     }
-    // N: numbers that take part in products; the embedding does only as a tied head.
-    const double n_matmul = double(info.n_parameters) - (info.tied_head ? 0.0 : double(info.n_embd * info.n_vocab));
-    const double n_tokens = double(o.sequence * o.batch), rate = n_tokens / best;
-    const double flops = (o.forward_only ? 2.0 : 4.0) * n_matmul * rate / 1e9;
+};
+
+void run(const bench_options & o) {
+    backend_load_all(o.libs_dir);
+    const std::string path = model_path(o);
+    if (!o.write.empty()) return;
+    bench b{ o, base_model::load(path, { o.device, o.threads, { o.product } }), {} };
+    const model_info & info = b.model->info();
+    b.batches = make_batches(o, info.n_vocab);
+    const step_times times = b.time_steps();
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
-    const double gemm = measure_gemm(o.threads);
-    std::printf("{\"type\": \"%s\", \"parameters\": %.1f, \"loss\": %.4f, \"seconds_per_step\": %.4f, \"processor_seconds_per_step\": %.4f, \"tokens_per_second\": %.1f, \"gflops\": %.1f, "
-                "\"gemm_gflops\": %.1f, \"fraction_of_gemm\": %.3f, \"peak_megabytes\": %.0f, \"kernel\": \"%s\"}\n",
-                o.model.empty() ? o.type.c_str() : "file", double(info.n_parameters), loss / n_tokens, best, best_processor, rate, flops, gemm, flops / gemm,
-                double(usage.ru_maxrss) / 1024.0, cpu_select_kernels().name);
+    // N: numbers that take part in products; the embedding does only as a tied head.
+    const double n_matmul = double(info.n_parameters) - (info.tied_head ? 0.0 : double(info.n_embd * info.n_vocab));
+    const double n_tokens = double(o.sequence * o.batch), rate = n_tokens / times.seconds;
+    const double flops = (o.forward_only ? 2.0 : 4.0) * n_matmul * rate / 1e9;
+    const double gemm = measure_gemm(o.threads, false);
+    std::printf("{\"type\": \"%s\", \"product\": \"%s\", \"parameters\": %.1f, \"loss\": %.4f, \"seconds_per_step\": %.4f, \"processor_seconds_per_step\": %.4f, "
+                "\"tokens_per_second\": %.1f, \"gflops\": %.1f, \"gemm_gflops\": %.1f, \"fraction_of_gemm\": %.3f, \"peak_megabytes\": %.0f, \"kernel\": \"%s\"",
+                o.model.empty() ? o.type.c_str() : "file", o.product == weight_product::bf16 ? "bf16" : "f32", double(info.n_parameters), times.loss / n_tokens,
+                times.seconds, times.processor_seconds, rate, flops, gemm, flops / gemm, double(usage.ru_maxrss) / 1024.0, cpu_select_kernels().name);
+    if (o.prompt_rate) {
+        const double prompt = fedllm_bench::measure_prompt_rate(path, 512, o.threads, o.steps);
+        std::printf(", \"prompt_tokens_per_second\": %.1f, \"of_prompt_rate\": %.3f", prompt, prompt > 0.0 ? rate / prompt : 0.0);
+    }
+    std::printf("}\n");
+    if (o.profile) {
+        b.profiling = true;
+        b.time_steps();
+        b.profile.print(double(o.steps), o.processor_time ? measure_gemm(o.threads, true) : gemm);
+    }
+    if (o.model.empty()) std::remove(path.c_str());
 }
 
 }  // namespace

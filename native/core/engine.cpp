@@ -38,6 +38,7 @@ engine::engine(const base_model & model, const adapter_options * adapter, const 
     rules_.unpacked_bytes = options.unpacked_bytes.value_or(rules_.unpacked_bytes);
     rules_.transposes = model.transposes();
     rules_.inspect = options.inspect;
+    rules_.compute = options.compute;
     if (rules_.cpu_kernels) {
         device_.set_threads(1);  // the operations bring their own threads
         runtime_ = std::make_unique<cpu_runtime>(model.options().n_threads, model.options().variants.product);

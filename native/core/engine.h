@@ -26,6 +26,7 @@ struct engine_options {
     bool     portable = false;       // only operations that every backend has
     std::optional<size_t> unpacked_bytes;  // see lowering; absent: its own
     std::function<void(ggml_cgraph *)> inspect;  // see lowering
+    std::function<ggml_status(ggml_backend_t, ggml_cgraph *)> compute;  // see lowering
     checkpoint_tier tier = checkpoint_tier::keep_all;
     int64_t  head_chunk = HEAD_CHUNK;  // rows of logits computed at once
     std::optional<size_t> allocation_limit;  // a graph that takes more is refused as if the device had no more; for tests

@@ -100,14 +100,16 @@ ggml_tensor * graph_builder::custom(ggml_tensor * target, const std::vector<ggml
                                     ggml_custom_op_t function) {
     descriptions_.push_back(description);
     std::vector<ggml_tensor *> copy = args;
-    return ggml_custom_inplace(context_, target, copy.data(), int(copy.size()), function, 1, &descriptions_.back());
+    ggml_tensor * node = ggml_custom_inplace(context_, target, copy.data(), int(copy.size()), function, 1, &descriptions_.back());
+    return ggml_set_name(node, op_name(description, function));
 }
 
 ggml_tensor * graph_builder::custom_new(int64_t ne0, int64_t ne1, int64_t ne2, const std::vector<ggml_tensor *> & args, const op_description & description,
                                         ggml_custom_op_t function) {
     descriptions_.push_back(description);
     std::vector<ggml_tensor *> copy = args;
-    return ggml_custom_4d(context_, GGML_TYPE_F32, ne0, ne1, ne2, 1, copy.data(), int(copy.size()), function, 1, &descriptions_.back());
+    ggml_tensor * node = ggml_custom_4d(context_, GGML_TYPE_F32, ne0, ne1, ne2, 1, copy.data(), int(copy.size()), function, 1, &descriptions_.back());
+    return ggml_set_name(node, op_name(description, function));
 }
 
 // I32 [count]: begin, begin + 1, ...; one input per graph for all weights of a size.
@@ -295,7 +297,7 @@ void graph_builder::fill_input(const graph_input & input, const micro_batch & ba
 void graph_builder::compute(const micro_batch & batch) {
     for (const graph_input & input : inputs_) fill_input(input, batch);
     if (rules_.inspect) rules_.inspect(graph_);
-    const ggml_status status = ggml_backend_graph_compute(device_.handle, graph_);
+    const ggml_status status = rules_.compute ? rules_.compute(device_.handle, graph_) : ggml_backend_graph_compute(device_.handle, graph_);
     if (status == GGML_STATUS_ALLOC_FAILED) {
         throw train_error("OUT_OF_MEMORY", "training: expected working memory on the device, received too little. Lower microBatchTokens");
     }

@@ -32,6 +32,8 @@ struct lowering {
     const transpose_map * transposes = nullptr;  // nullptr: no copies
     // Called with each graph when its tensors have memory, before it runs: for tests that look at the operations.
     std::function<void(ggml_cgraph *)> inspect;
+    // Called instead of ggml_backend_graph_compute where set: for measurements of single operations.
+    std::function<ggml_status(ggml_backend_t, ggml_cgraph *)> compute;
 
     // How many blocks of rows W^T dy goes over.
     int64_t count_blocks(const ggml_tensor * weight) const;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "error.h"
 
@@ -82,6 +83,22 @@ size_t op_scratch_bytes(const ggml_tensor * node) {
     const ggml_tensor * b = node->src[d.in_place ? 2 : 1];
     const size_t packed = size_t(d.runtime->kernels.gemm->packed_b_size(d.b_transposed ? b->ne[0] : b->ne[1], d.b_transposed ? b->ne[1] : b->ne[0])) * sizeof(float);
     return d.place.n_batch < d.runtime->pool.n_threads() ? packed : packed * size_t(d.runtime->pool.n_threads());
+}
+
+const char * op_name(const op_description & d, ggml_custom_op_t function) {
+    static const char * const PRODUCTS[2][2][2] = { { { "product nn", "product nt" }, { "product tn", "product tt" } },
+                                                    { { "product into nn", "product into nt" }, { "product into tn", "product into tt" } } };
+    if (function == op_product) return PRODUCTS[d.in_place ? 1 : 0][d.a_transposed ? 1 : 0][d.b_transposed ? 1 : 0];
+    static const std::pair<ggml_custom_op_t, const char *> NAMES[] = {
+        { op_nothing, "empty" }, { op_zero, "zero" }, { op_dropout, "dropout" }, { op_cross_entropy, "cross entropy" }, { op_norm, "norm" },
+        { op_norm_backward, "norm backward" }, { op_glu, "glu" }, { op_glu_backward, "glu backward" }, { op_soft_max, "softmax" },
+        { op_soft_max_backward, "softmax backward" }, { op_rotate, "rotate" }, { op_soft_cap, "soft cap" },
+        { op_soft_cap_backward, "soft cap backward" }, { op_add, "add" },
+    };
+    for (const auto & [known, name] : NAMES) {
+        if (known == function) return name;
+    }
+    return "custom";
 }
 
 void op_nothing(ggml_tensor *, int, int, void *) {}

@@ -47,6 +47,10 @@ struct op_description {
 // Bytes that an operation of a graph takes beside its tensors: the packed operand of a product, for each thread that has its own.
 size_t op_scratch_bytes(const ggml_tensor * node);
 
+// What the graph calls a node with this function. Products say which operands are transposed ("t") and whether they are written
+// into a tensor that is there.
+const char * op_name(const op_description & description, ggml_custom_op_t function);
+
 void op_product(ggml_tensor * dst, int ith, int nth, void * userdata);
 void op_nothing(ggml_tensor * dst, int ith, int nth, void * userdata);            // leaves dst undefined
 void op_zero(ggml_tensor * dst, int ith, int nth, void * userdata);

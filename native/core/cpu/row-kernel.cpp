@@ -49,19 +49,25 @@ inline double sum_row(int64_t n, const Term & f) {
     return total;
 }
 
+inline float max_row(const float * x, int64_t n) {
+    float part[16];
+    for (float & value : part) value = x[0];
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        for (int j = 0; j < 16; ++j) part[j] = part[j] > x[i + j] ? part[j] : x[i + j];
+    }
+    for (; i < n; ++i) part[0] = part[0] > x[i] ? part[0] : x[i];
+    float largest = part[0];
+    for (const float value : part) largest = largest > value ? largest : value;
+    return largest;
+}
+
 // z [n] -> softmax(z) - (1 - smoothing) onehot(label) - smoothing / n when gradient is set, unchanged otherwise.
 // stats: log-probability of the label, index of the most likely entry (exact: a vocabulary is below 2^24), mean log-probability
 // over all entries (0 without smoothing).
 void cross_entropy(float * z, int64_t n, int64_t label, bool gradient, float smoothing, float * stats) {
-    float largest_part[16];
-    for (float & value : largest_part) value = z[0];
+    const float largest = max_row(z, n);
     int64_t i = 0;
-    for (; i + 16 <= n; i += 16) {
-        for (int j = 0; j < 16; ++j) largest_part[j] = largest_part[j] > z[i + j] ? largest_part[j] : z[i + j];
-    }
-    for (; i < n; ++i) largest_part[0] = largest_part[0] > z[i] ? largest_part[0] : z[i];
-    float largest = largest_part[0];
-    for (const float value : largest_part) largest = largest > value ? largest : value;
     int64_t argmax = 0;
     while (argmax < n - 1 && !(z[argmax] == largest)) ++argmax;  // the first of equals; a row of NaN ends at the last
     const float z_label = z[label];
@@ -153,11 +159,8 @@ void glu_backward(const float * dy, const float * gate, const float * up, int64_
 
 // x <- softmax(scale * x + mask); at least one entry is unmasked.
 void soft_max(float * x, const float * mask, int64_t n, float scale) {
-    float largest = x[0] * scale + mask[0];
-    for (int64_t i = 0; i < n; ++i) {
-        x[i] = x[i] * scale + mask[i];
-        largest = largest > x[i] ? largest : x[i];
-    }
+    for (int64_t i = 0; i < n; ++i) x[i] = x[i] * scale + mask[i];
+    const float largest = max_row(x, n);
     // -inf becomes exactly 0; masked entries must not touch the sum through inf - inf.
     for (int64_t i = 0; i < n; ++i) x[i] = mask[i] < 0.0f ? 0.0f : exp_nonpositive(x[i] - largest);
     const float inverse = float(1.0 / sum_row(n, [&](int64_t i) { return x[i]; }));
