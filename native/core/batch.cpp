@@ -36,8 +36,16 @@ struct member {
     uint32_t index;
     uint32_t begin;   // of its tokens
     int64_t  length;  // computed tokens
-    uint64_t key;
+    uint64_t key;     // of its dropout and noise
 };
+
+std::vector<member> members_of(const sample_set & samples, uint32_t group) {
+    std::vector<member> members;
+    const uint32_t first = samples.group_offsets == nullptr ? group : samples.group_offsets[group];
+    const uint32_t last  = samples.group_offsets == nullptr ? group + 1 : samples.group_offsets[group + 1];
+    for (uint32_t index = first; index < last; ++index) members.push_back({ index, samples.offsets[index], input_length(samples, index), 0 });
+    return members;
+}
 
 // Computed tokens that all members begin with. Labels and weights may differ: each member has loss rows of its own.
 int64_t common_prefix(const sample_set & samples, const std::vector<member> & members) {
@@ -136,8 +144,12 @@ void batch_check_samples(const sample_set & samples, int64_t n_vocab) {
     }
 }
 
-int64_t batch_longest_sample(const sample_set & samples) {
+int64_t batch_longest_sample(const sample_set & samples, bool whole_groups) {
     int64_t longest = 0;
+    for (size_t group = 0; whole_groups && group < samples.count_groups(); ++group) {
+        const std::vector<member> members = members_of(samples, uint32_t(group));
+        longest = std::max(longest, count_tokens(members, common_prefix(samples, members)));
+    }
     for (size_t s = 0; s < samples.n_samples; ++s) longest = std::max(longest, input_length(samples, uint32_t(s)));
     return longest;
 }
@@ -147,12 +159,8 @@ std::vector<micro_batch> batch_pack(const sample_set & samples, const std::vecto
     std::vector<micro_batch> batches;
     uint64_t order = 0;
     for (const uint32_t group : indices) {
-        std::vector<member> members;
-        const uint32_t first = samples.group_offsets == nullptr ? group : samples.group_offsets[group];
-        const uint32_t last  = samples.group_offsets == nullptr ? group + 1 : samples.group_offsets[group + 1];
-        for (uint32_t index = first; index < last; ++index) {
-            members.push_back({ index, samples.offsets[index], input_length(samples, index), random_combine(key, order++) });
-        }
+        std::vector<member> members = members_of(samples, group);
+        for (member & m : members) m.key = random_combine(key, order++);
         for (const std::vector<member> & part : whole_groups ? std::vector<std::vector<member>>{ members } : split_group(samples, members, max_tokens)) {
             if (batches.empty() || batches.back().n_tokens() + count_tokens(part, common_prefix(samples, part)) > max_tokens) batches.emplace_back();
             append_members(batches.back(), samples, part);

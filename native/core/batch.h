@@ -23,15 +23,25 @@ struct sequence_span {
     }
 };
 
+// Of preferences: how the log-probabilities of rows add up to each pair's difference between chosen and rejected.
+struct pair_rows {
+    std::vector<float> signs;                  // [n_pairs][n]: weight of a chosen row, minus that of a rejected one, 0 elsewhere
+    std::vector<float> reference_differences;  // [n_pairs] log ref(chosen) - log ref(rejected)
+
+    int64_t count() const { return int64_t(reference_differences.size()); }
+};
+
 // What decides the form of a micro-batch's graph, beside the request; the rest is filled in before each run.
 struct batch_shape {
     std::vector<sequence_span> sequences;  // the number of tokens and the chunks of attention
     int64_t                    n_loss;
     int64_t                    n_repeats;  // most loss rows of one token
+    int64_t                    n_pairs;
     bool                       weighted;
 
     bool operator==(const batch_shape & other) const {
-        return sequences == other.sequences && n_loss == other.n_loss && n_repeats == other.n_repeats && weighted == other.weighted;
+        return sequences == other.sequences && n_loss == other.n_loss && n_repeats == other.n_repeats && n_pairs == other.n_pairs &&
+               weighted == other.weighted;
     }
 };
 
@@ -45,20 +55,22 @@ struct micro_batch {
     std::vector<int32_t>       labels;      // [n] that next token
     std::vector<uint32_t>      loss_samples;// [n] index of the sample in the caller's order
     std::vector<float>         weights;     // [n] of the rows' losses; empty: all 1
+    pair_rows                  pairs;       // empty unless preferences are trained
 
     int64_t n_tokens() const { return int64_t(tokens.size()); }
     int64_t n_loss() const { return int64_t(labels.size()); }
-    batch_shape shape() const { return { sequences, n_loss(), count_repeats(), !weights.empty() }; }
+    batch_shape shape() const { return { sequences, n_loss(), count_repeats(), pairs.count(), !weights.empty() }; }
     int64_t     count_repeats() const;
     float   weight(size_t row) const { return weights.empty() ? 1.0f : weights[row]; }
 };
 
 // Throws DATASET_INVALID (naming the sample) for token ids outside the vocabulary, a supervised first position, a sample
-// without any supervised token, or weights of supervised tokens that are not finite or all zero, and for group offsets that do not cover the samples. Everything later relies on this check.
+// without any supervised token, weights of supervised tokens that are not finite or all zero, and for group offsets that do not
+// cover the samples. Everything later relies on this check.
 void batch_check_samples(const sample_set & samples, int64_t n_vocab);
 
-// Tokens computed for the longest sample.
-int64_t batch_longest_sample(const sample_set & samples);
+// Tokens computed for the longest sample, or group where groups are kept whole.
+int64_t batch_longest_sample(const sample_set & samples, bool whole_groups = false);
 
 // Packs the groups `indices` (samples where there are no groups; in this order, an index may repeat) into micro-batches of at most
 // max_tokens computed tokens. A sample longer than that gets a micro-batch of its own. A longer group is split between members and

@@ -203,8 +203,8 @@ void engine::forward(graph_builder & g, const micro_batch & batch, bool keep, co
     pass.inputs.info = &model_.info();
     pass.inputs.angles = make_rotation(g, batch, model_.info().rope_base, model_.info().rope_scale);
     if (traits.window > 0) pass.inputs.window_angles = make_rotation(g, batch, traits.window_rope_base, traits.window_rope_scale);
-    pass.inputs.dropout.probability = float(options_.dropout);
-    if (options_.dropout > 0.0 && rules_.cpu_kernels) {
+    pass.inputs.dropout.probability = request.gradient ? float(options_.dropout) : 0.0f;
+    if (pass.inputs.dropout.probability > 0.0f && rules_.cpu_kernels) {
         pass.inputs.dropout.token_keys = g.input_i32(2, n, [](const micro_batch & b, int32_t * values) {
             std::memcpy(values, b.token_keys.data(), b.token_keys.size() * sizeof(uint64_t));
         });

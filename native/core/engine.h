@@ -20,7 +20,7 @@ struct cpu_runtime;
 enum class checkpoint_tier { keep_all, layer_inputs };
 
 struct engine_options {
-    double   dropout = 0.0;
+    double   dropout = 0.0;          // of runs with a gradient
     uint64_t seed = 0;               // of dropout and noise
     trained_half trained = trained_half::both;  // no gradient is computed for the other half
     bool     portable = false;       // only operations that every backend has

@@ -1,4 +1,4 @@
-// See loss.h. d hidden = W^T (softmax - onehot); the one-hot part is a row look-up in W where the CPU kernel is not used.
+// See loss.h. d hidden = weight * W^T (softmax - onehot); the one-hot part is a row look-up in W where the CPU kernel is not used.
 #include "loss.h"
 
 #include <algorithm>
@@ -83,13 +83,50 @@ ggml_tensor * subtract_label_rows(graph_builder & g, const head_module & head, c
     return ggml_sub(c, d_h, ggml_mul(c, rows, ggml_reshape_2d(c, slope, 1, batch.n_loss())));
 }
 
+// Log-probabilities of the labels of all rows, [n].
+ggml_tensor * log_probabilities(graph_builder & g, const head_result & result) {
+    ggml_context * c = g.context();
+    ggml_tensor * all = nullptr;
+    for (const head_chunk & chunk : result.chunks) {
+        ggml_tensor * part = nullptr;
+        if (chunk.stats != nullptr) part = ggml_reshape_1d(c, ggml_cont(c, ggml_view_2d(c, chunk.stats, 1, chunk.count, chunk.stats->nb[1], 0)), chunk.count);
+        else part = ggml_sub(c, chunk.label_logit, ggml_sub(c, chunk.top_logit, ggml_log(c, chunk.top_probability)));
+        all = all == nullptr ? part : ggml_concat(c, all, part, 0);
+    }
+    return all;
+}
+
+// [1, n]: minus the derivative of the pairs' loss by each row's log-probability, sign * beta * (1 - s - sigmoid(beta m)).
+ggml_tensor * preference_weights(graph_builder & g, const micro_batch & batch, const head_result & result, const run_request & request) {
+    ggml_context * c = g.context();
+    const int64_t n = batch.n_loss(), n_pairs = batch.pairs.count();
+    const float beta = request.preference_beta;
+    ggml_tensor * signs = g.input_f32(n, n_pairs, [](const micro_batch & b, float * values) { std::copy(b.pairs.signs.begin(), b.pairs.signs.end(), values); });
+    ggml_tensor * signs_by_row = g.input_f32(n_pairs, n, [n, n_pairs](const micro_batch & b, float * values) {
+        for (int64_t i = 0; i < n * n_pairs; ++i) values[i] = b.pairs.signs[size_t(i % n_pairs * n + i / n_pairs)];
+    });
+    ggml_tensor * references = g.input_f32(n_pairs, 1, [](const micro_batch & b, float * values) {
+        std::copy(b.pairs.reference_differences.begin(), b.pairs.reference_differences.end(), values);
+    });
+    const auto multiply = [c](ggml_tensor * a, ggml_tensor * x) {
+        ggml_tensor * product = ggml_mul_mat(c, a, x);
+        ggml_mul_mat_set_prec(product, GGML_PREC_F32);
+        return product;
+    };
+    ggml_tensor * margins = ggml_scale(c, ggml_sub(c, multiply(signs, ggml_reshape_2d(c, log_probabilities(g, result), n, 1)), references), beta);
+    ggml_tensor * slopes = ggml_scale_bias(c, ggml_sigmoid(c, margins), -beta, beta * (1.0f - request.preference_smoothing));
+    return ggml_reshape_2d(c, multiply(signs_by_row, slopes), 1, n);
+}
+
 // Rows are independent, so a weight or scale of a row's loss is one of its gradient.
-ggml_tensor * weigh_rows(graph_builder & g, const micro_batch & batch, ggml_tensor * d_rows, float gradient_scale) {
-    if (!batch.weights.empty()) {
+ggml_tensor * weigh_rows(graph_builder & g, const micro_batch & batch, const head_result & result, ggml_tensor * d_rows, const run_request & request) {
+    if (batch.pairs.count() > 0) {
+        d_rows = ggml_mul(g.context(), d_rows, preference_weights(g, batch, result, request));
+    } else if (!batch.weights.empty()) {
         const auto fill = [](const micro_batch & b, float * values) { std::copy(b.weights.begin(), b.weights.end(), values); };
         d_rows = ggml_mul(g.context(), d_rows, g.input_f32(1, batch.n_loss(), fill));
     }
-    return g.scale(d_rows, gradient_scale);
+    return g.scale(d_rows, request.gradient_scale);
 }
 
 ggml_tensor * normalise(graph_builder & g, const head_module & head, ggml_tensor * hidden) {
@@ -125,7 +162,7 @@ head_result head_loss(graph_builder & g, const head_module & head, const micro_b
     if (!gradient) return result;
     if (!g.rules().cpu_kernels) d_h = subtract_label_rows(g, head, batch, d_h, result, request.label_smoothing);
     ggml_tensor * d_selected = g.norm_backward(d_h, selected, head.norm, head.epsilon, nullptr);
-    result.d_hidden = scatter_rows(g, weigh_rows(g, batch, d_selected, request.gradient_scale), batch);
+    result.d_hidden = scatter_rows(g, weigh_rows(g, batch, result, d_selected, request), batch);
     g.expand(result.d_hidden);
     return result;
 }

@@ -39,6 +39,7 @@ struct head_result {
 
 // hidden [n_embd, T]. With gradient: d(sum of weight * loss)/d hidden, times the request's gradient_scale. The loss of a row is
 // -(1 - e) log p(label) - e * mean of log p over the vocabulary, e the label smoothing (Szegedy et al. 2016, section 7).
+// With preferences the gradient is that of the pairs' loss instead, in the same graph: scores, margins, weights of rows.
 head_result head_loss(graph_builder & g, const head_module & head, const micro_batch & batch, ggml_tensor * hidden, const run_request & request);
 
 struct row_score {

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "error.h"
+#include "preference.h"
 
 namespace fedllm {
 
@@ -11,7 +12,8 @@ void require_option(bool condition, const char * subject, const char * expected,
     if (!condition) throw train_error("CONFIG_INVALID", std::string(subject) + ": expected " + expected + ", received " + std::to_string(received));
 }
 
-void check_objective(const objective_options & o) {
+void check_objective(const objective_options & o, const sample_set & samples) {
+    check_preference(o, samples);
     require_option(o.label_smoothing >= 0.0 && o.label_smoothing < 1.0, "labelSmoothing", "at least 0 and below 1", o.label_smoothing);
     require_option(std::isfinite(o.neftune_alpha) && o.neftune_alpha >= 0.0, "neftuneAlpha", "a finite number of at least 0", o.neftune_alpha);
 }
@@ -20,24 +22,44 @@ void check_cancel(const std::atomic<bool> & cancel) {
     if (cancel.load()) throw train_error("CANCELLED", "training was cancelled");
 }
 
-step_sums objective_accumulate(engine & runner, const std::vector<micro_batch> & batches, const objective_options & objective,
-                               double gradient_scale, const std::atomic<bool> & cancel) {
+void step_objective::prepare(engine & device, const std::vector<uint32_t> & groups, int64_t max_tokens) {
+    if (options_.preference) references_ = reference_scores(device, *options_.preference, samples_, groups, max_tokens, cancel_);
+}
+
+void step_objective::add_batch(engine & device, micro_batch & batch, const run_request & request, step_sums & sums) const {
+    if (options_.preference) attach_pairs(batch, references_);
+    const std::vector<row_score> scores = device.run(batch, request);
+    sums.n_supervised += batch.n_loss();
+    sums.n_tokens += batch.n_tokens();
+    if (options_.preference) {
+        for (const pair_scores & pair : read_pairs(batch, scores, references_)) {
+            sums.loss += preference_loss(*options_.preference, pair);
+            sums.weight += 1.0;
+            add_metrics(*options_.preference, pair, sums.preference);
+        }
+        return;
+    }
+    for (size_t i = 0; i < scores.size(); ++i) {
+        sums.loss += double(batch.weight(i)) * row_loss(scores[i], options_.label_smoothing);
+        sums.weight += std::fabs(double(batch.weight(i)));
+    }
+}
+
+step_sums step_objective::accumulate(engine & device, const std::vector<uint32_t> & groups, int64_t max_tokens, uint64_t key, double gradient_scale) const {
     run_request request;
     request.gradient = true;
-    request.label_smoothing = float(objective.label_smoothing);
-    request.neftune_alpha = float(objective.neftune_alpha);
+    request.label_smoothing = float(options_.label_smoothing);
+    request.neftune_alpha = float(options_.neftune_alpha);
     request.gradient_scale = float(gradient_scale);
+    if (options_.preference) {
+        request.preference_beta = float(options_.preference->beta);
+        request.preference_smoothing = float(options_.preference->label_smoothing);
+    }
     step_sums sums;
-    runner.clear_gradient();
-    for (const micro_batch & batch : batches) {
-        check_cancel(cancel);
-        const std::vector<row_score> scores = runner.run(batch, request);
-        for (size_t i = 0; i < scores.size(); ++i) {
-            sums.loss += double(batch.weight(i)) * row_loss(scores[i], objective.label_smoothing);
-            sums.weight += std::fabs(double(batch.weight(i)));
-        }
-        sums.n_supervised += batch.n_loss();
-        sums.n_tokens += batch.n_tokens();
+    device.clear_gradient();
+    for (micro_batch & batch : batch_pack(samples_, groups, max_tokens, key, options_.preference.has_value())) {
+        check_cancel(cancel_);
+        add_batch(device, batch, request, sums);
     }
     return sums;
 }

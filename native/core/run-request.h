@@ -8,13 +8,17 @@ struct run_request {
     bool  adapter_off = false;     // leave the side paths out: the base alone
     float label_smoothing = 0.0f;  // see objective_options
     float neftune_alpha = 0.0f;
+    // Of a batch with pairs, whose gradient is that of the preference loss (preference.h).
+    float preference_beta = 0.0f;
+    float preference_smoothing = 0.0f;
     // Multiplies the gradient where it leaves the head. A power of two, so that it costs no bits in F32; it keeps small numbers
     // from vanishing where a device works in F16 (Micikevicius et al. 2018, section 3.2).
     float gradient_scale = 1.0f;
 
     bool operator==(const run_request & other) const {
         return gradient == other.gradient && adapter_off == other.adapter_off && label_smoothing == other.label_smoothing &&
-               neftune_alpha == other.neftune_alpha && gradient_scale == other.gradient_scale;
+               neftune_alpha == other.neftune_alpha && preference_beta == other.preference_beta &&
+               preference_smoothing == other.preference_smoothing && gradient_scale == other.gradient_scale;
     }
 };
 

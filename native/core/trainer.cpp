@@ -1,6 +1,7 @@
 // The local training loop: pack, accumulate, correct, clip, step, report, check for cancel.
 #include "trainer.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <numeric>
@@ -18,7 +19,6 @@ namespace fedllm {
 namespace {
 
 void check_options(const train_options & o) {
-    check_objective(o.objective);
     require_option(o.local_steps >= 1, "localSteps", "at least 1", double(o.local_steps));
     require_option(o.batch_size >= 1, "batchSize", "at least 1", double(o.batch_size));
     require_option(o.micro_batch_tokens >= 1, "microBatchTokens", "at least 1", double(o.micro_batch_tokens));
@@ -69,7 +69,7 @@ void check_weights(const std::vector<float> & weights, int64_t step) {
     }
 }
 
-std::vector<uint32_t> step_samples(const train_options & o, int64_t step) {
+std::vector<uint32_t> step_groups(const train_options & o, int64_t step) {
     std::vector<uint32_t> indices;
     const uint64_t first = uint64_t(step) * uint64_t(o.batch_size);
     for (int64_t i = 0; i < o.batch_size; ++i) indices.push_back(uint32_t((first + uint64_t(i)) % o.samples.count_groups()));
@@ -80,11 +80,26 @@ plan_request plan_of(const train_options & o) {
     plan_request request;
     request.adapter = &o.adapter;
     request.dropout = o.dropout;
-    request.longest_sample = batch_longest_sample(o.samples);
+    request.longest_sample = batch_longest_sample(o.samples, o.objective.preference.has_value());
     request.batch_size = o.samples.group_offsets == nullptr ? o.batch_size : 0;
     request.micro_batch_tokens = o.micro_batch_tokens;
     request.memory_limit = o.memory.limit;
     return request;
+}
+
+// Every group that a call will use.
+std::vector<uint32_t> used_groups(const train_options & o) {
+    const double n_used = double(o.local_steps) * double(o.batch_size);
+    std::vector<uint32_t> indices(size_t(std::min(n_used, double(o.samples.count_groups()))));
+    std::iota(indices.begin(), indices.end(), 0u);
+    return indices;
+}
+
+void divide(preference_metrics & sums, double n) {
+    for (double * value : { &sums.reward_margin, &sums.reward_accuracy, &sums.chosen_reward, &sums.rejected_reward, &sums.chosen_log_probability,
+                            &sums.rejected_log_probability }) {
+        *value /= n;
+    }
 }
 
 }  // namespace
@@ -99,6 +114,7 @@ train_result train(const base_model & model, const train_options & o, const std:
     const auto begin = std::chrono::steady_clock::now();
     check_options(o);
     batch_check_samples(o.samples, model.info().n_vocab);
+    check_objective(o.objective, o.samples);
     engine_options settings;
     settings.dropout = o.dropout;
     settings.seed = o.seed;
@@ -110,11 +126,12 @@ train_result train(const base_model & model, const train_options & o, const std:
     train_result result;
     result.weights = start_weights;
     std::vector<float> gradient;
+    step_objective objective(o.objective, o.samples, cancel);
+    runner.run([&](engine & device, int64_t micro_batch_tokens) { objective.prepare(device, used_groups(o), micro_batch_tokens); });
     for (int64_t step = 0; step < o.local_steps; ++step) {
         const step_sums sums = runner.run([&](engine & device, int64_t micro_batch_tokens) {
             device.set_weights(result.weights);
-            const std::vector<micro_batch> batches = batch_pack(o.samples, step_samples(o, step), micro_batch_tokens, random_combine(o.seed, uint64_t(step)));
-            const step_sums step_result = objective_accumulate(device, batches, o.objective, 1.0, cancel);
+            const step_sums step_result = objective.accumulate(device, step_groups(o, step), micro_batch_tokens, random_combine(o.seed, uint64_t(step)), 1.0);
             device.get_gradient(gradient);
             return step_result;
         });
@@ -130,6 +147,10 @@ train_result train(const base_model & model, const train_options & o, const std:
         check_weights(result.weights, step + 1);
         result.step_losses.push_back(loss);
         result.gradient_norms.push_back(norm);
+        if (o.objective.preference) {
+            result.preference_steps.push_back(sums.preference);
+            divide(result.preference_steps.back(), sums.weight);
+        }
         result.n_tokens += sums.n_tokens;
         result.n_supervised_tokens += sums.n_supervised;
         if (on_progress) on_progress({ step + 1, loss, sums.n_tokens });
@@ -141,21 +162,22 @@ train_result train(const base_model & model, const train_options & o, const std:
 
 gradient_result loss_and_gradient(const base_model & model, const adapter_options & adapter, const std::vector<float> & weights,
                                   const sample_set & samples, const gradient_options & o, std::vector<float> & gradient) {
-    check_objective(o.objective);
     batch_check_samples(samples, model.info().n_vocab);
+    check_objective(o.objective, samples);
     engine_options settings;
     settings.dropout = o.dropout;
     settings.seed = o.seed;
     settings.portable = o.portable;
     engine runner(model, &adapter, settings);
-    runner.set_weights(weights);
     std::vector<uint32_t> indices(samples.count_groups());
     std::iota(indices.begin(), indices.end(), 0u);
     const std::atomic<bool> never{ false };
-    const std::vector<micro_batch> batches = batch_pack(samples, indices, o.micro_batch_tokens, random_combine(o.seed, 0));
-    const step_sums sums = objective_accumulate(runner, batches, o.objective, o.gradient_scale, never);
+    step_objective objective(o.objective, samples, never);
+    objective.prepare(runner, indices, o.micro_batch_tokens);
+    runner.set_weights(weights);
+    const step_sums sums = objective.accumulate(runner, indices, o.micro_batch_tokens, random_combine(o.seed, 0), o.gradient_scale);
     runner.get_gradient(gradient);
-    return { sums.loss, sums.n_supervised, sums.weight };
+    return { sums.loss, sums.n_supervised, sums.weight, sums.preference };
 }
 
 }  // namespace fedllm

@@ -31,6 +31,13 @@ struct sample_set {
     size_t count_groups() const { return group_offsets == nullptr ? n_samples : n_groups; }
 };
 
+// Direct preference optimization (preference.h) over groups of two samples, the chosen answer and the rejected one.
+struct preference_options {
+    double        beta = 0.1;                    // 1e-6 to 1e6: how strongly the trained policy is held to the reference
+    double        label_smoothing = 0.0;         // 0 <= s < 0.5: part of the preferences that is taken to be wrong
+    const float * reference_weights = nullptr;   // adapter of the reference, layout order; nullptr: the base without an adapter
+};
+
 // What is minimised beyond the plain supervised loss.
 struct objective_options {
     double label_smoothing = 0.0;  // e of the target (1 - e) onehot + e / n_vocab; 0 <= e < 1
@@ -38,6 +45,7 @@ struct objective_options {
     // table, before an architecture's scale, L the number of computed tokens of the sample (of the longest that shares a prefix).
     // Training only; 0: none.
     double neftune_alpha = 0.0;
+    std::optional<preference_options> preference;  // absent: the supervised loss
 };
 
 // AdamW as in torch.optim.AdamW, moments zero at the start of the call.
@@ -87,13 +95,22 @@ struct train_options {
 
 struct train_progress {
     int64_t step;       // finished optimizer steps
-    double  loss;       // sum of weight * loss over the step's supervised tokens / sum of |weight|
+    double  loss;       // sum of weight * loss over the step's supervised tokens / sum of |weight|; of preferences the mean over pairs
     int64_t n_tokens;   // computed tokens of this step
+};
+
+// Means over the pairs of a step, before the step. A reward is beta * (log pi - log ref) of an answer.
+struct preference_metrics {
+    double reward_margin = 0.0;    // reward of the chosen answer minus that of the rejected one
+    double reward_accuracy = 0.0;  // part of the pairs with a positive margin; zero counts half
+    double chosen_reward = 0.0, rejected_reward = 0.0;
+    double chosen_log_probability = 0.0, rejected_log_probability = 0.0;
 };
 
 struct train_result {
     std::vector<float>  weights;
     std::vector<double> step_losses;
+    std::vector<preference_metrics> preference_steps;  // with preferences only
     std::vector<double> gradient_norms;  // global, before clipping, proximal term included
     int64_t             n_tokens = 0;
     int64_t             n_supervised_tokens = 0;
@@ -129,7 +146,8 @@ std::vector<sample_score> evaluate(const base_model & model, const evaluate_opti
 struct gradient_result {
     double  loss_sum = 0.0;
     int64_t n_supervised = 0;
-    double  weight_sum = 0.0;  // of |weight| over supervised tokens
+    double  weight_sum = 0.0;  // of |weight| over supervised tokens; of preferences the number of pairs
+    preference_metrics preference;  // sums over pairs
 };
 struct gradient_options {
     int64_t           micro_batch_tokens = 4096;

@@ -52,25 +52,6 @@ double loss_by_definition(const model_pair & models, const adapter_pair & adapte
     return sum;
 }
 
-// How far the slope of the core's loss along its own gradient is from the gradient's norm.
-double error_along_gradient(const model_pair & models, adapter_pair adapter, const sample_list & samples, const gradient_options & options) {
-    const std::vector<float> start = adapter.weights, gradient = core_loss_and_gradient(models, adapter, samples, options).values;
-    double                   norm = 0.0;
-    for (const float value : gradient) {
-        norm += double(value) * double(value);
-    }
-    norm = std::sqrt(norm);
-    const auto loss_at = [&](double h) {
-        for (size_t i = 0; i < start.size(); i++) {
-            adapter.weights[i] = start[i] + float(h * double(gradient[i]) / norm);
-        }
-        return core_loss_and_gradient(models, adapter, samples, options).loss_sum;
-    };
-    const double h = 1.0 / 64;
-    const double slope = (8.0 * (loss_at(h) - loss_at(-h)) - (loss_at(2 * h) - loss_at(-2 * h))) / (12.0 * h);
-    return std::fabs(slope - norm) / norm;
-}
-
 }  // namespace
 
 FEDLLM_TEST("objectives: weights of one give the bits of no weights, and weights of two those of twice the gradient") {

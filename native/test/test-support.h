@@ -86,11 +86,14 @@ struct core_gradient {
     int64_t            n_supervised;
     std::vector<float> values;
     double             weight_sum = 0.0;
+    fedllm::preference_metrics preference = {};  // sums over pairs
 };
 core_gradient core_loss_and_gradient(const model_pair & models, const adapter_pair & adapter, const sample_list & samples,
                                      int64_t micro_batch_tokens = 4096, double dropout = 0.0, uint64_t seed = 0);
 core_gradient core_loss_and_gradient(const model_pair & models, const adapter_pair & adapter, const sample_list & samples,
                                      const fedllm::gradient_options & options);
+// How far the slope of the core's loss along its own gradient, by differences, is from the gradient's norm, relatively.
+double error_along_gradient(const model_pair & models, adapter_pair adapter, const sample_list & samples, const fedllm::gradient_options & options);
 // Summed over samples; adapter nullptr: the base.
 reference_loss core_evaluate(const model_pair & models, const adapter_pair * adapter, const sample_list & samples,
                              int64_t micro_batch_tokens = 4096);
