@@ -41,10 +41,20 @@ const show = (values, factor, digits) => {
   return numbers.every((value) => value === numbers[0]) ? mean.toFixed(digits) : `${mean.toFixed(digits)} (${spread})`;
 };
 
-console.log("| arm | held-out loss | exact match, % | uploads of all clients and rounds, MB |");
-console.log("| --- | --- | --- | --- |");
+/** Title, metric, factor and digits of the columns, of which those are shown that some run has. */
+const COLUMNS = [
+  ["held-out loss", "heldout_loss", 1, 3],
+  ["exact match, %", "heldout_exact_match", 100, 1],
+  ["held-out DPO loss", "heldout_dpo_loss", 1, 3],
+  ["reward accuracy, %", "heldout_reward_accuracy", 100, 1],
+  ["reward margin", "heldout_reward_margin", 1, 2],
+  ["ranking accuracy, %", "heldout_ranking_accuracy", 100, 1],
+  ["uploads of all clients and rounds, MB", "upload_bytes", 1e-6, 1],
+].filter(([, metric]) => [...table.values()].some((metrics) => metrics.has(metric)));
+
+console.log(`| ${["arm", ...COLUMNS.map(([title]) => title)].join(" | ")} |`);
+console.log(`|${" --- |".repeat(COLUMNS.length + 1)}`);
 for (const [name, metrics] of table) {
-  const uploads = metrics.get("upload_bytes");
-  const sent = uploads === undefined ? "" : show(uploads, 1e-6, 1);
-  console.log(`| ${name} | ${show(metrics.get("heldout_loss"), 1, 3)} | ${show(metrics.get("heldout_exact_match"), 100, 1)} | ${sent} |`);
+  const cells = COLUMNS.map(([, metric, factor, digits]) => (metrics.has(metric) ? show(metrics.get(metric), factor, digits) : ""));
+  console.log(`| ${[name, ...cells].join(" | ")} |`);
 }
