@@ -58,7 +58,7 @@ export async function scheduleTasks(
   const { deviceOf } = participation;
   const candidates = [];
   for (const task of tasks) {
-    candidates.push({ clientId: task.clientId, work: await workOf(setup, task, memberOf(cohort, task)) });
+    candidates.push({ clientId: task.clientId, work: await workOf(setup, task, memberOf(cohort, task.clientId)) });
   }
   const numWanted = Math.min(cohort.length, deps.strategy.cohort === "fixed" ? cohort.length : options.plan.clientsPerRound);
   return scheduleRound(candidates, numWanted, { seed: options.seed, round: tasks[0]?.round ?? 0 }, { ...participation, deviceOf });
@@ -119,10 +119,10 @@ function addTo(aggregation: Aggregation, outcome: CheckedOutcome): CheckedOutcom
 }
 
 /** One client: not at all when the schedule says that it does not answer, otherwise until it succeeds or is asked no more. */
-async function trainMember(setup: RoundSetup, work: CohortWork, task: TrainTask): Promise<CheckedOutcome> {
+export async function trainMember(setup: RoundSetup, work: CohortWork, task: TrainTask): Promise<CheckedOutcome> {
   const { options, deps } = setup;
   const { state, cohort, schedule } = work;
-  const client = memberOf(cohort, task);
+  const client = memberOf(cohort, task.clientId);
   const { round, clientId, localSteps } = task;
   const appointment = schedule?.appointments.get(clientId);
   deps.onEvent?.({ type: "clientStarted", round, clientId, localSteps });
@@ -159,7 +159,7 @@ function keepTrained(
   return { ...checked, accepted: { ...accepted, trained: { weights: outcome.trainedWeights, weight } } };
 }
 
-function memberOf(cohort: readonly FederatedClient[], { clientId }: TrainTask): FederatedClient {
+export function memberOf(cohort: readonly FederatedClient[], clientId: string): FederatedClient {
   const client = cohort.find(({ id }) => id === clientId);
   assert(client !== undefined, "a task is for a member of the cohort");
   return client;

@@ -76,7 +76,8 @@ function cutOff(answer: Appointment, end: number, numWanted: number): Partial<Ap
   return { simulatedDurationMs: end, refusal: { code: "CLIENT_LATE", message } };
 }
 
-function appoint(
+/** What the clock has for one client that is asked now. */
+export function appoint(
   { clientId, work }: Candidate,
   { seed, round }: { readonly seed: number; readonly round: number },
   { deviceOf, timeoutMs = Number.POSITIVE_INFINITY, attempts, memoryBytesNeeded = 0 }: Parameters<typeof scheduleRound>[3],

@@ -77,6 +77,8 @@ export interface ClientUpdate extends CohortMember {
   /** Means over steps; only when preferences were trained. */
   readonly preference?: PreferenceMetrics;
   readonly trainDurationMs: number;
+  /** What an asynchronous server notes on the update: how many versions it made since, and the weights it had sent. */
+  readonly delay?: { readonly staleness: number; readonly sentWeights: Float32Array };
   /** SCAFFOLD's change of c_i. */
   readonly controlVariateUpdate?: Float32Array;
 }

@@ -61,6 +61,29 @@ export async function runRound(setup: RoundSetup, state: FederationState, round:
   const server = aggregation?.finish() ?? strategy.aggregate(state.server, updates, context);
   const next: FederationState = { server, clients: nextClientStates(state, accepted) };
 
+  const simulated = schedule === undefined ? {} : { simulatedDurationMs: schedule.simulatedDurationMs };
+  await finishRound(setup, { before: state, next, outcomes, context, startedAt, startMs, ...simulated });
+  return next;
+}
+
+/** What a round came to, before it is evaluated. */
+interface RoundResult {
+  readonly before: FederationState;
+  readonly next: FederationState;
+  readonly outcomes: readonly CheckedOutcome[];
+  readonly context: RoundContext;
+  /** ISO 8601. */
+  readonly startedAt: string;
+  readonly startMs: number;
+  readonly simulatedDurationMs?: number;
+}
+
+/** Evaluates and records a round. Throws CANCELLED. */
+export async function finishRound(setup: RoundSetup, result: RoundResult): Promise<void> {
+  const { before, next, outcomes, context, startedAt, startMs, simulatedDurationMs } = result;
+  const { options, deps } = setup;
+  const { round, layout } = context;
+  const { strategy, clock } = deps;
   const adapters = strategy.adapters(next, layout);
   const evaluation = await evaluateRound(setup, adapters, round);
   const record: RoundRecord = {
@@ -71,16 +94,15 @@ export async function runRound(setup: RoundSetup, state: FederationState, round:
     ...summarizeOutcomes(outcomes),
     measures: measureRound(
       strategy,
-      accepted.flatMap(({ trained }) => (trained === undefined ? [] : [trained])),
-      { state: server, adapters },
+      outcomes.flatMap(({ accepted }) => (accepted?.trained === undefined ? [] : [accepted.trained])),
+      { state: next.server, adapters },
       context,
     ),
-    ...(schedule === undefined ? {} : { simulatedDurationMs: schedule.simulatedDurationMs }),
-    ...(adapters.kind === "global" ? globalUpdateNorm(strategy.adapters(state, layout), adapters) : {}),
+    ...(simulatedDurationMs === undefined ? {} : { simulatedDurationMs }),
+    ...(adapters.kind === "global" ? globalUpdateNorm(strategy.adapters(before, layout), adapters) : {}),
   };
   await deps.metrics.recordRound(record);
   deps.onEvent?.({ type: "roundFinished", round, numRounds: options.plan.numRounds, record });
-  return next;
 }
 
 /** Evaluates the adapters of a round if it is that round's turn; also used for round 0. Throws CANCELLED. */
@@ -110,7 +132,7 @@ export function throwIfCancelled(signal: AbortSignal | undefined): void {
 }
 
 /** Work that is cut off by an abort may end in any way, also as if it were done; all of them are CANCELLED. */
-async function orCancelled<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+export async function orCancelled<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   try {
     return await work;
   } finally {
@@ -118,7 +140,8 @@ async function orCancelled<T>(work: Promise<T>, signal: AbortSignal | undefined)
   }
 }
 
-function checkCohortSize(
+/** Throws COHORT_TOO_SMALL with the first failures. */
+export function checkCohortSize(
   numAccepted: number,
   minClients: number,
   round: number,

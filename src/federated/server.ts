@@ -9,6 +9,7 @@ import { checkFederation, type FederationDeps, type FederationOptions } from "./
 import { poolClients } from "./pooled-client.js";
 import type { AdapterSet, FederationState } from "./protocol.js";
 import type { Snapshot } from "./records.js";
+import { runAsynchronousRound } from "./asynchronous.js";
 import { evaluateRound, runRound, throwIfCancelled, type RoundSetup } from "./round.js";
 
 /** Where a run starts: at fresh weights, or after the round of a snapshot. */
@@ -34,6 +35,7 @@ export async function runServer(
 ): Promise<FederationResult> {
   checkFederation(options, deps.clients);
   const { strategy } = deps;
+  const runNext = strategy.asynchronous === undefined ? runRound : runAsynchronousRound;
   const setup: RoundSetup = {
     options,
     deps,
@@ -45,7 +47,7 @@ export async function runServer(
   assert(round <= numRounds, "a snapshot is not of a later round than the last");
   while (round < numRounds) {
     throwIfCancelled(deps.signal);
-    state = await runRound(setup, state, round + 1);
+    state = await runNext(setup, state, round + 1);
     round += 1;
     if (deps.checkpoints !== undefined && (round === numRounds || round % options.checkpointEvery === 0)) {
       await deps.checkpoints.save({ round, state });

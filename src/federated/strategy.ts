@@ -109,6 +109,12 @@ export interface Strategy {
   /** Whether weights travel between server and clients, so that bytes are counted. */
   readonly exchangesWeights: boolean;
   readonly clientSide?: ClientSide;
+  /**
+   * The server does not wait for a cohort: clients work all the time, and it makes its next version of every `bufferSize`
+   * updates (asynchronous.ts). Its state has the global adapter as `adapter`, from which and the context alone `configure` makes
+   * tasks; clients keep nothing. Absent: rounds, in which a cohort starts together.
+   */
+  readonly asynchronous?: { readonly bufferSize: number };
   /** The server's state before round 1, from the initial adapter weights. */
   init(weights: Float32Array): NamedState;
   configure(state: NamedState, cohort: readonly CohortMember[], context: RoundContext): readonly TrainTask[];

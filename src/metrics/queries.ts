@@ -59,6 +59,7 @@ export interface ClientRoundLine {
   readonly peakMemoryBytes: number | null;
   readonly device: string | null;
   readonly simulatedDurationMs: number | null;
+  readonly staleness: number | null;
   readonly numAttempts: number | null;
   readonly failureCode: string | null;
   readonly failureMessage: string | null;
@@ -76,7 +77,7 @@ export function clientRounds(database: MetricsDatabase, arm: string): readonly C
               rejected_log_probability AS rejectedLogProbability, learning_rate AS learningRate, train_duration_ms AS trainDurationMs,
               tokens_per_second AS tokensPerSecond, update_norm AS updateNorm, upload_bytes AS uploadBytes,
               download_bytes AS downloadBytes, peak_memory_bytes AS peakMemoryBytes, device,
-              simulated_duration_ms AS simulatedDurationMs, num_attempts AS numAttempts, failure_code AS failureCode,
+              simulated_duration_ms AS simulatedDurationMs, staleness, num_attempts AS numAttempts, failure_code AS failureCode,
               failure_message AS failureMessage
          FROM client_rounds WHERE arm = ? ORDER BY round, client_id`,
     )

@@ -129,6 +129,10 @@ export const MIGRATIONS: readonly string[] = [
   ALTER TABLE client_rounds ADD COLUMN simulated_duration_ms REAL;     -- from the start of the round to the answer, or until given up
   ALTER TABLE client_rounds ADD COLUMN num_attempts INTEGER;           -- NULL: one
   `,
+  // Asynchronous servers; NULL everywhere else.
+  `
+  ALTER TABLE client_rounds ADD COLUMN staleness INTEGER;              -- versions the server made while the client worked
+  `,
 ];
 
 /** Columns that differ between two runs that are otherwise the same. */

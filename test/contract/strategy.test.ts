@@ -24,6 +24,9 @@ const ADAPTIVE = { [ALONE]: SCALED, [FIRST_ROUND]: SCALED };
 const PULL = "the proximal term holds training back";
 const MOMENTUM = "momentum carries changes of earlier rounds on";
 const OWN_ADAPTERS = "every client keeps an adapter of its own";
+const EQUAL = "every update counts once";
+const MIXED = "the server keeps a part of its own weights";
+const ONE_BY_ONE = "the server goes on before everybody has answered, so who else is there decides who comes next";
 const POOL = "the pool of all data is one participant";
 
 const CASES: readonly (readonly [name: string, strategyCase: StrategyCase])[] = [
@@ -41,6 +44,9 @@ const CASES: readonly (readonly [name: string, strategyCase: StrategyCase])[] = 
   ["fedyogi", { options: { reference: "textbook" }, exceptions: ADAPTIVE }],
   ["fedadam", { exceptions: ADAPTIVE }],
   ["fedadam", { options: { reference: "textbook" }, exceptions: ADAPTIVE }],
+  ["fedasync", { exceptions: { [ALONE]: MIXED, [FIRST_ROUND]: MIXED, [FAILURE]: ONE_BY_ONE, [IDENTICAL]: ONE_BY_ONE } }],
+  ["fedbuff", { exceptions: { [FIRST_ROUND]: EQUAL } }],
+  ["fedbuff", { options: { bufferSize: 2 }, exceptions: { [FIRST_ROUND]: EQUAL, [IDENTICAL]: ONE_BY_ONE } }],
   ["centralized", { exceptions: { [FIRST_ROUND]: POOL, [FAILURE]: POOL } }],
 ];
 

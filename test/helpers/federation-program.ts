@@ -38,11 +38,13 @@ const start: FederationStart =
     ? { kind: "weights", weights: trainer.initialWeights(7) }
     : { kind: "snapshot", snapshot: loaded.snapshot };
 
+const deps = makeDeps(strategy);
 console.log("training");
 const { adapters } = await runServer(
-  makeOptions({ numRounds: 80 }, { evaluateBeforeTraining: true }),
+  // A round of an asynchronous server is the work of one client or two, so there are more of them.
+  makeOptions({ numRounds: deps.strategy.asynchronous === undefined ? 80 : 160 }, { evaluateBeforeTraining: true }),
   {
-    ...makeDeps(strategy),
+    ...deps,
     trainer,
     checkpoints,
     clock: { monotonicMs: () => performance.now(), now: () => new Date() },

@@ -25,12 +25,12 @@ export const strategyOptionsSchema = z.strictObject({
     .number()
     .min(0)
     .optional()
-    .describe("fedprox: (proximalMu / 2) |w - global|^2 is added to the loss; default: 0.01"),
+    .describe("fedprox, fedasync: (proximalMu / 2) |w - global|^2 is added to the loss; default: 0.01, fedasync: 0.005"),
   serverLearningRate: z
     .number()
     .positive()
     .optional()
-    .describe("fedadagrad, fedyogi, fedadam: factor of the server's step; default: 0.001. Textbook fedavgm: default 1"),
+    .describe("fedadagrad, fedyogi, fedadam: factor of the server's step; default: 0.001. Textbook fedavgm, fedbuff: default 1"),
   tau: z
     .number()
     .positive()
@@ -38,6 +38,13 @@ export const strategyOptionsSchema = z.strictObject({
     .describe("fedadagrad, fedyogi, fedadam: added to the root of the second moment, which starts at tau^2; default: 0.001"),
   beta1: decay().optional().describe("fedavgm, fedyogi, fedadam: decay of the server's momentum; default: 0.5"),
   beta2: decay().optional().describe("fedyogi, fedadam: decay of the server's second moment; default: 0.99"),
+  bufferSize: z.int().min(1).max(100_000).optional().describe("fedbuff: updates that the server waits for; default: 10"),
+  stalenessExponent: z
+    .number()
+    .min(0)
+    .optional()
+    .describe("fedbuff, fedasync: an update that is t versions old counts (1 + t)^-stalenessExponent; default: 0.5"),
+  mixing: z.number().positive().max(1).optional().describe("fedasync: share of a client's weights in the server's next ones; default: 0.6"),
   own: z
     .record(z.string(), z.unknown())
     .optional()
@@ -49,6 +56,20 @@ export type StrategyOptions = Readonly<z.output<typeof strategyOptionsSchema>>;
 
 /** FedProx. */
 export interface ProximalOptions {
+  readonly proximalMu: number;
+}
+
+/** FedBuff. */
+export interface BufferedOptions {
+  readonly bufferSize: number;
+  readonly stalenessExponent: number;
+  readonly serverLearningRate: number;
+}
+
+/** FedAsync. */
+export interface MixingOptions {
+  readonly mixing: number;
+  readonly stalenessExponent: number;
   readonly proximalMu: number;
 }
 

@@ -4,8 +4,10 @@ import type { Strategy } from "../strategy.js";
 import { createCentralized } from "./centralized.js";
 import { createFedAdagrad, FEDADAGRAD_DEFAULTS } from "./fedadagrad.js";
 import { createFedAdam, fedAdamDefaults } from "./fedadam.js";
+import { createFedAsync, FEDASYNC_DEFAULTS } from "./fedasync.js";
 import { createFedAvg } from "./fedavg.js";
 import { createFedAvgM, fedAvgMDefaults } from "./fedavgm.js";
+import { createFedBuff, FEDBUFF_DEFAULTS } from "./fedbuff.js";
 import { createFedProx, FEDPROX_DEFAULTS } from "./fedprox.js";
 import { createFedYogi, fedYogiDefaults } from "./fedyogi.js";
 import { createLocal } from "./local.js";
@@ -29,6 +31,8 @@ const STRATEGIES: ReadonlyMap<string, StrategySource> = new Map([
   ["fedadagrad", withOptions(() => FEDADAGRAD_DEFAULTS, createFedAdagrad)],
   ["fedyogi", withOptions(fedYogiDefaults, createFedYogi)],
   ["fedadam", withOptions(fedAdamDefaults, createFedAdam)],
+  ["fedasync", withOptions(() => FEDASYNC_DEFAULTS, createFedAsync)],
+  ["fedbuff", withOptions(() => FEDBUFF_DEFAULTS, createFedBuff)],
   ["centralized", withoutOptions(createCentralized)],
 ]);
 

@@ -33,6 +33,7 @@ const goodClient: ClientRoundRow = {
 const NO_PREFERENCE = {
   device: null,
   simulatedDurationMs: null,
+  staleness: null,
   numAttempts: null,
   rewardMargin: null,
   rewardAccuracy: null,
