@@ -109,7 +109,7 @@ FEDLLM_TEST("kernels: every matrix kernel agrees with the triple loop on odd sha
         for (const bool ta : { false, true }) {
             for (const bool tb : { false, true }) {
                 for (const ggml_type type : { GGML_TYPE_F32, GGML_TYPE_F16 }) {
-                    for (const problem_size & size : { problem_size{ 1, 1, 1 }, { 37, 13, 21 }, { 33, 7, 300 }, { 300, 1, 5 }, { 64, 530, 64 }, { 65, 25, 1031 } }) {
+                    for (const problem_size & size : { problem_size{ 1, 1, 1 }, { 37, 13, 21 }, { 33, 7, 300 }, { 300, 1, 5 }, { 64, 530, 64 }, { 48, 20, 64 }, { 16, 28, 64 }, { 65, 25, 1031 } }) {
                         check(type, ta, tb, size, 3);
                     }
                 }

@@ -127,25 +127,53 @@ void pack_b(const gemm_matrix & b, int64_t n0, int64_t nc, int64_t k0, int64_t k
     }
 }
 
-// One register tile: out[j * stride + i] (+)= alpha * sum_s a[s][i] * b[s][j], i < MR, j < NR.
-inline void micro_kernel(int64_t slots, const float * a, const float * b, float alpha, bool accumulate, float * out,
-                         int64_t stride) {
-    vec sum[NR][2];
-    for (int64_t j = 0; j < NR; ++j) sum[j][0] = sum[j][1] = vec_zero();
+// One register tile: out[j * stride + i] (+)= alpha * sum_s a[s][i] * b[s][j], i < HALVES * WIDTH, j < N. Each sum is the same
+// whatever the size of the tile.
+template <int HALVES, int64_t N>
+inline void micro_kernel(int64_t slots, const float * a, const float * b, float alpha, bool accumulate, float * out, int64_t stride) {
+    vec sum[N][HALVES];
+    for (int64_t j = 0; j < N; ++j) {
+        for (int half = 0; half < HALVES; ++half) sum[j][half] = vec_zero();
+    }
     for (int64_t s = 0; s < slots; ++s, a += MR, b += NR) {
-        const vec a0 = vec_load(a), a1 = vec_load(a + WIDTH);
+        vec column[HALVES];
+#pragma GCC unroll 2
+        for (int half = 0; half < HALVES; ++half) column[half] = vec_load(a + half * WIDTH);
 #pragma GCC unroll 12
-        for (int64_t j = 0; j < NR; ++j) {
+        for (int64_t j = 0; j < N; ++j) {
             const vec bj = vec_set(b[j]);
-            sum[j][0] = slot_fma(a0, bj, sum[j][0]);
-            sum[j][1] = slot_fma(a1, bj, sum[j][1]);
+#pragma GCC unroll 2
+            for (int half = 0; half < HALVES; ++half) sum[j][half] = slot_fma(column[half], bj, sum[j][half]);
         }
     }
     const vec factor = vec_set(alpha);
-    for (int64_t j = 0; j < NR; ++j) {
-        for (int half = 0; half < 2; ++half) {
+    for (int64_t j = 0; j < N; ++j) {
+        for (int half = 0; half < HALVES; ++half) {
             float * target = out + j * stride + half * WIDTH;
             vec_store(target, accumulate ? vec_fma(factor, sum[j][half], vec_load(target)) : vec_mul(factor, sum[j][half]));
+        }
+    }
+}
+
+// Tiles at the edges, and products with a side as short as LoRA's rank, take half the height and thirds of the width, as far as
+// they go.
+constexpr int64_t THIRD = NR % 3 == 0 ? NR / 3 : NR;
+using tile_fn = void (*)(int64_t slots, const float * a, const float * b, float alpha, bool accumulate, float * out, int64_t stride);
+constexpr tile_fn TILES[2][3] = { { micro_kernel<1, THIRD>, micro_kernel<1, std::min(NR, 2 * THIRD)>, micro_kernel<1, NR> },
+                                  { micro_kernel<2, THIRD>, micro_kernel<2, std::min(NR, 2 * THIRD)>, micro_kernel<2, NR> } };
+
+// A tile of count_m x count_n numbers of C, at `target`.
+void multiply_edge(const float * a, const float * b, int64_t slots, float alpha, bool accumulate, int64_t count_m, int64_t count_n, float * target, int64_t stride) {
+    const int64_t halves = count_m > WIDTH ? 2 : 1, thirds = (count_n + THIRD - 1) / THIRD;
+    const tile_fn tile = TILES[halves - 1][thirds - 1];
+    if (count_m == halves * WIDTH && count_n == thirds * THIRD) return tile(slots, a, b, alpha, accumulate, target, stride);
+    alignas(64) float sums[MR * NR];
+    tile(slots, a, b, 1.0f, false, sums, MR);
+    for (int64_t j = 0; j < count_n; ++j) {
+        for (int64_t i = 0; i < count_m; ++i) {
+            // The same rounding as in a whole tile, so that a column's bits do not depend on its neighbours.
+            float & out = target[j * stride + i];
+            out = accumulate ? scalar_fma(alpha, sums[j * MR + i], out) : alpha * sums[j * MR + i];
         }
     }
 }
@@ -153,28 +181,16 @@ inline void micro_kernel(int64_t slots, const float * a, const float * b, float 
 // One block: packed A (mc rows) times packed B panels into C at (m0, n0).
 void multiply_block(const gemm_problem & p, const float * packed_a, const float * packed_b, int64_t m0, int64_t mc, int64_t n0, int64_t nc,
                     int64_t slots, bool accumulate) {
-    alignas(64) float tile[MR * NR];
+    const int64_t stride = p.c_row_bytes / int64_t(sizeof(float));
     for (int64_t j = 0; j < nc; j += NR) {
         const int64_t count_n = std::min(NR, nc - j);
         float * column = reinterpret_cast<float *>(reinterpret_cast<uint8_t *>(p.c) + (n0 + j) * p.c_row_bytes) + m0;
-        const int64_t stride = p.c_row_bytes / int64_t(sizeof(float));
+        const float * b = packed_b + j * slots;
         for (int64_t i = 0; i < mc; i += MR) {
             const int64_t count_m = std::min(MR, mc - i);
             const float * a = packed_a + i * slots;
-            const float * b = packed_b + j * slots;
-            if (count_m == MR && count_n == NR) {
-                micro_kernel(slots, a, b, p.alpha, accumulate, column + i, stride);
-                continue;
-            }
-            micro_kernel(slots, a, b, 1.0f, false, tile, MR);
-            for (int64_t jj = 0; jj < count_n; ++jj) {
-                float * target = column + jj * stride + i;
-                for (int64_t ii = 0; ii < count_m; ++ii) {
-                    // The same rounding as in a whole tile, so that a column's bits do not depend on its neighbours.
-                    const float sum = tile[jj * MR + ii];
-                    target[ii] = accumulate ? scalar_fma(p.alpha, sum, target[ii]) : p.alpha * sum;
-                }
-            }
+            if (count_m == MR && count_n == NR) micro_kernel<2, NR>(slots, a, b, p.alpha, accumulate, column + i, stride);
+            else multiply_edge(a, b, slots, p.alpha, accumulate, count_m, count_n, column + i, stride);
         }
     }
 }
