@@ -104,19 +104,6 @@ void pack_b(const gemm_matrix & b, int64_t n0, int64_t nc, int64_t k0, int64_t k
     const int64_t slots = count_slots(kc);
     for (int64_t j = 0; j < nc; j += NR, out += NR * slots) {
         const int64_t count = std::min(NR, nc - j);
-        if (b.transposed) {
-            for (int64_t s = 0; s < slots; ++s) {
-                const float * row = f32_row(b, k0 + s * TERMS) + n0 + j;
-#if defined(FEDLLM_SIMD_AVX512BF16)
-                const float * next = s * TERMS + 1 < kc ? f32_row(b, k0 + s * TERMS + 1) + n0 + j : ZEROS;
-                const __mmask16 taken = __mmask16((1u << count) - 1), written = __mmask16((1u << NR) - 1);
-                _mm512_mask_storeu_ps(out + s * NR, written, round_across(_mm512_maskz_loadu_ps(taken, row), _mm512_maskz_loadu_ps(taken, next)));
-#else
-                for (int64_t i = 0; i < NR; ++i) out[s * NR + i] = i < count ? row[i] : 0.0f;
-#endif
-            }
-            continue;
-        }
 #if defined(FEDLLM_SIMD_AVX512BF16)
         alignas(64) float pairs[NR * SLOTS];
         for (int64_t i = 0; i < count; ++i) round_pairs(f32_row(b, n0 + j + i) + k0, kc, pairs + i * SLOTS);
@@ -124,6 +111,38 @@ void pack_b(const gemm_matrix & b, int64_t n0, int64_t nc, int64_t k0, int64_t k
 #else
         transpose_panel(f32_row(b, n0 + j) + k0, b.row_bytes / int64_t(sizeof(float)), count, kc, NR, out);
 #endif
+    }
+}
+
+// NR numbers of slot `s` of a panel whose first column is j, of a B whose rows hold consecutive n; zero beyond `count`.
+inline void pack_b_slot(const gemm_matrix & b, int64_t j, int64_t count, int64_t k0, int64_t kc, int64_t s, float * out) {
+    const float * row = f32_row(b, k0 + s * TERMS) + j;
+#if defined(FEDLLM_SIMD_AVX512)
+    const __mmask16 taken = __mmask16((1u << count) - 1), written = __mmask16((1u << NR) - 1);
+    vec values = _mm512_maskz_loadu_ps(taken, row);
+#if defined(FEDLLM_SIMD_AVX512BF16)
+    values = round_across(values, _mm512_maskz_loadu_ps(taken, s * TERMS + 1 < kc ? f32_row(b, k0 + s * TERMS + 1) + j : ZEROS));
+#else
+    (void) kc;
+#endif
+    _mm512_mask_storeu_ps(out, written, values);
+#else
+    (void) kc;
+    if (count == NR) std::memcpy(out, row, size_t(NR) * sizeof(float));
+    else for (int64_t i = 0; i < NR; ++i) out[i] = i < count ? row[i] : 0.0f;
+#endif
+}
+
+// The same where a row of B holds consecutive n for one k. Eight panels at a time, so that a piece of a row is read once and only
+// as many places are written to as the caches can follow.
+void pack_b_transposed(const gemm_matrix & b, int64_t n0, int64_t nc, int64_t k0, int64_t kc, float * out) {
+    const int64_t slots = count_slots(kc);
+    for (int64_t group = 0; group < nc; group += 8 * NR) {
+        for (int64_t s = 0; s < slots; ++s) {
+            for (int64_t j = group; j < std::min(nc, group + 8 * NR); j += NR) {
+                pack_b_slot(b, n0 + j, std::min(NR, nc - j), k0, kc, s, out + j * slots + s * NR);
+            }
+        }
     }
 }
 
@@ -203,7 +222,7 @@ int64_t packed_b_size(int64_t n, int64_t k) { return pad_columns(n) * count_slot
 void pack_b_columns(const gemm_problem & p, int64_t n0, int64_t n1, float * packed) {
     for (int64_t k = 0; k < p.k; k += KC) {
         const int64_t kc = std::min(KC, p.k - k);
-        pack_b(p.b, n0, n1 - n0, k, kc, packed + k / TERMS * pad_columns(p.n) + n0 * count_slots(kc));
+        (p.b.transposed ? pack_b_transposed : pack_b)(p.b, n0, n1 - n0, k, kc, packed + k / TERMS * pad_columns(p.n) + n0 * count_slots(kc));
     }
 }
 
