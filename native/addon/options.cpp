@@ -198,6 +198,17 @@ optimizer_options read_optimizer(const Napi::Object & object) {
     return optimizer;
 }
 
+trained_half read_trained_half(const Napi::Value & value) {
+    if (value.IsUndefined()) {
+        return trained_half::both;
+    }
+    const std::string half = read_text(value, "trainable");
+    if (half != "both" && half != "a" && half != "b") {
+        throw parameter_error("CONFIG_INVALID", "trainable", "both, a or b", describe(value));
+    }
+    return half == "a" ? trained_half::a : half == "b" ? trained_half::b : trained_half::both;
+}
+
 void read_corrections(const Napi::Object & object, size_t n_parameters, train_request & request) {
     const Napi::Value mu     = object.Get("proximalMu");
     const Napi::Value anchor = object.Get("proximalAnchor");
@@ -332,6 +343,7 @@ train_request read_train_request(const Napi::Value & value, const base_model & m
     options.batch_size            = read_integer(object.Get("batchSize"), "batchSize", 1, MAX_BATCH_SIZE);
     options.micro_batch_tokens    = read_integer(object.Get("microBatchTokens"), "microBatchTokens", 1, MAX_MICRO_BATCH);
     options.learning_rate         = read_number(object.Get("learningRate"), "learningRate", NOT_NEGATIVE);
+    options.trained               = read_trained_half(object.Get("trainable"));
     options.optimizer             = read_optimizer(object);
     options.dropout               = read_number(object.Get("dropout"), "dropout", PROBABILITY);
     options.seed                  = read_seed(object.Get("seed"), "seed");

@@ -11,7 +11,7 @@ const ORTHOGONAL_WITHIN = 1e-15;
 /** Jacobi converges quadratically after a few sweeps; this many are never needed. */
 const MAX_SWEEPS = 60;
 
-/** rows = l q: q [min(k, m), m] has orthonormal rows, l [k, min(k, m)] is zero above its diagonal. */
+/** rows = l q: q [min(k, m), m] has orthonormal rows, l [k, min(k, m)] is zero above its diagonal and not negative on it. */
 export interface RowBasis {
   readonly l: Matrix;
   readonly q: Matrix;
@@ -35,8 +35,15 @@ export function rowBasis(rows: Matrix): RowBasis {
     q.data[i * m + i] = 1;
     // Row i of the identity is moved by the reflections up to its own only: the later ones start behind it.
     for (let j = i; j >= 0; j--) reflect(rowOf(q, i).subarray(j), reflectors[j] ?? new Float64Array(0));
+    if ((l.data[i * rank + i] ?? 0) < 0) turnDirection(l, q, i);
   }
   return { l, q };
+}
+
+/** Turns a basis vector around, with its column of coefficients. */
+function turnDirection(l: Matrix, q: Matrix, index: number): void {
+  scaleInPlace(rowOf(q, index), -1);
+  for (let i = index; i < l.rows; i++) l.data[i * l.cols + index] = -(l.data[i * l.cols + index] ?? 0);
 }
 
 /** The unit vector whose reflection moves `row` from `start` on to its first axis; zero, which moves nothing, for a zero row. */
@@ -70,25 +77,34 @@ export function singularValues(matrix: Matrix): SingularValues {
     const { u, s, v } = singularValues(transpose(matrix));
     return { u: v, s, v: u };
   }
-  const { rows: k, cols: n } = matrix;
-  const work = makeMatrix(k, n, Float64Array.from(matrix.data));
-  const rotation = makeMatrix(k, k);
-  for (let i = 0; i < k; i++) rotation.data[i * k + i] = 1;
-  orthogonalizeRows(work, rotation);
-  const lengths = Array.from({ length: k }, (_, i) => Math.sqrt(dot(rowOf(work, i), rowOf(work, i))));
-  const order = lengths.map((_, i) => i).sort((left, right) => (lengths[right] ?? 0) - (lengths[left] ?? 0) || left - right);
-  const u = makeMatrix(k, k);
-  const v = makeMatrix(k, n);
-  const s = new Float64Array(k);
-  for (const [place, i] of order.entries()) {
-    const length = lengths[i] ?? 0;
-    if (length === 0) continue;
-    s[place] = length;
-    u.data.set(rowOf(rotation, i), place * k);
-    v.data.set(rowOf(work, i), place * n);
-    scaleInPlace(rowOf(v, place), 1 / length);
+  const { rotation: u, rows: v } = rotateRows(matrix);
+  const s = new Float64Array(v.rows);
+  for (let i = 0; i < v.rows; i++) {
+    const row = rowOf(v, i);
+    const length = Math.sqrt(dot(row, row));
+    s[i] = length;
+    if (length === 0) rowOf(u, i).fill(0);
+    else scaleInPlace(row, 1 / length);
   }
   return { u, s, v };
+}
+
+/** rows = rotation matrix: orthogonal rows [k, n], longest first, and the orthonormal rotation [k, k] that makes them. */
+export function rotateRows(matrix: Matrix): { readonly rotation: Matrix; readonly rows: Matrix } {
+  const { rows: k, cols: n } = matrix;
+  const work = makeMatrix(k, n, Float64Array.from(matrix.data));
+  const turned = makeMatrix(k, k);
+  for (let i = 0; i < k; i++) turned.data[i * k + i] = 1;
+  orthogonalizeRows(work, turned);
+  const squares = Array.from({ length: k }, (_, i) => dot(rowOf(work, i), rowOf(work, i)));
+  const order = squares.map((_, i) => i).sort((left, right) => (squares[right] ?? 0) - (squares[left] ?? 0) || left - right);
+  const rotation = makeMatrix(k, k);
+  const rows = makeMatrix(k, n);
+  for (const [place, i] of order.entries()) {
+    rotation.data.set(rowOf(turned, i), place * k);
+    rows.data.set(rowOf(work, i), place * n);
+  }
+  return { rotation, rows };
 }
 
 /** Rotates pairs of rows until all are orthogonal, and the rows of `rotation` alike. */
@@ -111,8 +127,8 @@ function rotatePair(work: Matrix, rotation: Matrix, i: number, j: number): boole
   const xy = dot(x, y);
   if (Math.abs(xy) <= ORTHOGONAL_WITHIN * Math.sqrt(xx * yy)) return false;
   const zeta = (yy - xx) / (2 * xy);
-  const tangent = (zeta < 0 ? -1 : 1) / (Math.abs(zeta) + Math.hypot(1, zeta));
-  const cosine = 1 / Math.hypot(1, tangent);
+  const tangent = (zeta < 0 ? -1 : 1) / (Math.abs(zeta) + Math.sqrt(1 + zeta * zeta));
+  const cosine = 1 / Math.sqrt(1 + tangent * tangent);
   rotate(x, y, cosine, cosine * tangent);
   rotate(rowOf(rotation, i), rowOf(rotation, j), cosine, cosine * tangent);
   return true;

@@ -33,8 +33,8 @@ export class QuadraticTrainer implements LocalTrainer {
   /** Waits this long before each step; for tests of scheduling and of kills. */
   readonly #delayMs: () => number;
 
-  constructor(numParameters: number, delayMs: () => number = () => 0) {
-    this.layout = {
+  constructor(numParameters: number, delayMs: () => number = () => 0, layout?: AdapterLayout) {
+    this.layout = layout ?? {
       tensors: [
         { name: "blk.0.point.weight.lora_a", shape: [numParameters - 1, 1], offset: 0 },
         { name: "blk.0.point.weight.lora_b", shape: [1, 1], offset: numParameters - 1 },

@@ -68,8 +68,8 @@ export async function trainClient(
   deps: ClientDeps,
 ): Promise<ClientOutcome> {
   try {
-    const ownTask = deps.clientSide?.begin(task, ownState) ?? task;
     const { layout } = deps.trainer;
+    const ownTask = deps.clientSide?.begin(task, ownState, layout) ?? task;
     const startWeights = makeStartWeights(ownTask, deps);
     const samples = await readRoundSamples(ownTask, client, deps.sampleIndices);
     const result = await trainLocally(ownTask, startWeights, samples, options, deps);

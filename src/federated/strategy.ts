@@ -60,7 +60,7 @@ export interface LocalOutcome {
 /** The half of a strategy that runs at the client, with the client's own state (undefined before its first round). */
 export interface ClientSide {
   /** The task as this client will do it. */
-  begin(task: TrainTask, ownState: NamedState | undefined): TrainTask;
+  begin(task: TrainTask, ownState: NamedState | undefined, layout: AdapterLayout): TrainTask;
   /**
    * What leaves the client beside the update, and the state the client keeps if the round succeeds. With an answerSlice the
    * client answers with less than the task asks for: no pair of a higher rank, and the same half.

@@ -107,6 +107,8 @@ export interface NativeTrainOptions {
   readonly maxGradientNorm?: number;
   readonly dropout: number;
   readonly seed: number;
+  /** The half of each pair that is trained; absent: both. */
+  readonly trainable?: "both" | "a" | "b";
   readonly proximalMu?: number;
   readonly proximalAnchor?: Float32Array;
   readonly gradientOffset?: Float32Array;

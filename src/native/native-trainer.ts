@@ -94,6 +94,7 @@ export class NativeTrainer implements LocalTrainer {
       dropout: request.dropout,
       seed: request.seed,
       ...(optimizer.maxGradientNorm === undefined ? {} : { maxGradientNorm: optimizer.maxGradientNorm }),
+      ...(request.trainable === undefined ? {} : { trainable: request.trainable }),
       ...(proximal === undefined ? {} : { proximalMu: proximal.mu, proximalAnchor: proximal.anchor }),
       ...(gradientOffset === undefined ? {} : { gradientOffset }),
       ...(onProgress === undefined
@@ -113,13 +114,6 @@ function checkTrainNumbers(request: TrainRequest): void {
       subject: "objective",
       expected: "none: this trainer learns answers",
       received: request.objective.kind,
-    });
-  }
-  if (request.trainable !== undefined && request.trainable !== "both") {
-    throw problemError("CONFIG_INVALID", {
-      subject: "trainable",
-      expected: "both: this trainer trains whole pairs",
-      received: JSON.stringify(request.trainable),
     });
   }
   checkInteger(request.localSteps, "localSteps", 1);

@@ -1,5 +1,7 @@
 /** Training and evaluation through the LocalTrainer of real runs, over a tiny random model. */
 import { afterAll, describe, expect, test } from "vitest";
+import { adapterPairs } from "../../src/adapter/pairs.js";
+import { gatherSlice, scatterSlice } from "../../src/adapter/slice.js";
 import type { TrainProgress, TrainRequest } from "../../src/federated/local-trainer.js";
 import { BaseModel } from "../../src/native/base-model.js";
 import { loadNative } from "../../src/native/load.js";
@@ -58,6 +60,37 @@ describe("training", () => {
     const request = makeTrainRequest(start, { localSteps: 2, dropout: 0.1 });
     expect((await other.train(request)).weights).toEqual((await other.train(request)).weights);
     twoThreads.dispose();
+  });
+
+  test.each(["a", "b"] as const)("moves only half %s of each pair when asked to", async (trainable) => {
+    // B is not zero here, without which A has no gradient.
+    const begin = start.map((weight, index) => weight + 0.01 * Math.sin(index));
+    const { weights } = await trainer.train(makeTrainRequest(begin, { trainable }));
+    const both = await trainer.train(makeTrainRequest(begin, { trainable: "both" }));
+    for (const { name, shape, offset } of trainer.layout.tensors) {
+      const range = [offset, offset + shape[0] * shape[1]] as const;
+      const isTrained = name.endsWith(`.lora_${trainable}`);
+      const moved = weights.subarray(...range).some((weight, index) => weight !== begin[range[0] + index]);
+      expect([name, moved]).toEqual([name, isTrained]);
+    }
+    expect((await trainer.train(makeTrainRequest(begin))).weights).toEqual(both.weights);
+  });
+
+  test("trains a pair whose last directions are zero like one of lower rank with the same scale", async () => {
+    const lower = new NativeTrainer(model, { ...TEST_ADAPTER, rank: 1, loraAlpha: TEST_ADAPTER.loraAlpha / TEST_ADAPTER.rank });
+    const ranks = adapterPairs(trainer.layout).map(() => 1);
+    const slice = { half: "both", ranks } as const;
+    const zero = new Float32Array(trainer.layout.numParameters);
+    const small = gatherSlice(start, trainer.layout, slice);
+    const changes = { optimizer: { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.1 } };
+    const padded = await trainer.train(makeTrainRequest(scatterSlice(zero, trainer.layout, slice, small), changes));
+    const alone = await lower.train(makeTrainRequest(small, changes));
+    const kept = gatherSlice(padded.weights, trainer.layout, slice);
+    expect(scatterSlice(zero, trainer.layout, slice, kept)).toEqual(padded.weights);
+    // Sums over the directions have other lengths, so single-precision rounding differs; four steps of AdamW follow.
+    const distance = Math.max(...kept.map((weight, index) => Math.abs(weight - (alone.weights[index] ?? Number.NaN))));
+    expect(distance).toBeLessThan(1e-4);
+    expect(Math.max(...kept.map((weight, index) => Math.abs(weight - (small[index] ?? 0))))).toBeGreaterThan(1e-3);
   });
 
   test("gives the same bits when two run at once", async () => {
@@ -185,6 +218,7 @@ describe("a request is refused before it reaches the addon, naming the field", (
     [{ localSteps: 0 }, "CONFIG_INVALID", "localSteps: expected an integer from 1 to 1000000000, received 0"],
     [{ clientLearningRate: Number.NaN }, "CONFIG_INVALID", "clientLearningRate: expected a finite number of at least 0"],
     [{ dropout: 1 }, "CONFIG_INVALID", "dropout: expected a finite number of at least 0 and below 1, received 1"],
+    [{ trainable: "c" as "a" }, "CONFIG_INVALID", 'trainable: expected both, a or b, received the string "c"'],
     [{ seed: -1 }, "CONFIG_INVALID", "seed: expected"],
     [{ optimizer: { beta1: 1, beta2: 0.9, epsilon: 1, weightDecay: 0 } }, "CONFIG_INVALID", "optimizer.beta1: expected"],
     [{ weights: new Float32Array(3) }, "ADAPTER_INVALID", "weights: expected 7168 numbers, received 3"],

@@ -29,6 +29,11 @@ const MIXED = "the server keeps a part of its own weights";
 const ONE_BY_ONE = "the server goes on before everybody has answered, so who else is there decides who comes next";
 const POOL = "the pool of all data is one participant";
 
+const HALF = "one half of each pair is fixed in a round";
+const HALF_ONLY = { [ALONE]: HALF, [FIRST_ROUND]: HALF };
+const FACTORS = "the product is kept, and its factors are chosen anew";
+const REFACTORED = { [ALONE]: FACTORS, [FIRST_ROUND]: FACTORS };
+
 const CASES: readonly (readonly [name: string, strategyCase: StrategyCase])[] = [
   ["local", { exceptions: { [FIRST_ROUND]: OWN_ADAPTERS } }],
   ["fedavg", {}],
@@ -47,6 +52,14 @@ const CASES: readonly (readonly [name: string, strategyCase: StrategyCase])[] = 
   ["fedasync", { exceptions: { [ALONE]: MIXED, [FIRST_ROUND]: MIXED, [FAILURE]: ONE_BY_ONE, [IDENTICAL]: ONE_BY_ONE } }],
   ["fedbuff", { exceptions: { [FIRST_ROUND]: EQUAL } }],
   ["fedbuff", { options: { bufferSize: 2 }, exceptions: { [FIRST_ROUND]: EQUAL, [IDENTICAL]: ONE_BY_ONE } }],
+  ["ffa-lora", { exceptions: HALF_ONLY }],
+  ["rolora", { exceptions: HALF_ONLY }],
+  ["fedsa-lora", { exceptions: { [FIRST_ROUND]: OWN_ADAPTERS } }],
+  ["flexlora", { exceptions: REFACTORED }],
+  ["florist", { exceptions: REFACTORED }],
+  ["hetlora", { exceptions: { [FIRST_ROUND]: "clients count by the norm of their product" } }],
+  ["lora-fair", { exceptions: { [FIRST_ROUND]: "B is moved towards the mean of the products" } }],
+  ["fedsvd", { exceptions: { ...HALF_ONLY, ...REFACTORED } }],
   ["centralized", { exceptions: { [FIRST_ROUND]: POOL, [FAILURE]: POOL } }],
 ];
 

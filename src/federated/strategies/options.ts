@@ -11,6 +11,8 @@ export const DEFAULT_REFERENCE: Reference = "fedllm-bench";
 
 const REFERENCES = ["fedllm-bench", "textbook"] as const satisfies readonly Reference[];
 
+const rank = () => z.int().min(1).max(1024);
+
 const decay = () => z.number().min(0).lt(1);
 
 /** Every option of any strategy; none has a default here, because defaults differ between strategies. */
@@ -45,6 +47,26 @@ export const strategyOptionsSchema = z.strictObject({
     .optional()
     .describe("fedbuff, fedasync: an update that is t versions old counts (1 + t)^-stalenessExponent; default: 0.5"),
   mixing: z.number().positive().max(1).optional().describe("fedasync: share of a client's weights in the server's next ones; default: 0.6"),
+  clientRanks: z
+    .union([z.array(rank()), z.record(z.string(), rank())])
+    .optional()
+    .describe(
+      "flexlora, florist, hetlora: adapter rank of each client id (others have lora.rank), or a list of which each client has an entry by its id; default: all have lora.rank",
+    ),
+  energy: z
+    .number()
+    .positive()
+    .max(1)
+    .optional()
+    .describe("florist: part of the squared singular values that is kept; default: 0.99"),
+  fairLambda: z.number().positive().optional().describe("lora-fair: how much the refined B is held to the mean B; default: 0.01"),
+  pruneFactor: z
+    .number()
+    .positive()
+    .max(1)
+    .optional()
+    .describe("hetlora: part of its rank that a client keeps when it prunes itself; 1: never; default: 0.9"),
+  pruneLambda: z.number().min(0).optional().describe("hetlora: weight of the penalty on the directions to prune; default: 0.001"),
   own: z
     .record(z.string(), z.unknown())
     .optional()
@@ -91,4 +113,25 @@ export interface AdaptiveOptions extends AdagradOptions {
   readonly reference: Reference;
   readonly beta1: number;
   readonly beta2: number;
+}
+
+/** FlexLoRA, and other methods that take clients of different rank. */
+export interface RankOptions {
+  readonly clientRanks: NonNullable<StrategyOptions["clientRanks"]>;
+}
+
+/** FLoRIST. */
+export interface EnergyOptions extends RankOptions {
+  readonly energy: number;
+}
+
+/** HetLoRA. */
+export interface PruningOptions extends RankOptions {
+  readonly pruneFactor: number;
+  readonly pruneLambda: number;
+}
+
+/** LoRA-FAIR. */
+export interface FairOptions {
+  readonly fairLambda: number;
 }

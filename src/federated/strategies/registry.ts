@@ -10,8 +10,16 @@ import { createFedAvgM, fedAvgMDefaults } from "./fedavgm.js";
 import { createFedBuff, FEDBUFF_DEFAULTS } from "./fedbuff.js";
 import { createFedProx, FEDPROX_DEFAULTS } from "./fedprox.js";
 import { createFedYogi, fedYogiDefaults } from "./fedyogi.js";
+import { createFedSaLora } from "./fedsa-lora.js";
+import { createFedSvd } from "./fedsvd.js";
+import { createFfaLora } from "./ffa-lora.js";
+import { createFlexLora, FLEXLORA_DEFAULTS } from "./flexlora.js";
+import { createFlorist, FLORIST_DEFAULTS } from "./florist.js";
+import { createHetLora, HETLORA_DEFAULTS } from "./hetlora.js";
 import { createLocal } from "./local.js";
 import { DEFAULT_REFERENCE, strategyOptionsSchema, type Reference, type StrategyOptions } from "./options.js";
+import { createLoraFair, LORA_FAIR_DEFAULTS } from "./lora-fair.js";
+import { createRoLora } from "./rolora.js";
 import { createScaffold } from "./scaffold.js";
 
 /** A strategy that can be made: one of the registry, or one from a user's file. */
@@ -33,6 +41,14 @@ const STRATEGIES: ReadonlyMap<string, StrategySource> = new Map([
   ["fedadam", withOptions(fedAdamDefaults, createFedAdam)],
   ["fedasync", withOptions(() => FEDASYNC_DEFAULTS, createFedAsync)],
   ["fedbuff", withOptions(() => FEDBUFF_DEFAULTS, createFedBuff)],
+  ["ffa-lora", withoutOptions(createFfaLora)],
+  ["rolora", withoutOptions(createRoLora)],
+  ["fedsa-lora", withoutOptions(createFedSaLora)],
+  ["flexlora", withOptions(() => FLEXLORA_DEFAULTS, createFlexLora)],
+  ["florist", withOptions(() => FLORIST_DEFAULTS, createFlorist)],
+  ["hetlora", withOptions(() => HETLORA_DEFAULTS, createHetLora)],
+  ["lora-fair", withOptions(() => LORA_FAIR_DEFAULTS, createLoraFair)],
+  ["fedsvd", withoutOptions(createFedSvd)],
   ["centralized", withoutOptions(createCentralized)],
 ]);
 
@@ -70,7 +86,7 @@ export function resolveOptions(name: string, source: StrategySource, options: St
       subject: `strategyOptions.${option}${place}`,
       expected: known.length === 0 ? `no options: strategy ${name} has none` : `an option of strategy ${name} (${known.join(", ")})`,
       received: JSON.stringify(value),
-      ...(textbook.includes(option) ? { remedy: "It belongs to the form reference: textbook" } : {}),
+      ...remedyFor(option, textbook),
     });
   }
   const checked = strategyOptionsSchema.safeParse(Object.fromEntries(given));
@@ -100,6 +116,14 @@ export function registeredStrategy(name: string): StrategySource {
     expected: `one of ${STRATEGY_NAMES.join(", ")}`,
     received: JSON.stringify(name),
   });
+}
+
+function remedyFor(option: string, textbook: readonly string[]): { readonly remedy?: string } {
+  if (textbook.includes(option)) return { remedy: "It belongs to the form reference: textbook" };
+  // Averaging factors number by number needs the same rank everywhere.
+  if (option !== "clientRanks") return {};
+  const names = STRATEGY_NAMES.filter((name) => knownOptions(registeredStrategy(name)).includes(option));
+  return { remedy: `Clients of different rank need a method that pads or decomposes: ${names.join(", ")}` };
 }
 
 function withoutOptions(create: () => Strategy): StrategySource {

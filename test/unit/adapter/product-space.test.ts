@@ -169,6 +169,10 @@ test.each(SEEDS)("rows are a lower triangle times an orthonormal basis, seed %i"
   expect(denseDistance(multiply(l, q), rows)).toBeLessThan(TOLERANCE * (1 + denseNorm(rows)));
   expect(denseDistance(rowProducts(q, q), identity(q.rows))).toBeLessThan(TOLERANCE * q.rows);
   for (let i = 0; i < l.rows; i++) for (let j = i + 1; j < l.cols; j++) expect(l.data[i * l.cols + j]).toBe(0);
+  // So a basis that is orthonormal already is its own.
+  for (let i = 0; i < l.cols; i++) expect(l.data[i * l.cols + i]).toBeGreaterThanOrEqual(0);
+  const again = rowBasis(q);
+  expect(denseDistance(again.q, q)).toBeLessThan(TOLERANCE * q.rows);
 });
 
 test("singular values of a square rotation are 1, and of wide and tall matrices the same", () => {

@@ -42,7 +42,7 @@ test("the noted scalars through both halves: c_i 0.2 becomes 49.7, c 0.5 becomes
   const [task] = scaffold.configure(serverState, [{ clientId: "a", numExamples: 1 }], context);
   if (task === undefined) throw new Error("there is a task");
   const own = variateState(0.2);
-  const begun = clientSide.begin(task, own);
+  const begun = clientSide.begin(task, own, layout);
   expect(begun.gradientOffset?.[0]).toBeCloseTo(0.3, 7);
   const outcome = { startWeights: task.weights, trainedWeights: Float32Array.of(0.99), numSteps: 10, layout };
   const { controlVariateUpdate, nextState } = clientSide.finish(begun, outcome, own);
@@ -205,7 +205,7 @@ function answer(
   numSteps: number,
 ): ClientUpdate {
   const own = states.get(task.clientId);
-  const begun = clientSide.begin(task, own);
+  const begun = clientSide.begin(task, own, layout);
   const trainedWeights = begun.weights.map((w, i) => w + (move[i] ?? 0));
   const outcome = { startWeights: begun.weights, trainedWeights, numSteps, layout };
   const { controlVariateUpdate, nextState } = clientSide.finish(begun, outcome, own);
