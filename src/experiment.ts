@@ -8,7 +8,7 @@ import { mkdir } from "node:fs/promises";
 import { basename } from "node:path";
 import { resolveModelPath } from "./config/builtin.js";
 import { fingerprintConfig, loadConfig } from "./config/load.js";
-import type { ArmConfig, ExperimentConfig } from "./config/schema.js";
+import type { ExperimentConfig } from "./config/schema.js";
 import { isStrategyFile, strategyLabel } from "./config/strategy-file.js";
 import { FedllmError, errorCodeOf, isFedllmError } from "./errors.js";
 import { ensureSqlite } from "./metrics/ensure-sqlite.js";
@@ -17,7 +17,8 @@ import { summarizeRun, writeSummary } from "./report/summary.js";
 import type { Summary } from "./report/summary.js";
 import { isArmFinished, runArm } from "./run/arm.js";
 import type { ArmSetup } from "./run/arm.js";
-import type { ModelTokenizer, OpenBaseModel, SourceModel, TrainingEngine } from "./run/engine.js";
+import { BaseModels, precisionsOf } from "./run/base-models.js";
+import type { ModelTokenizer, SourceModel, TrainingEngine } from "./run/engine.js";
 import type { RunListener } from "./run/events.js";
 import { hashFile } from "./run/file-hash.js";
 import type { ModelVariant } from "./run/model-variants.js";
@@ -157,7 +158,7 @@ async function prepare(config: ExperimentConfig, options: RunOptions): Promise<P
   const startAdapters = await locateStartAdapters(config.training.startAdapter, config.arms);
   const source = await engine.openSource(resolveModelPath(config.model));
   const variants = new Map<string, ModelVariant>();
-  for (const precision of new Set(config.arms.map((arm) => arm.precision))) {
+  for (const precision of new Set(config.arms.flatMap(precisionsOf))) {
     throwIfAborted(options.signal);
     variants.set(precision, await engine.ensureVariant(source, precision));
   }
@@ -256,7 +257,7 @@ async function runArms(
     emit: options.onEvent ?? (() => undefined),
     ...(options.signal === undefined ? {} : { signal: options.signal }),
   };
-  let open: { readonly precision: string; readonly base: OpenBaseModel } | undefined;
+  const models = new BaseModels(prepared.engine, prepared.variants, setup.emit);
   try {
     for (const [armIndex, arm] of config.arms.entries()) {
       throwIfAborted(options.signal);
@@ -264,39 +265,24 @@ async function runArms(
         setup.emit({ event: "arm_skipped", arm: arm.name, reason: "finished before" });
         continue;
       }
-      if (open?.precision !== arm.precision) {
-        open?.base.dispose();
-        open = { precision: arm.precision, base: await openVariant(setup, prepared, arm) };
-      }
-      const variant = variantOf(prepared, arm);
+      const bases = await models.open(precisionsOf(arm));
+      const base = bases.get(arm.precision);
+      assert(base !== undefined, "the arm's own precision was opened");
+      const variant = models.variant(arm.precision);
       store.saveArm(runId, {
         name: arm.name,
         armIndex,
         strategy: strategyLabel(arm.strategy),
         modelName: `${basename(prepared.source.path)} ${arm.precision}`,
         modelSha256: variant.sha256,
-        modelWeightBytes: open.base.weightBytes,
-        numParameters: open.base.trainer(arm.lora).layout.numParameters,
+        modelWeightBytes: base.weightBytes,
+        numParameters: base.trainer(arm.lora).layout.numParameters,
       });
-      await runArm(setup, arm, { base: open.base, sha256: variant.sha256 });
+      await runArm(setup, arm, { base, bases, sha256: variant.sha256 });
     }
   } finally {
-    open?.base.dispose();
+    models.dispose();
   }
-}
-
-async function openVariant(setup: ArmSetup, prepared: Prepared, arm: ArmConfig): Promise<OpenBaseModel> {
-  const variant = variantOf(prepared, arm);
-  const base = await prepared.engine.openBaseModel(variant.path);
-  const { precision, path, made } = variant;
-  setup.emit({ event: "model_ready", precision, path, weightBytes: base.weightBytes, made });
-  return base;
-}
-
-function variantOf(prepared: Prepared, arm: ArmConfig): ModelVariant {
-  const variant = prepared.variants.get(arm.precision);
-  assert(variant !== undefined, "every arm's precision has a variant");
-  return variant;
 }
 
 async function createDefaultEngine(config: ExperimentConfig, onProgress: (line: string) => void): Promise<TrainingEngine> {

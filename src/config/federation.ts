@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { problemError } from "../errors.js";
 import { deviceOf, type DeviceAssignment, type DeviceProfile } from "../federated/devices.js";
+import { PRECISION_NAMES } from "./names.js";
 import type { Participation } from "../federated/participation.js";
 
 const MEGABIT_BYTES = 1e6 / 8;
@@ -13,6 +14,10 @@ const profile = z.strictObject({
   downloadMbps: z.number().positive().default(50).describe("megabits per second from the server to the client"),
   memoryGiB: z.number().positive().optional().describe("memory; a client whose device cannot hold the base model's weights fails; default: enough"),
   failureProbability: z.number().min(0).lt(1).default(0).describe("probability that one attempt at a round breaks off"),
+  precision: z
+    .enum(PRECISION_NAMES)
+    .optional()
+    .describe("weights of the base model that clients with this device train on; default: the arm's precision"),
 });
 
 const devicesSection = z.strictObject({
@@ -87,8 +92,8 @@ export function checkFederationConfig(federation: FederationConfig, place: strin
   });
 }
 
-/** What the federation needs to know; `memoryBytesNeeded` is the size of the base model's weights. */
-export function participationOf(federation: FederationConfig, seed: number, memoryBytesNeeded: number): Participation {
+/** What the federation needs to know; `memoryBytesNeeded` is the size of a device's base model. */
+export function participationOf(federation: FederationConfig, seed: number, memoryBytesNeeded: (device: DeviceProfile) => number): Participation {
   const { overSelection, clientTimeoutSeconds, attempts, devices } = federation;
   const common = { overSelection, attempts, ...(clientTimeoutSeconds === undefined ? {} : { timeoutMs: clientTimeoutSeconds * 1000 }) };
   if (devices === undefined) return common;
@@ -99,13 +104,14 @@ export function participationOf(federation: FederationConfig, seed: number, memo
 function assignmentOf({ profiles, shares, clients, speedSpread }: NonNullable<FederationConfig["devices"]>): DeviceAssignment {
   return {
     profiles: Object.entries(profiles).map(([name, values]): DeviceProfile => {
-      const { tokensPerSecond, uploadMbps, downloadMbps, memoryGiB, failureProbability } = values;
+      const { tokensPerSecond, uploadMbps, downloadMbps, memoryGiB, failureProbability, precision } = values;
       return {
         name,
         tokensPerSecond,
         failureProbability,
         uploadBytesPerSecond: uploadMbps * MEGABIT_BYTES,
         downloadBytesPerSecond: downloadMbps * MEGABIT_BYTES,
+        ...(precision === undefined ? {} : { precision }),
         ...(memoryGiB === undefined ? {} : { memoryBytes: memoryGiB * GIB_BYTES }),
       };
     }),

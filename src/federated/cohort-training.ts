@@ -126,9 +126,10 @@ export async function trainMember(setup: RoundSetup, work: CohortWork, task: Tra
   const { round, clientId, localSteps } = task;
   const appointment = schedule?.appointments.get(clientId);
   deps.onEvent?.({ type: "clientStarted", round, clientId, localSteps });
+  const own = deps.trainerOf?.(clientId);
   const attempt = () =>
     trainClient(task, client, readOwnState(state, clientId), options, {
-      trainer: deps.trainer,
+      trainer: own?.trainer ?? deps.trainer,
       layoutFingerprint: setup.layoutFingerprint,
       sampleIndices: deps.sampleIndices,
       ...(deps.strategy.clientSide === undefined ? {} : { clientSide: deps.strategy.clientSide }),
@@ -207,11 +208,13 @@ function readOwnState({ clients }: FederationState, clientId: string): NamedStat
 function checkOutcome(setup: RoundSetup, task: TrainTask, outcome: ClientOutcome): CheckedOutcome {
   const { deps, layoutFingerprint } = setup;
   const travels = deps.strategy.exchangesWeights;
+  const precision = deps.trainerOf?.(task.clientId).precision;
   const common = {
     clientId: task.clientId,
     numExamples: task.numExamples,
     learningRate: task.clientLearningRate,
     downloadBytes: travels ? downloadBytes(task) : 0,
+    ...(precision === undefined ? {} : { precision }),
     ...(deps.peakMemoryBytes === undefined ? {} : { peakMemoryBytes: deps.peakMemoryBytes() }),
   };
   if (outcome.kind === "failure") {

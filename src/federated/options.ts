@@ -31,6 +31,8 @@ export interface FederationOptions extends LocalTrainingOptions {
 
 export interface FederationDeps {
   readonly trainer: LocalTrainer;
+  /** Where a client trains, in federations of mixed precision: all trainers have one layout. Absent: everybody with `trainer`. */
+  readonly trainerOf?: (clientId: string) => { readonly trainer: LocalTrainer; readonly precision: string };
   readonly strategy: Strategy;
   /** In the order of the data set, which the draw of cohorts depends on. */
   readonly clients: readonly FederatedClient[];

@@ -17,8 +17,8 @@ export interface Participation {
   readonly attempts: number;
   /** The machine of a client; absent: there is no simulated clock. */
   readonly deviceOf?: (clientId: string) => DeviceProfile;
-  /** What training needs at a client; absent: nobody's memory is checked. */
-  readonly memoryBytesNeeded?: number;
+  /** What training needs at a client with this device; absent: nobody's memory is checked. */
+  readonly memoryBytesNeeded?: (device: DeviceProfile) => number;
 }
 
 export const EVERYBODY_ANSWERS: Participation = { overSelection: 1, attempts: 1 };
@@ -80,11 +80,12 @@ function cutOff(answer: Appointment, end: number, numWanted: number): Partial<Ap
 export function appoint(
   { clientId, work }: Candidate,
   { seed, round }: { readonly seed: number; readonly round: number },
-  { deviceOf, timeoutMs = Number.POSITIVE_INFINITY, attempts, memoryBytesNeeded = 0 }: Parameters<typeof scheduleRound>[3],
+  { deviceOf, timeoutMs = Number.POSITIVE_INFINITY, attempts, memoryBytesNeeded }: Parameters<typeof scheduleRound>[3],
 ): Appointment {
   const device = deviceOf(clientId);
-  if (device.memoryBytes !== undefined && device.memoryBytes < memoryBytesNeeded) {
-    const message = `${device.name} has ${String(device.memoryBytes)} bytes of memory, the base model's weights need ${String(memoryBytesNeeded)}`;
+  const needed = memoryBytesNeeded?.(device) ?? 0;
+  if (device.memoryBytes !== undefined && device.memoryBytes < needed) {
+    const message = `${device.name} has ${String(device.memoryBytes)} bytes of memory, the base model's weights need ${String(needed)}`;
     return { device: device.name, simulatedDurationMs: 0, numAttempts: 0, refusal: { code: "OUT_OF_MEMORY", message } };
   }
   const whole = workDuration(device, work);

@@ -46,6 +46,8 @@ export interface ClientRoundRecord {
   readonly device?: string;
   /** From the start of the round until it answered or was given up. */
   readonly simulatedDurationMs?: number;
+  /** Of the base model it trained on; only in federations of mixed precision. */
+  readonly precision?: string;
   /** Versions the server made while it worked; only with an asynchronous server. */
   readonly staleness?: number;
   /** How often it was asked; absent: once. */

@@ -59,6 +59,7 @@ export interface ClientRoundLine {
   readonly peakMemoryBytes: number | null;
   readonly device: string | null;
   readonly simulatedDurationMs: number | null;
+  readonly precision: string | null;
   readonly staleness: number | null;
   readonly numAttempts: number | null;
   readonly failureCode: string | null;
@@ -77,7 +78,7 @@ export function clientRounds(database: MetricsDatabase, arm: string): readonly C
               rejected_log_probability AS rejectedLogProbability, learning_rate AS learningRate, train_duration_ms AS trainDurationMs,
               tokens_per_second AS tokensPerSecond, update_norm AS updateNorm, upload_bytes AS uploadBytes,
               download_bytes AS downloadBytes, peak_memory_bytes AS peakMemoryBytes, device,
-              simulated_duration_ms AS simulatedDurationMs, staleness, num_attempts AS numAttempts, failure_code AS failureCode,
+              simulated_duration_ms AS simulatedDurationMs, precision, staleness, num_attempts AS numAttempts, failure_code AS failureCode,
               failure_message AS failureMessage
          FROM client_rounds WHERE arm = ? ORDER BY round, client_id`,
     )
@@ -247,4 +248,40 @@ export function globalProgress(database: MetricsDatabase, metric: string): reado
         ORDER BY a.arm_index, e.round`,
     )
     .all(metric);
+}
+
+/** What the clients of one precision did in an arm. */
+export interface PrecisionLine {
+  readonly arm: string;
+  readonly precision: string;
+  /** Different clients. */
+  readonly numClients: number;
+  readonly numClientRounds: number;
+  readonly numTokens: number;
+  /** Computed tokens over training time; NULL when nothing was trained. */
+  readonly tokensPerSecond: number | null;
+  /** Mean over clients and rounds, each counting once; NULL when nothing was trained. */
+  readonly trainLoss: number | null;
+  /** Of the last global adapter on this precision's base model; NULL when it was not measured. */
+  readonly heldOutLoss: number | null;
+}
+
+/** For arms with clients of several precisions, by arm (in order) and precision (by name). */
+export function precisionTotals(database: MetricsDatabase): readonly PrecisionLine[] {
+  return database
+    .prepare<[], PrecisionLine>(
+      `SELECT c.arm, c.precision, count(DISTINCT c.client_id) AS numClients, count(*) AS numClientRounds,
+              coalesce(sum(c.num_tokens), 0) AS numTokens,
+              1000.0 * sum(c.num_tokens) / nullif(sum(CASE WHEN c.num_tokens IS NOT NULL THEN c.train_duration_ms END), 0)
+                AS tokensPerSecond,
+              avg(c.train_loss) AS trainLoss,
+              (SELECT e.value FROM evaluations e
+                WHERE e.arm = c.arm AND e.client_id IS NULL AND e.metric = 'heldout_loss@' || c.precision
+                ORDER BY e.round DESC LIMIT 1) AS heldOutLoss
+         FROM client_rounds c JOIN arms a ON a.name = c.arm
+        WHERE c.precision IS NOT NULL
+        GROUP BY c.arm, c.precision
+        ORDER BY a.arm_index, c.precision`,
+    )
+    .all();
 }

@@ -55,6 +55,7 @@ export interface ClientRoundRow {
   readonly peakMemoryBytes?: number;
   readonly device?: string;
   readonly simulatedDurationMs?: number;
+  readonly precision?: string;
   readonly staleness?: number;
   readonly numAttempts?: number;
   readonly failureCode?: string;

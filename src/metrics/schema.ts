@@ -133,6 +133,10 @@ export const MIGRATIONS: readonly string[] = [
   `
   ALTER TABLE client_rounds ADD COLUMN staleness INTEGER;              -- versions the server made while the client worked
   `,
+  // Federations whose clients train on base models of different precision; NULL everywhere else.
+  `
+  ALTER TABLE client_rounds ADD COLUMN precision TEXT;                 -- of the client's base model
+  `,
 ];
 
 /** Columns that differ between two runs that are otherwise the same. */

@@ -179,6 +179,7 @@ function clientColumns(arm: string, round: number, row: ClientRoundRow): Columns
     peak_memory_bytes: row.peakMemoryBytes ?? null,
     device: row.device ?? null,
     simulated_duration_ms: row.simulatedDurationMs ?? null,
+    precision: row.precision ?? null,
     staleness: row.staleness ?? null,
     num_attempts: row.numAttempts ?? null,
     failure_code: row.failureCode ?? null,

@@ -13,6 +13,7 @@ import type { RunRecord } from "../run/run-record.js";
 import { writeFileAtomic } from "../util/atomic-file.js";
 import { formatBytes, formatCount, formatDuration, formatMarkdownTable, formatPercent, formatTable } from "./format.js";
 import type { Column } from "./format.js";
+import { linesByPrecision, precisionTable, type PrecisionLine } from "./by-precision.js";
 import { timeToQuality, timeToQualityTable, type TimeToQuality } from "./time-to-quality.js";
 
 /** Quality on the overall held-out set, by the metric it is stored under. */
@@ -60,6 +61,8 @@ export interface Summary {
   readonly rows: readonly SummaryRow[];
   /** Absent without a simulated clock. */
   readonly timeToQuality?: TimeToQuality;
+  /** Absent without arms of mixed precision. */
+  readonly byPrecision?: readonly PrecisionLine[];
 }
 
 /** The only fields of the stored configuration that the table needs. */
@@ -89,7 +92,8 @@ export function summarizeRun(database: MetricsDatabase): Summary {
     return [...baseRow(database, mine), ...mine.map((arm) => armRow(database, arm))];
   });
   const time = timeToQuality(database);
-  const common = time === undefined ? {} : { timeToQuality: time };
+  const lines = linesByPrecision(database);
+  const common = { ...(time === undefined ? {} : { timeToQuality: time }), ...(lines === undefined ? {} : { byPrecision: lines }) };
   if (reference === undefined) return { rows, ...common };
   return { reference, rows: rows.map((row) => withDifference(row, rows, reference)), ...common };
 }
@@ -155,9 +159,7 @@ function withDifference(row: SummaryRow, rows: readonly SummaryRow[], reference:
 /** Lines of the table for a terminal. */
 export function formatSummary(summary: Summary): string[] {
   const table = formatTable(summaryColumns(summary), summary.rows.map((row) => summaryCells(row, summary)));
-  if (summary.timeToQuality === undefined) return table;
-  const { title, columns, rows } = timeToQualityTable(summary.timeToQuality);
-  return [...table, "", title, ...formatTable(columns, rows)];
+  return [...table, ...furtherTables(summary).flatMap(({ title, columns, rows }) => ["", title, ...formatTable(columns, rows)])];
 }
 
 interface SummaryColumn {
@@ -250,10 +252,9 @@ export async function writeSummary(database: MetricsDatabase, paths: RunPaths, r
   await writeFileAtomic(paths.summary, `${describeRun(database, record).join("\n")}\n`);
 }
 
-function describeTime({ timeToQuality: time }: Summary): string[] {
-  if (time === undefined) return [];
-  const { title, columns, rows } = timeToQualityTable(time);
-  return [`## ${title}`, "", ...formatMarkdownTable(columns, rows), ""];
+/** Tables that not every run has. */
+function furtherTables({ timeToQuality: time, byPrecision }: Summary) {
+  return [...(time === undefined ? [] : [timeToQualityTable(time)]), ...(byPrecision === undefined ? [] : [precisionTable(byPrecision)])];
 }
 
 function describeRun(database: MetricsDatabase, record: RunRecord): string[] {
@@ -267,7 +268,7 @@ function describeRun(database: MetricsDatabase, record: RunRecord): string[] {
     "",
     ...summaryNotes(record, summary).map((note) => `- ${note}`),
     "",
-    ...describeTime(summary),
+    ...furtherTables(summary).flatMap(({ title, columns, rows }) => [`## ${title}`, "", ...formatMarkdownTable(columns, rows), ""]),
     "## Arms",
     "",
     ...formatMarkdownTable(

@@ -9,6 +9,7 @@ import type { PairScore } from "../evaluation/preference.js";
 import type { LocalTrainer } from "../federated/local-trainer.js";
 import type { AdapterSet } from "../federated/protocol.js";
 import type { Evaluate, EvaluationContext, EvaluationRecord } from "../federated/records.js";
+import { assert } from "../util/assert.js";
 import type { ArmSetup } from "./arm.js";
 import type { StartAdapter } from "./start-adapter.js";
 
@@ -27,15 +28,42 @@ export interface SharedResults {
 }
 
 /** The evaluation of an arm's rounds; round 0 is what training begins with. */
-export function makeArmEvaluation(setup: ArmSetup, arm: ArmConfig, trainer: LocalTrainer, start: StartAdapter | undefined): Evaluate {
+export function makeArmEvaluation(
+  setup: ArmSetup,
+  arm: ArmConfig,
+  trainers: ReadonlyMap<string, LocalTrainer>,
+  start: StartAdapter | undefined,
+): Evaluate {
+  const trainer = trainers.get(arm.precision);
+  assert(trainer !== undefined, "the arm's own precision has a trainer");
   const key = JSON.stringify([arm.precision, arm.lora, arm.training.microBatchTokens, arm.training.dpo, start?.sha256]);
   return async (context) => {
     // B starts at zero, so a fresh adapter gives the base model's own results: they are computed once per model.
     const known = context.round === 0 ? setup.shared.start.get(key) : undefined;
     const rows = known ?? (await evaluateAdapters(setup, arm, trainer, start, context));
     if (context.round === 0) setup.shared.start.set(key, rows);
-    return rows.flatMap(toRecords);
+    const others = trainers.size > 1 && context.isLastRound ? await rowsByPrecision(setup, arm, trainers, start, context) : [];
+    return [...rows, ...others].flatMap(toRecords);
   };
+}
+
+/** What the adapter of a federation of mixed precision is worth on each base model: `metric@precision`. */
+async function rowsByPrecision(
+  setup: ArmSetup,
+  arm: ArmConfig,
+  trainers: ReadonlyMap<string, LocalTrainer>,
+  start: StartAdapter | undefined,
+  context: EvaluationContext,
+): Promise<readonly MetricRow[]> {
+  const rows: MetricRow[] = [];
+  for (const [precision, trainer] of trainers) {
+    // References are shared by precision, so each is computed on its own base model.
+    const found = await evaluateAdapters(setup, { ...arm, precision: precision as ArmConfig["precision"] }, trainer, start, context);
+    const overall = found.find(({ clientId }) => clientId === undefined);
+    if (overall === undefined) continue;
+    rows.push({ metrics: Object.fromEntries(Object.entries(overall.metrics).map(([metric, value]) => [`${metric}@${precision}`, value])) });
+  }
+  return rows;
 }
 
 async function evaluateAdapters(

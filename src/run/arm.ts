@@ -13,7 +13,8 @@ import type { ArmConfig, DpoConfig, ExperimentConfig } from "../config/schema.js
 import { strategyLabel } from "../config/strategy-file.js";
 import { PythonRandom } from "../data/python-random.js";
 import { CheckpointFolder } from "../federated/checkpoint.js";
-import type { FederationOptions } from "../federated/options.js";
+import type { LocalTrainer } from "../federated/local-trainer.js";
+import type { FederationDeps, FederationOptions } from "../federated/options.js";
 import type { AdapterSet } from "../federated/protocol.js";
 import type { PreferenceTraining } from "../federated/client.js";
 import type { FederationEvent } from "../federated/records.js";
@@ -56,6 +57,8 @@ export interface ArmSetup {
 /** The base model of one arm. */
 export interface ArmModel {
   readonly base: OpenBaseModel;
+  /** By precision, the arm's own first; more than one where clients train on different ones. */
+  readonly bases: ReadonlyMap<string, OpenBaseModel>;
   readonly sha256: string;
 }
 
@@ -68,6 +71,8 @@ export function isArmFinished(store: MetricsStore, arm: string): boolean {
 export async function runArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): Promise<void> {
   const { config, paths, data, store, emit } = setup;
   const trainer = model.base.trainer(arm.lora);
+  const trainers = new Map([...model.bases].map(([precision, base]) => [precision, base.trainer(arm.lora)]));
+  const mixed = trainers.size === 1 ? {} : { trainerOf: assignTrainers(trainers, arm, config.seed) };
   const strategy = await createArmStrategy(arm);
   const checkpointFolder = paths.checkpoints(arm.name);
   await mkdir(checkpointFolder, { recursive: true });
@@ -84,6 +89,7 @@ export async function runArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): 
     federationOptions(setup, arm, model, { strategy, startAdapter }),
     {
       trainer,
+      ...mixed,
       strategy,
       clients: data.clients,
       sampleIndices: (seed, population, count) => new PythonRandom(seed).sample(population, count),
@@ -101,7 +107,7 @@ export async function runArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): 
       onEvent: (event) => {
         passOn(event, arm.name, emit);
       },
-      ...(data.heldOut.samples.length === 0 ? {} : { evaluate: makeArmEvaluation(setup, arm, trainer, startAdapter) }),
+      ...(data.heldOut.samples.length === 0 ? {} : { evaluate: makeArmEvaluation(setup, arm, trainers, startAdapter) }),
       ...(setup.signal === undefined ? {} : { signal: setup.signal }),
     },
     start,
@@ -115,6 +121,19 @@ export async function runArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): 
     message: `${String(numAdapters)} adapters saved`,
   });
   emit({ event: "arm_finished", arm: arm.name, adapters: numAdapters });
+}
+
+/** Each client's trainer, by the precision of its device. All have one layout, or the adapter could not be one. */
+function assignTrainers(trainers: ReadonlyMap<string, LocalTrainer>, arm: ArmConfig, seed: number): NonNullable<FederationDeps["trainerOf"]> {
+  const layouts = new Set([...trainers.values()].map(({ layout }) => fingerprintLayout(layout)));
+  assert(layouts.size === 1, "models of the same shapes give an adapter one layout");
+  const { deviceOf } = participationOf(arm.federation, seed, () => 0);
+  return (clientId) => {
+    const precision = deviceOf?.(clientId).precision ?? arm.precision;
+    const trainer = trainers.get(precision);
+    assert(trainer !== undefined, "the models of all devices were opened");
+    return { trainer, precision };
+  };
 }
 
 /** The checkpoint if there is one, otherwise the start adapter or the seeded initial one; arms of equal shape start alike. */
@@ -161,7 +180,7 @@ function federationOptions(
     ...(training.dpo === undefined ? {} : { preference: preferenceTraining(training.dpo, startAdapter) }),
     // Pooled data is one participant by nature.
     minClients: strategy.participants === "pooled" ? 1 : training.minClients,
-    participation: participationOf(arm.federation, config.seed, model.base.weightBytes),
+    participation: participationOf(arm.federation, config.seed, ({ precision = arm.precision }) => model.bases.get(precision)?.weightBytes ?? 0),
     // The trainer uses all threads for one client; several at once would only need more memory.
     maxConcurrentClients: 1,
     evaluateEvery: config.evaluation.every ?? training.numRounds,

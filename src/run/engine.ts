@@ -27,6 +27,7 @@ export type AdapterShape = Pick<LoraConfig, "rank" | "loraAlpha"> & { readonly t
 /** One precision of the base model, opened; trainers over it share its weights. */
 export interface OpenBaseModel {
   readonly weightBytes: number;
+  readonly info: NativeModelInfo;
   trainer(lora: LoraConfig): LocalTrainer;
   /** Writes an adapter file atomically. */
   saveAdapter(path: string, lora: LoraConfig, weights: Float32Array): Promise<void>;

@@ -83,6 +83,7 @@ function describeSource(model: BaseModel, sha256: string): SourceModel {
 function wrapBaseModel(model: BaseModel): OpenBaseModel {
   return {
     weightBytes: model.info.weightBytes,
+    info: model.info,
     trainer: (lora) => new NativeTrainer(model, adapterOptions(lora)),
     saveAdapter: (path, lora, weights) => model.saveAdapter(path, adapterOptions(lora), weights),
     loadAdapter: async (path) => {

@@ -98,7 +98,7 @@ describe("clients that break off", () => {
 
   test("all of them end the run", async () => {
     const deviceOf = () => machine(1, { memoryBytes: 1 });
-    const tooSmall = makeOptions({ numRounds: 1 }, { participation: { overSelection: 1, attempts: 1, deviceOf, memoryBytesNeeded: 2 } });
+    const tooSmall = makeOptions({ numRounds: 1 }, { participation: { overSelection: 1, attempts: 1, deviceOf, memoryBytesNeeded: () => 2 } });
     await expect(runServer(tooSmall, makeDeps("fedasync", { clients }), start)).rejects.toThrow(/received 0 of 3 \(client a: OUT_OF_MEMORY/);
   });
 });

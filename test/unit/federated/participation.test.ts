@@ -89,9 +89,9 @@ describe("a round", () => {
   });
 
   test("refuses a client whose device cannot hold the weights", () => {
-    const { appointments } = schedule([100], 1, { memoryBytesNeeded: 11 }, { memoryBytes: 10 });
+    const { appointments } = schedule([100], 1, { memoryBytesNeeded: () => 11 }, { memoryBytes: 10 });
     expect(appointments.get("a")).toMatchObject({ refusal: { code: "OUT_OF_MEMORY" }, simulatedDurationMs: 0 });
-    expect(schedule([100], 1, { memoryBytesNeeded: 10 }, { memoryBytes: 10 }).appointments.get("a")?.refusal).toBeUndefined();
+    expect(schedule([100], 1, { memoryBytesNeeded: () => 10 }, { memoryBytes: 10 }).appointments.get("a")?.refusal).toBeUndefined();
   });
 });
 

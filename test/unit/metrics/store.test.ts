@@ -33,6 +33,7 @@ const goodClient: ClientRoundRow = {
 const NO_PREFERENCE = {
   device: null,
   simulatedDurationMs: null,
+  precision: null,
   staleness: null,
   numAttempts: null,
   rewardMargin: null,

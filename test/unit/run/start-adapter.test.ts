@@ -57,15 +57,13 @@ test("an adapter of another shape is refused with both shapes, one of the same s
   const file = (await locateStartAdapters(path, config.arms)).get(arm.name);
   if (file === undefined) throw new Error("the arm has a start adapter");
   const weights = Float32Array.of(1);
-  const baseOf = (rank: number): OpenBaseModel => ({
-    weightBytes: 1,
-    trainer: () => {
-      throw new Error("not needed");
-    },
-    saveAdapter: () => Promise.resolve(),
-    loadAdapter: () => Promise.resolve({ lora: { rank, loraAlpha: 32, targetModules: ["attn_v", "attn_q"] }, weights }),
-    dispose: () => undefined,
-  });
+  // Nothing else of a base model is needed.
+  const baseOf = (rank: number): OpenBaseModel => {
+    const base: Partial<OpenBaseModel> = {
+      loadAdapter: () => Promise.resolve({ lora: { rank, loraAlpha: 32, targetModules: ["attn_v", "attn_q"] }, weights }),
+    };
+    return base as OpenBaseModel;
+  };
   expect(await readStartAdapter(file, arm, baseOf(4))).toEqual({ ...file, weights });
   expect(file.sha256).toMatch(/^[0-9a-f]{64}$/);
   await expect(readStartAdapter(file, arm, baseOf(8))).rejects.toThrow(
