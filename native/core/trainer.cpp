@@ -24,6 +24,9 @@ void check_options(const train_options & o) {
     require_option(o.micro_batch_tokens >= 1, "microBatchTokens", "at least 1", double(o.micro_batch_tokens));
     require_option(std::isfinite(o.learning_rate) && o.learning_rate >= 0.0, "learningRate", "a finite number of at least 0", o.learning_rate);
     require_option(std::isfinite(o.lora_plus_ratio) && o.lora_plus_ratio > 0.0, "loraPlusRatio", "a finite number above 0", o.lora_plus_ratio);
+    int exponent = 0;
+    const bool is_power = !o.loss_scale || (*o.loss_scale > 0.0 && std::frexp(*o.loss_scale, &exponent) == 0.5 && exponent >= -23 && exponent <= 127);
+    require_option(is_power, "lossScale", "a power of two from 2^-24 to 2^126", o.loss_scale.value_or(1.0));
     require_option(o.dropout >= 0.0 && o.dropout < 1.0, "dropout", "at least 0 and below 1", o.dropout);
     require_option(o.optimizer.beta1 >= 0.0 && o.optimizer.beta1 < 1.0, "beta1", "at least 0 and below 1", o.optimizer.beta1);
     require_option(o.optimizer.beta2 >= 0.0 && o.optimizer.beta2 < 1.0, "beta2", "at least 0 and below 1", o.optimizer.beta2);
@@ -109,6 +112,29 @@ memory_use planned_use(const planned_engine & runner) {
     return { plan.micro_batch_tokens, plan.tier == checkpoint_tier::layer_inputs, runner.fell_back(), plan.needed };
 }
 
+// Chosen so that a gradient of F16's smallest normal number, 2^-14, gains the ten bits that it would lose.
+constexpr double DEVICE_LOSS_SCALE = 1024.0;
+constexpr int MAX_HALVINGS = 24;
+
+// Sums and gradient of a step, which is computed again with half the scale while its gradient overflows and its loss does not.
+static step_sums compute_step(planned_engine & runner, const step_objective & objective, const train_options & o, int64_t step, train_result & result,
+                              std::vector<float> & gradient) {
+    const auto compute = [&](engine & device, int64_t micro_batch_tokens) {
+        device.set_weights(result.weights);
+        const step_sums sums = objective.accumulate(device, step_groups(o, step), micro_batch_tokens, random_combine(o.seed, uint64_t(step)), result.loss_scale);
+        device.get_gradient(gradient);
+        return sums;
+    };
+    step_sums sums = runner.run(compute);
+    for (int i = 0; i < MAX_HALVINGS && std::isfinite(sums.loss) && !std::isfinite(vector_norm(gradient)); ++i) {
+        result.loss_scale *= 0.5;
+        result.n_scale_halvings += 1;
+        sums = runner.run(compute);
+    }
+    for (float & g : gradient) g = float(double(g) / result.loss_scale);
+    return sums;
+}
+
 train_result train(const base_model & model, const train_options & o, const std::vector<float> & start_weights,
                    const progress_callback & on_progress, const std::atomic<bool> & cancel) {
     const auto begin = std::chrono::steady_clock::now();
@@ -125,16 +151,12 @@ train_result train(const base_model & model, const train_options & o, const std:
     adamw optimizer(o.optimizer, ranges);
     train_result result;
     result.weights = start_weights;
+    result.loss_scale = o.loss_scale.value_or(runner.plan().is_cpu ? 1.0 : DEVICE_LOSS_SCALE);
     std::vector<float> gradient;
     step_objective objective(o.objective, o.samples, cancel);
     runner.run([&](engine & device, int64_t micro_batch_tokens) { objective.prepare(device, used_groups(o), micro_batch_tokens); });
     for (int64_t step = 0; step < o.local_steps; ++step) {
-        const step_sums sums = runner.run([&](engine & device, int64_t micro_batch_tokens) {
-            device.set_weights(result.weights);
-            const step_sums step_result = objective.accumulate(device, step_groups(o, step), micro_batch_tokens, random_combine(o.seed, uint64_t(step)), 1.0);
-            device.get_gradient(gradient);
-            return step_result;
-        });
+        const step_sums sums = compute_step(runner, objective, o, step, result, gradient);
         finish_gradient(o, ranges, result.weights, sums.weight, gradient);
         const double loss = sums.loss / sums.weight;
         const double norm = vector_norm(gradient);

@@ -90,6 +90,9 @@ struct train_options {
     double            proximal_mu = 0.0; // adds mu/2 * ||w - anchor||^2 to the loss of each step
     const float *     proximal_anchor = nullptr;  // layout order; nullptr: none
     const float *     gradient_offset = nullptr;  // after each step w -= the tensor's learning rate * offset; nullptr: none
+    // Multiplies gradients inside the graph and is divided out again; a power of two from 2^-24 to 2^126, so that F32 gives the same
+    // bits. Absent: 1 on the CPU, 1024 elsewhere. A step whose gradient overflows is repeated with half of it, at most 24 times.
+    std::optional<double> loss_scale;
     memory_options    memory;
 };
 
@@ -114,6 +117,8 @@ struct train_result {
     std::vector<double> gradient_norms;  // global, before clipping, proximal term included
     int64_t             n_tokens = 0;
     int64_t             n_supervised_tokens = 0;
+    double              loss_scale = 1.0;       // at the end
+    int64_t             n_scale_halvings = 0;   // steps computed again because their gradient overflowed
     double              duration_ms = 0.0;
     memory_use          memory;
 };
