@@ -30,6 +30,8 @@ export type { PromptTemplate, Segment, TemplateName } from "./data/prompt-templa
 export { tokenizePairs } from "./data/preference-tokens.js";
 export { tokenizePrompt, tokenizeSamples } from "./data/tokenized.js";
 export { PythonRandom } from "./data/python-random.js";
+export { scoreContinuations } from "./evaluation/continuations.js";
+export type { ContinuationGroup, ContinuationScore, ScoreRequest } from "./evaluation/continuations.js";
 export { evaluateGlobal, evaluatePersonal, summarizeScores } from "./evaluation/held-out.js";
 export type { HeldOutMetrics, HeldOutRow, HeldOutSet } from "./evaluation/held-out.js";
 

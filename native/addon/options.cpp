@@ -7,6 +7,8 @@
 #include <optional>
 
 #include "errors.h"
+#include "objective-options.h"
+#include "option-readers.h"
 
 namespace fedllm::addon {
 
@@ -17,110 +19,6 @@ constexpr double MAX_THREADS      = 512;                 // GGML_MAX_N_THREADS
 constexpr double MAX_STEPS        = 1e9;
 constexpr double MAX_BATCH_SIZE   = 1 << 20;  // samples of one step; their list is held in memory
 constexpr double MAX_MICRO_BATCH  = 1 << 24;  // tokens; far above what memory allows, keeps products inside int64
-
-std::string number_text(double number) {
-    char text[32];
-    std::snprintf(text, sizeof text, "%.17g", number);
-    return text;
-}
-
-// What came, in words: for the second half of a message.
-std::string describe(const Napi::Value & value) {
-    if (value.IsEmpty() || value.IsUndefined()) {
-        return "undefined";
-    }
-    if (value.IsNull()) {
-        return "null";
-    }
-    if (value.IsNumber()) {
-        return number_text(value.As<Napi::Number>().DoubleValue());
-    }
-    if (value.IsString()) {
-        const std::string text = value.As<Napi::String>().Utf8Value();
-        return text.size() <= 40 ? "the string \"" + text + "\"" : "a string of " + std::to_string(text.size()) + " bytes";
-    }
-    if (value.IsBoolean()) {
-        return value.As<Napi::Boolean>().Value() ? "true" : "false";
-    }
-    if (value.IsTypedArray()) {
-        static const char * const NAMES[] = {"Int8Array",    "Uint8Array",   "Uint8ClampedArray", "Int16Array",
-                                             "Uint16Array",  "Int32Array",   "Uint32Array",       "Float32Array",
-                                             "Float64Array", "BigInt64Array", "BigUint64Array"};
-        napi_typedarray_type type = napi_int8_array;
-        napi_get_typedarray_info(value.Env(), value, &type, nullptr, nullptr, nullptr, nullptr);
-        return size_t(type) < std::size(NAMES) ? std::string("a ") + NAMES[type] : "another typed array";
-    }
-    if (value.IsArray()) {
-        return "an array of length " + std::to_string(value.As<Napi::Array>().Length());
-    }
-    return value.IsFunction() ? "a function" : value.IsObject() ? "an object" : "another kind of value";
-}
-
-struct number_range {
-    double       min;
-    double       max;
-    bool         open_min = false;  // min itself is excluded
-    bool         open_max = false;
-    const char * words;  // "a number above 0"
-};
-
-double read_number(const Napi::Value & value, const std::string & subject, const number_range & range) {
-    if (value.IsNumber()) {
-        const double number  = value.As<Napi::Number>().DoubleValue();
-        const bool   above   = range.open_min ? number > range.min : number >= range.min;
-        const bool   below   = range.open_max ? number < range.max : number <= range.max;
-        const bool   in_range = std::isfinite(number) && above && below;
-        if (in_range) {
-            return number;
-        }
-    }
-    throw parameter_error("CONFIG_INVALID", subject, range.words, describe(value));
-}
-
-int64_t read_integer(const Napi::Value & value, const std::string & subject, double min, double max) {
-    if (value.IsNumber()) {
-        const double number = value.As<Napi::Number>().DoubleValue();
-        if (std::isfinite(number) && number == std::floor(number) && number >= min && number <= max) {
-            return int64_t(number);
-        }
-    }
-    throw parameter_error("CONFIG_INVALID", subject,
-                          "an integer from " + std::to_string(int64_t(min)) + " to " + std::to_string(int64_t(max)),
-                          describe(value));
-}
-
-constexpr double       HUGE_NUMBER = std::numeric_limits<double>::max();
-constexpr number_range NOT_NEGATIVE{0.0, HUGE_NUMBER, false, false, "a finite number of at least 0"};
-constexpr number_range POSITIVE{0.0, HUGE_NUMBER, true, false, "a finite number above 0"};
-constexpr number_range PROBABILITY{0.0, 1.0, false, true, "a number from 0 to below 1"};
-
-Napi::Object read_object(const Napi::Value & value, const std::string & subject) {
-    if (!value.IsObject() || value.IsFunction()) {
-        throw parameter_error("CONFIG_INVALID", subject, "an object", describe(value));
-    }
-    return value.As<Napi::Object>();
-}
-
-// Copies a typed array of exactly this type.
-template <typename Number>
-std::vector<Number> copy_typed_array(const Napi::Value & value, napi_typedarray_type expected_type, const char * type_name,
-                                     const char * code, const std::string & subject) {
-    if (value.IsTypedArray()) {
-        napi_typedarray_type type   = napi_int8_array;
-        size_t               length = 0;
-        void *               data   = nullptr;
-        const napi_status    status =
-            napi_get_typedarray_info(value.Env(), value, &type, &length, &data, nullptr, nullptr);
-        if (status == napi_ok && type == expected_type) {
-            std::vector<Number> copy(data == nullptr ? 0 : length);
-            if (!copy.empty()) {
-                std::memcpy(copy.data(), data, copy.size() * sizeof(Number));
-            }
-            return copy;
-        }
-    }
-    throw parameter_error(code, subject, std::string("a ") + type_name, describe(value));
-}
 
 void check_offsets(const samples_copy & samples) {
     const std::vector<uint32_t> & offsets  = samples.offsets;
@@ -179,6 +77,22 @@ samples_copy read_samples(const Napi::Value & value, int64_t n_vocab) {
                               std::to_string(samples.supervised.size()));
     }
     check_offsets(samples);
+    const Napi::Value weights = object.Get("weights");
+    if (!weights.IsUndefined()) {
+        samples.weights = copy_typed_array<float>(weights, napi_float32_array, "Float32Array", "DATASET_INVALID", "samples.weights");
+        if (samples.weights.size() != samples.tokens.size()) {
+            throw parameter_error("DATASET_INVALID", "samples.weights", std::to_string(samples.tokens.size()) + " numbers",
+                                  std::to_string(samples.weights.size()));
+        }
+    }
+    const Napi::Value groups = object.Get("groupOffsets");
+    if (!groups.IsUndefined()) {
+        samples.group_offsets = copy_typed_array<uint32_t>(groups, napi_uint32_array, "Uint32Array", "DATASET_INVALID", "samples.groupOffsets");
+        if (samples.group_offsets.size() < 2) {
+            throw parameter_error("DATASET_INVALID", "samples.groupOffsets", "one entry more than there are groups, at least one group",
+                                  std::to_string(samples.group_offsets.size()) + " entries");
+        }
+    }
     for (size_t i = 0; i + 1 < samples.offsets.size(); ++i) {
         check_sample(samples, i, n_vocab);
     }
@@ -228,11 +142,28 @@ void read_corrections(const Napi::Object & object, size_t n_parameters, train_re
 
 }  // namespace
 
+sample_set samples_copy::view() const {
+    sample_set set;
+    set.tokens     = tokens.data();
+    set.supervised = supervised.data();
+    set.offsets    = offsets.data();
+    set.n_samples  = offsets.size() - 1;
+    set.weights    = weights.empty() ? nullptr : weights.data();
+    if (!group_offsets.empty()) {
+        set.group_offsets = group_offsets.data();
+        set.n_groups      = group_offsets.size() - 1;
+    }
+    return set;
+}
+
 train_options train_request::view() const {
     train_options result   = options;
     result.samples         = samples.view();
     result.proximal_anchor = proximal_anchor.empty() ? nullptr : proximal_anchor.data();
     result.gradient_offset = gradient_offset.empty() ? nullptr : gradient_offset.data();
+    if (result.objective.preference && !reference_weights.empty()) {
+        result.objective.preference->reference_weights = reference_weights.data();
+    }
     return result;
 }
 
@@ -348,6 +279,7 @@ train_request read_train_request(const Napi::Value & value, const base_model & m
     options.dropout               = read_number(object.Get("dropout"), "dropout", PROBABILITY);
     options.seed                  = read_seed(object.Get("seed"), "seed");
     read_corrections(object, n_parameters, request);
+    read_objective(object, n_parameters, request);
     return request;
 }
 

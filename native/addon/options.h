@@ -20,8 +20,10 @@ struct samples_copy {
     std::vector<int32_t>  tokens;
     std::vector<uint8_t>  supervised;
     std::vector<uint32_t> offsets;
+    std::vector<float>    weights;        // empty: none
+    std::vector<uint32_t> group_offsets;  // empty: none; the core checks them
 
-    sample_set view() const { return {tokens.data(), supervised.data(), offsets.data(), offsets.size() - 1}; }
+    sample_set view() const;
 };
 
 // Owned copy of NativeTrainOptions. The pointers inside `options` are set by view() only.
@@ -31,6 +33,7 @@ struct train_request {
     std::vector<float> weights;
     std::vector<float> proximal_anchor;  // empty: none
     std::vector<float> gradient_offset;  // empty: none
+    std::vector<float> reference_weights;  // of preferences; empty: the base alone
 
     train_options view() const;
 };

@@ -115,6 +115,25 @@ Napi::Int32Array make_tokens(Napi::Env env, const std::vector<int32_t> & tokens)
     return make_typed_array<Napi::Int32Array>(env, tokens);
 }
 
+// One array per figure, an entry per step.
+static Napi::Object make_preference_steps(Napi::Env env, const std::vector<preference_metrics> & steps) {
+    Napi::Object object = Napi::Object::New(env);
+    const auto   set    = [&](const char * name, double preference_metrics::* figure) {
+        std::vector<double> values;
+        for (const preference_metrics & step : steps) {
+            values.push_back(step.*figure);
+        }
+        object.Set(name, make_typed_array<Napi::Float64Array>(env, values));
+    };
+    set("rewardMargins", &preference_metrics::reward_margin);
+    set("rewardAccuracies", &preference_metrics::reward_accuracy);
+    set("chosenRewards", &preference_metrics::chosen_reward);
+    set("rejectedRewards", &preference_metrics::rejected_reward);
+    set("chosenLogProbabilities", &preference_metrics::chosen_log_probability);
+    set("rejectedLogProbabilities", &preference_metrics::rejected_log_probability);
+    return object;
+}
+
 Napi::Object make_train_result(Napi::Env env, const train_result & result) {
     Napi::Object object = Napi::Object::New(env);
     object.Set("weights", make_weights(env, result.weights));
@@ -124,6 +143,11 @@ Napi::Object make_train_result(Napi::Env env, const train_result & result) {
     object.Set("numTokens", make_count(env, double(result.n_tokens)));
     object.Set("numSupervisedTokens", make_count(env, double(result.n_supervised_tokens)));
     object.Set("trainDurationMs", make_count(env, result.duration_ms));
+    object.Set("lossScale", make_count(env, result.loss_scale));
+    object.Set("numScaleHalvings", make_count(env, double(result.n_scale_halvings)));
+    if (!result.preference_steps.empty()) {
+        object.Set("preferenceSteps", make_preference_steps(env, result.preference_steps));
+    }
     return object;
 }
 

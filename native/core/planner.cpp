@@ -16,7 +16,7 @@ constexpr int64_t SMALL_HEAD_CHUNK = 64;
 constexpr int64_t SMALLEST_MICRO_BATCH = 64;
 // What the process itself grows by when it begins to compute: code that is read for the first time, stacks, the heap's own needs.
 constexpr size_t STARTING_BYTES = size_t(3) << 20;
-// Vectors of the adapter's size in a client: start, weights, gradient, two moments.
+// Vectors of the adapter's size on the host: start, weights, gradient, two moments.
 constexpr size_t TRAINING_VECTORS = 5;
 constexpr size_t SCORING_VECTORS = 1;
 

@@ -11,6 +11,11 @@ export interface TokenizedSample {
   readonly tokens: Int32Array;
   /** 1 where the token at this position is supervised (predicted from the tokens before it), otherwise 0. Position 0 is always 0. */
   readonly supervised: Uint8Array;
+  /**
+   * Weight of each token's loss, of any sign; only those of supervised tokens matter, and one of them is not 0. A step's
+   * loss is the sum of weight * -log p over the sum of |weight|. Absent: all 1. Scores of evaluations ignore them.
+   */
+  readonly weights?: Float32Array;
 }
 
 /**
@@ -53,12 +58,20 @@ export interface TrainRequest {
   readonly optimizer: OptimizerOptions;
   /** LoRA dropout probability, 0 <= p < 1. */
   readonly dropout: number;
-  /** Seeds dropout only; 0 is a seed. */
+  /** Seeds dropout and NEFTune's noise; 0 is a seed. */
   readonly seed: number;
   /** What pairs are trained by; absent: the samples' supervised tokens are learned. */
   readonly objective?: PreferenceObjective;
   /** The half of each pair that is trained; the other keeps its bits. Absent: both. */
   readonly trainable?: AdapterHalf;
+  /** e of the target (1 - e) onehot + e / vocabulary, 0 <= e < 1; absent: 0. Not with `objective`. */
+  readonly labelSmoothing?: number;
+  /** NEFTune (Jain et al. 2023): uniform noise of alpha / sqrt(tokens * width) on the embeddings; absent: none. */
+  readonly neftuneAlpha?: number;
+  /** LoRA+ (Hayou et al. 2024): learning rate of B over that of A, which is clientLearningRate; absent: 1. */
+  readonly loraPlusRatio?: number;
+  /** A power of two that gradients are multiplied by inside the graph; absent: 1 on the CPU, 1024 on other devices. */
+  readonly lossScale?: number;
   /** FedProx: (proximalMu / 2) * ||w - anchor||^2 is added to the loss. */
   readonly proximal?: { readonly mu: number; readonly anchor: Float32Array };
   /** After each step w <- w - clientLearningRate * gradientOffset (SCAFFOLD's c - c_i, FedLLM-Bench form). */
@@ -127,6 +140,8 @@ export interface TrainResult {
   readonly numTokens: number;
   /** Global gradient norm before clipping, one per step. */
   readonly gradientNorms: Float64Array;
+  /** Steps that were computed again because their scaled gradient overflowed; absent: none can be. */
+  readonly numScaleHalvings?: number;
   readonly trainDurationMs: number;
 }
 
@@ -135,6 +150,11 @@ export interface EvaluateRequest {
   readonly weights?: Float32Array;
   readonly samples: readonly TokenizedSample[];
   readonly microBatchTokens: number;
+  /**
+   * Neighbouring samples that begin alike, whose common beginning is then computed once: the start of each group and the
+   * number of samples. Scores are the same up to rounding. Absent: no groups.
+   */
+  readonly groupOffsets?: Uint32Array;
 }
 
 export interface EvaluateResult {

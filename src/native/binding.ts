@@ -90,6 +90,28 @@ export interface NativeSamples {
   readonly supervised: Uint8Array;
   /** Start of each sample in `tokens`; last entry = tokens.length. */
   readonly offsets: Uint32Array;
+  /** Weight of each token's loss; absent: all 1. */
+  readonly weights?: Float32Array;
+  /** Start of each group of samples whose common prefix is computed once; last entry = number of samples. Absent: no groups. */
+  readonly groupOffsets?: Uint32Array;
+}
+
+/** DPO over groups of two samples, the chosen and the rejected one. */
+export interface NativePreferenceOptions {
+  readonly beta: number;
+  readonly labelSmoothing: number;
+  /** Adapter of the reference; absent: the base alone. */
+  readonly referenceWeights?: Float32Array;
+}
+
+/** Means over the pairs of each step. */
+export interface NativePreferenceSteps {
+  readonly rewardMargins: Float64Array;
+  readonly rewardAccuracies: Float64Array;
+  readonly chosenRewards: Float64Array;
+  readonly rejectedRewards: Float64Array;
+  readonly chosenLogProbabilities: Float64Array;
+  readonly rejectedLogProbabilities: Float64Array;
 }
 
 export interface NativeTrainOptions {
@@ -112,6 +134,12 @@ export interface NativeTrainOptions {
   readonly proximalMu?: number;
   readonly proximalAnchor?: Float32Array;
   readonly gradientOffset?: Float32Array;
+  readonly labelSmoothing?: number;
+  readonly neftuneAlpha?: number;
+  readonly loraPlusRatio?: number;
+  /** A power of two; absent: the device's own. */
+  readonly lossScale?: number;
+  readonly preference?: NativePreferenceOptions;
   readonly onProgress?: (step: number, loss: number, numTokens: number) => void;
 }
 
@@ -123,6 +151,11 @@ export interface NativeTrainResult {
   readonly numTokens: number;
   readonly numSupervisedTokens: number;
   readonly trainDurationMs: number;
+  /** At the end. */
+  readonly lossScale: number;
+  readonly numScaleHalvings: number;
+  /** Only with `preference`. */
+  readonly preferenceSteps?: NativePreferenceSteps;
 }
 
 export interface NativeEvaluateOptions {

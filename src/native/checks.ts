@@ -67,7 +67,11 @@ export function checkWeights(weights: Float32Array, subject: string, length: num
  * Checks samples (DATASET_INVALID names the first bad one) and concatenates them for the boundary. Each needs a
  * supervised token: without one there is nothing to learn or to score.
  */
-export function packSamples(samples: readonly TokenizedSample[], vocabularySize: number): NativeSamples {
+export function packSamples(
+  samples: readonly TokenizedSample[],
+  vocabularySize: number,
+  groupOffsets?: Uint32Array,
+): NativeSamples {
   if (samples.length === 0) throw datasetError("samples", "at least one sample", "none");
   const total = samples.reduce((sum, sample) => sum + sample.tokens.length, 0);
   if (total > MAX_PACKED_TOKENS) throw datasetError("samples", `at most ${MAX_PACKED_TOKENS} tokens`, String(total));
@@ -77,15 +81,38 @@ export function packSamples(samples: readonly TokenizedSample[], vocabularySize:
     supervised: new Uint8Array(total),
     offsets: new Uint32Array(samples.length + 1),
   };
+  const weights = samples.some((sample) => sample.weights !== undefined) ? new Float32Array(total).fill(1) : undefined;
   let offset = 0;
   for (const [index, sample] of samples.entries()) {
     checkSample(sample, `samples[${index}]`, vocabularySize);
     packed.tokens.set(sample.tokens, offset);
     packed.supervised.set(sample.supervised, offset);
+    if (sample.weights !== undefined) weights?.set(sample.weights, offset);
     offset += sample.tokens.length;
     packed.offsets[index + 1] = offset;
   }
-  return packed;
+  if (groupOffsets !== undefined) checkGroups(groupOffsets, samples.length);
+  return {
+    ...packed,
+    ...(weights === undefined ? {} : { weights }),
+    ...(groupOffsets === undefined ? {} : { groupOffsets }),
+  };
+}
+
+function checkGroups(offsets: Uint32Array, numSamples: number): void {
+  const rises = offsets.every((offset, index) => index === 0 || offset > (offsets[index - 1] ?? 0));
+  if (rises && offsets.length > 1 && offsets[0] === 0 && offsets.at(-1) === numSamples) return;
+  throw datasetError("groupOffsets", `offsets that rise from 0 to the number of samples, ${numSamples}`, offsets.join(", "));
+}
+
+/** DATASET_INVALID unless the weights are as many as the tokens, those that matter finite, and one of them not 0. */
+function checkTokenWeights({ tokens, supervised, weights }: TokenizedSample, subject: string): void {
+  if (weights === undefined) return;
+  if (weights.length !== tokens.length) throw datasetError(`${subject}.weights`, `${tokens.length} numbers`, String(weights.length));
+  const relevant = weights.filter((_, index) => supervised[index] === 1);
+  const bad = relevant.find((weight) => !Number.isFinite(weight));
+  if (bad !== undefined) throw datasetError(`${subject}.weights`, "finite numbers for supervised tokens", String(bad));
+  if (relevant.every((weight) => weight === 0)) throw datasetError(`${subject}.weights`, "a number other than 0 for a supervised token", "none");
 }
 
 function checkSample(sample: TokenizedSample, subject: string, vocabularySize: number): void {
@@ -105,6 +132,7 @@ function checkSample(sample: TokenizedSample, subject: string, vocabularySize: n
   const badFlag = supervised.findIndex((flag) => flag > 1);
   if (badFlag >= 0) throw datasetError(`${subject}.supervised[${badFlag}]`, "0 or 1", String(supervised[badFlag]));
   if (!supervised.includes(1)) throw datasetError(subject, "at least one supervised token", "none");
+  checkTokenWeights(sample, subject);
 }
 
 function datasetError(subject: string, expected: string, received: string): Error {

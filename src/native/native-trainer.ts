@@ -3,7 +3,7 @@
  * own, so one trainer serves all clients of a run. Several requests may run at once; each uses the model's threads.
  */
 import type { AdapterLayout } from "../adapter/layout.js";
-import { FedllmError, isFedllmError, problemError } from "../errors.js";
+import { FedllmError, isFedllmError } from "../errors.js";
 import type {
   EvaluateRequest,
   EvaluateResult,
@@ -16,6 +16,7 @@ import type { BaseModel } from "./base-model.js";
 import type { NativeAdapterOptions, NativeEvaluateResult, NativeTask, NativeTrainOptions } from "./binding.js";
 import { checkInteger, checkNumber, checkWeights, packSamples } from "./checks.js";
 import { callNative, convertNativeError } from "./native-error.js";
+import { buildObjectiveOptions, pairOffsets, toPreferenceMetrics } from "./objective.js";
 
 /** Most tokens of a micro-batch; far above what memory allows. */
 const MAX_MICRO_BATCH_TOKENS = 2 ** 24;
@@ -44,7 +45,8 @@ export class NativeTrainer implements LocalTrainer {
     const options = this.buildTrainOptions(request);
     throwIfAborted(signal, "training");
     const task = callNative(() => this.model.native.train(options));
-    return await settleTask(task, signal, "training");
+    const { preferenceSteps, ...result } = await settleTask(task, signal, "training");
+    return preferenceSteps === undefined ? result : { ...result, preferenceSteps: toPreferenceMetrics(preferenceSteps) };
   }
 
   /** Rejects with a FedllmError; after an abort with CANCELLED, within one micro-batch. */
@@ -62,7 +64,7 @@ export class NativeTrainer implements LocalTrainer {
   ): Promise<EvaluateResult> {
     const { microBatchTokens } = request;
     checkInteger(microBatchTokens, "microBatchTokens", 1, MAX_MICRO_BATCH_TOKENS);
-    const samples = packSamples(request.samples, this.model.info.vocabularySize);
+    const samples = packSamples(request.samples, this.model.info.vocabularySize, request.groupOffsets);
     throwIfAborted(signal, "evaluation");
     const task = callNative(() => this.model.native.evaluate({ ...adapter, samples, microBatchTokens }));
     return toEvaluateResult(await settleTask(task, signal, "evaluation"));
@@ -79,10 +81,11 @@ export class NativeTrainer implements LocalTrainer {
       checkWeights(proximal.anchor, "proximal.anchor", numParameters);
     }
     if (gradientOffset !== undefined) checkWeights(gradientOffset, "gradientOffset", numParameters);
+    const groups = request.objective === undefined ? undefined : pairOffsets(request.samples.length);
     return {
       adapter: this.adapter,
       weights: request.weights,
-      samples: packSamples(request.samples, this.model.info.vocabularySize),
+      samples: packSamples(request.samples, this.model.info.vocabularySize, groups),
       localSteps,
       batchSize: request.batchSize,
       microBatchTokens: request.microBatchTokens,
@@ -97,6 +100,7 @@ export class NativeTrainer implements LocalTrainer {
       ...(request.trainable === undefined ? {} : { trainable: request.trainable }),
       ...(proximal === undefined ? {} : { proximalMu: proximal.mu, proximalAnchor: proximal.anchor }),
       ...(gradientOffset === undefined ? {} : { gradientOffset }),
+      ...buildObjectiveOptions(request, numParameters),
       ...(onProgress === undefined
         ? {}
         : {
@@ -109,13 +113,6 @@ export class NativeTrainer implements LocalTrainer {
 }
 
 function checkTrainNumbers(request: TrainRequest): void {
-  if (request.objective !== undefined) {
-    throw problemError("CONFIG_INVALID", {
-      subject: "objective",
-      expected: "none: this trainer learns answers",
-      received: request.objective.kind,
-    });
-  }
   checkInteger(request.localSteps, "localSteps", 1);
   checkInteger(request.batchSize, "batchSize", 1, MAX_BATCH_SIZE);
   checkInteger(request.microBatchTokens, "microBatchTokens", 1, MAX_MICRO_BATCH_TOKENS);

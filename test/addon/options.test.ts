@@ -91,6 +91,12 @@ describe("train refuses", () => {
     ["maxGradientNorm", Number.NaN],
     ["maxGradientNorm", null],
     ["onProgress", 5],
+    ["labelSmoothing", 1],
+    ["labelSmoothing", "0.1"],
+    ["neftuneAlpha", -1],
+    ["loraPlusRatio", 0],
+    ["lossScale", 0],
+    ["preference", 0.1],
   ])("%s: %s", (field, value) => {
     const failure = failureOf(() => train({ [field]: value }));
     expect(failure.code).toBe("CONFIG_INVALID");
@@ -107,6 +113,7 @@ describe("train refuses", () => {
     ["weights", undefined, "received undefined"],
     ["gradientOffset", new Float32Array(3), `${numParameters} numbers, received 3`],
     ["gradientOffset", nonFinite, "gradientOffset[7]"],
+    ["preference", { beta: 0.1, labelSmoothing: 0, referenceWeights: nonFinite }, "preference.referenceWeights[7]"],
   ])("%s that do not fit", (field, value, message) => {
     const failure = failureOf(() => train({ [field]: value }));
     expect(failure.code).toBe("ADAPTER_INVALID");
@@ -139,6 +146,10 @@ describe("train refuses", () => {
     ["falling offsets", { samples: { ...samples, offsets: Uint32Array.of(0, 4, 3, 5) } }, "samples.offsets[2]"],
     ["an offset far outside", { samples: { ...samples, offsets: Uint32Array.of(0, 4294967295, 5) } }, "samples.offsets[2]"],
     ["an empty sample", { samples: { ...samples, offsets: Uint32Array.of(0, 3, 3, 5) } }, "no sample is empty"],
+    ["weights of another type", { samples: { ...samples, weights: [1, 1, 1, 1, 1] } }, "samples.weights: expected a Float32Array"],
+    ["too few weights", { samples: { ...samples, weights: new Float32Array(4) } }, "expected 5 numbers, received 4"],
+    ["groups of another type", { samples: { ...samples, groupOffsets: [0, 2] } }, "samples.groupOffsets: expected a Uint32Array"],
+    ["no group", { samples: { ...samples, groupOffsets: Uint32Array.of(0) } }, "at least one group"],
     [
       "a token past the vocabulary",
       { samples: { ...samples, tokens: Int32Array.of(1, 300, 301, 1, vocabularySize) } },
@@ -155,6 +166,20 @@ describe("train refuses", () => {
     const failure = failureOf(() => train(changes));
     expect(failure.code).toBe("DATASET_INVALID");
     expect(failure.message).toContain(message);
+  });
+
+  test("numbers and groups that the core judges, through the promise", async () => {
+    const cases: [object, string][] = [
+      [{ samples: { ...samples, groupOffsets: Uint32Array.of(0, 1) } }, "DATASET_INVALID"],
+      [{ samples: { ...samples, groupOffsets: Uint32Array.of(0, 2, 1, 2) } }, "DATASET_INVALID"],
+      [{ samples: { ...samples, weights: new Float32Array(5) } }, "DATASET_INVALID"],
+      [{ preference: { beta: 0.1, labelSmoothing: 0 } }, "DATASET_INVALID"],
+      [{ preference: { beta: 0.1, labelSmoothing: 0.5 }, samples: { ...samples, groupOffsets: Uint32Array.of(0, 2) } }, "CONFIG_INVALID"],
+      [{ lossScale: 3 }, "CONFIG_INVALID"],
+    ];
+    for (const [changes, code] of cases) {
+      await expect(model.train({ ...valid, ...changes }).promise).rejects.toMatchObject({ code });
+    }
   });
 
   test("a sample without a supervised token, from the core and through the promise", async () => {
