@@ -3,7 +3,7 @@
  * state. A failure is returned as a value; only cancellation is thrown. Checking the update is the server's part.
  */
 import { gatherSlice, scatterSlice } from "../adapter/slice.js";
-import { subtractWeights } from "../adapter/weights.js";
+import { findNonFinite, subtractWeights } from "../adapter/weights.js";
 import { errorCodeOf, problemError } from "../errors.js";
 import { deriveSeed } from "../util/random.js";
 import type { SampleIndices } from "./cohort.js";
@@ -74,12 +74,19 @@ export async function trainClient(
     const samples = await readRoundSamples(ownTask, client, deps.sampleIndices);
     const result = await trainLocally(ownTask, startWeights, samples, options, deps);
     checkTrainedShape(result, ownTask, startWeights);
-    const outcome = { startWeights, trainedWeights: result.weights, numSteps: result.numSteps, layout };
+    const personal = await trainPersonally(ownTask, ownState, samples, options, deps);
+    const outcome = {
+      startWeights,
+      trainedWeights: result.weights,
+      numSteps: result.numSteps,
+      layout,
+      ...(personal === undefined ? {} : { personalWeights: personal.weights }),
+    };
     const finished = deps.clientSide?.finish(ownTask, outcome, ownState);
     const change = subtractWeights(result.weights, startWeights);
     const slice = finished?.answerSlice ?? ownTask.answerSlice;
     const update: ClientUpdate = {
-      ...describeUpdate(ownTask, samples.length, result, deps.layoutFingerprint),
+      ...describeUpdate(ownTask, samples.length, withCostOf(result, personal), deps.layoutFingerprint),
       ...(slice === undefined ? { update: change } : { update: gatherSlice(change, layout, slice), slice }),
     };
     return {
@@ -99,6 +106,38 @@ export async function trainClient(
       failure: { clientId: task.clientId, round: task.round, code: errorCodeOf(error), message },
     };
   }
+}
+
+/** The training of an adapter that stays at the client; undefined for a strategy without one. */
+async function trainPersonally(
+  ownTask: TrainTask,
+  ownState: NamedState | undefined,
+  samples: readonly TrainingExample[],
+  options: LocalTrainingOptions,
+  deps: ClientDeps,
+): Promise<TrainResult | undefined> {
+  const task = deps.clientSide?.personalTask?.(ownTask, ownState);
+  if (task === undefined) return undefined;
+  const result = await trainLocally(task, task.weights, samples, options, deps);
+  checkTrainedShape(result, task, task.weights);
+  const index = findNonFinite(result.weights);
+  if (index === undefined) return result;
+  throw problemError("TRAIN_DIVERGED", {
+    subject: `personal adapter of client ${JSON.stringify(task.clientId)}`,
+    expected: "finite weights",
+    received: `${String(result.weights[index])} at index ${String(index)}`,
+  });
+}
+
+/** The first training with the tokens and the time of both. */
+function withCostOf(result: TrainResult, personal: TrainResult | undefined): TrainResult {
+  if (personal === undefined) return result;
+  return {
+    ...result,
+    numTokens: result.numTokens + personal.numTokens,
+    numSupervisedTokens: result.numSupervisedTokens + personal.numSupervisedTokens,
+    trainDurationMs: result.trainDurationMs + personal.trainDurationMs,
+  };
 }
 
 /** The whole adapter of which the task sends a slice. */

@@ -80,7 +80,8 @@ export async function workOf({ deps }: RoundSetup, task: TrainTask, client: Fede
   const sumOf = (part: readonly number[]) => part.reduce((sum, length) => sum + length, 0);
   const numPasses = Math.floor(numDraws / Math.max(1, lengths.length));
   const numTokens = numPasses * sumOf(lengths) + sumOf(lengths.slice(0, numDraws - numPasses * lengths.length));
-  return { ...bytes, numTokens };
+  const numTrainings = deps.strategy.clientSide?.personalTask === undefined ? 1 : 2;
+  return { ...bytes, numTokens: numTokens * numTrainings };
 }
 
 /**

@@ -55,12 +55,19 @@ export interface LocalOutcome {
   readonly trainedWeights: Float32Array;
   readonly numSteps: number;
   readonly layout: AdapterLayout;
+  /** Of the personal task; only with one. */
+  readonly personalWeights?: Float32Array;
 }
 
 /** The half of a strategy that runs at the client, with the client's own state (undefined before its first round). */
 export interface ClientSide {
   /** The task as this client will do it. */
   begin(task: TrainTask, ownState: NamedState | undefined, layout: AdapterLayout): TrainTask;
+  /**
+   * A second training on the same samples, for an adapter of the client's own: what comes of it goes to `finish` and nowhere
+   * else. Absent: a client trains once.
+   */
+  personalTask?(task: TrainTask, ownState: NamedState | undefined): TrainTask;
   /**
    * What leaves the client beside the update, and the state the client keeps if the round succeeds. With an answerSlice the
    * client answers with less than the task asks for: no pair of a higher rank, and the same half.

@@ -60,6 +60,8 @@ const CASES: readonly (readonly [name: string, strategyCase: StrategyCase])[] = 
   ["hetlora", { exceptions: { [FIRST_ROUND]: "clients count by the norm of their product" } }],
   ["lora-fair", { exceptions: { [FIRST_ROUND]: "B is moved towards the mean of the products" } }],
   ["fedsvd", { exceptions: { ...HALF_ONLY, ...REFACTORED } }],
+  ["ditto", { exceptions: { [ALONE]: PULL, [FIRST_ROUND]: OWN_ADAPTERS } }],
+  ["ditto", { options: { proximalMu: 0 }, exceptions: { [FIRST_ROUND]: OWN_ADAPTERS } }],
   ["centralized", { exceptions: { [FIRST_ROUND]: POOL, [FAILURE]: POOL } }],
 ];
 

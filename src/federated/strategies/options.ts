@@ -27,7 +27,7 @@ export const strategyOptionsSchema = z.strictObject({
     .number()
     .min(0)
     .optional()
-    .describe("fedprox, fedasync: (proximalMu / 2) |w - global|^2 is added to the loss; default: 0.01, fedasync: 0.005"),
+    .describe("fedprox, fedasync, ditto (for the personal adapter): (proximalMu / 2) |w - global|^2 is added to the loss; default: 0.01, fedasync: 0.005, ditto: 0.1"),
   serverLearningRate: z
     .number()
     .positive()

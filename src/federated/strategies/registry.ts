@@ -2,6 +2,7 @@
 import { problemError } from "../../errors.js";
 import type { Strategy } from "../strategy.js";
 import { createCentralized } from "./centralized.js";
+import { createDitto, DITTO_DEFAULTS } from "./ditto.js";
 import { createFedAdagrad, FEDADAGRAD_DEFAULTS } from "./fedadagrad.js";
 import { createFedAdam, fedAdamDefaults } from "./fedadam.js";
 import { createFedAsync, FEDASYNC_DEFAULTS } from "./fedasync.js";
@@ -49,6 +50,7 @@ const STRATEGIES: ReadonlyMap<string, StrategySource> = new Map([
   ["hetlora", withOptions(() => HETLORA_DEFAULTS, createHetLora)],
   ["lora-fair", withOptions(() => LORA_FAIR_DEFAULTS, createLoraFair)],
   ["fedsvd", withoutOptions(createFedSvd)],
+  ["ditto", withOptions(() => DITTO_DEFAULTS, createDitto)],
   ["centralized", withoutOptions(createCentralized)],
 ]);
 
