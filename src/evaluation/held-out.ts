@@ -118,7 +118,7 @@ export async function evaluatePersonalPairs(
 export async function scoreReference(context: EvaluationContext, weights: Float32Array | undefined): Promise<readonly PairScore[]> {
   const { samples } = context.heldOut;
   if (samples.length === 0) return [];
-  return pairScores(await scoreSequences(context, weights, sequencesOf(samples)));
+  return scorePairs(context, weights, samples);
 }
 
 /** How examples of one form are scored and summed up. */
@@ -142,8 +142,7 @@ function sampleJudge(context: EvaluationContext): Judge<SampleScore, HeldOutMetr
 function pairJudge(context: PairEvaluationContext): Judge<JudgedPair, HeldOutPreferenceMetrics> {
   return {
     score: async (weights, positions) => {
-      const sequences = sequencesOf(positions.map((position) => exampleAt(context, position)));
-      const policies = pairScores(await scoreSequences(context, weights, sequences));
+      const policies = await scorePairs(context, weights, positions.map((position) => exampleAt(context, position)));
       return policies.map((policy, index) => {
         const reference = context.reference[positions[index] ?? 0];
         assert(reference !== undefined, "every pair was scored under the reference policy");
@@ -239,12 +238,26 @@ async function scoreDistinct<Score>(
   return new Map(scores.map((found, index) => [wanted[index] ?? index, found]));
 }
 
+/** Both answers of a pair form a group, so that their prompt is computed once. */
+async function scorePairs(
+  context: EvaluationContext,
+  weights: Float32Array | undefined,
+  examples: readonly TrainingExample[],
+): Promise<PairScore[]> {
+  const sequences = sequencesOf(examples);
+  const groupOffsets = Uint32Array.from({ length: sequences.length / 2 + 1 }, (_, pair) => 2 * pair);
+  return pairScores(await scoreSequences(context, weights, sequences, groupOffsets));
+}
+
 async function scoreSequences(
   { trainer, microBatchTokens, signal }: EvaluationContext,
   weights: Float32Array | undefined,
   samples: readonly TokenizedSample[],
+  groupOffsets?: Uint32Array,
 ): Promise<readonly SampleScore[]> {
-  const result = await trainer.evaluate({ ...(weights === undefined ? {} : { weights }), samples, microBatchTokens }, signal);
+  const adapter = weights === undefined ? {} : { weights };
+  const groups = groupOffsets === undefined ? {} : { groupOffsets };
+  const result = await trainer.evaluate({ ...adapter, ...groups, samples, microBatchTokens }, signal);
   assert(result.samples.length === samples.length, "one score per sample");
   return result.samples;
 }

@@ -13,6 +13,7 @@ const TIMEOUT_MS = 1_200_000;
 const TITLES = [
   "backends: the device gives the CPU's loss and gradient for a quantized base",
   "backends: the device gives the CPU's loss and gradient under dropout",
+  "backends: groups, smoothed labels, noise and preferences give the CPU's loss and gradient on the device",
 ];
 
 for (const title of TITLES) {
