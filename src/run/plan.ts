@@ -15,7 +15,7 @@ import { precisionOf } from "./model-variants.js";
 import { loadTrainingData } from "./training-data.js";
 import { locateStartAdapters, readStartAdapter } from "./start-adapter.js";
 import type { DataCounts } from "./training-data.js";
-import { planTraining, stepsPerRound } from "./training-plan.js";
+import { answersPerRound, planTraining, stepsPerRound } from "./training-plan.js";
 
 export interface ArmEstimate {
   readonly name: string;
@@ -100,8 +100,9 @@ function estimateArm(arm: ArmConfig, { source, counts, members, layout, strategy
   const { numParameters } = layout;
   const { training } = arm;
   const isPooled = strategy.participants === "pooled";
-  const cohort = Math.min(training.fixedClients?.length ?? training.clientsPerRound, members.length);
-  const numSteps = Math.round(stepsPerRound(planTraining(training), strategy, members) * training.numRounds);
+  const plan = planTraining(training);
+  const cohort = answersPerRound(plan, strategy, members.length);
+  const numSteps = Math.round(stepsPerRound(plan, strategy, members) * training.numRounds);
   const tokensPerSample = counts.numTokens / Math.max(1, counts.numSamples);
   const bytesPerRound = strategy.exchangesWeights ? bytesOfRound(strategy, members.slice(0, cohort), layout) : 0;
   const weightBytes = estimateWeightBytes(source, arm.precision);

@@ -20,11 +20,17 @@ export function planTraining(training: TrainingConfig): TrainingPlan {
   };
 }
 
+/** Clients whose updates a round takes: an asynchronous server's buffer, otherwise the cohort. */
+export function answersPerRound(plan: Pick<TrainingPlan, "fixedClients" | "clientsPerRound">, strategy: Strategy, numClients: number): number {
+  return Math.min(strategy.asynchronous?.bufferSize ?? plan.fixedClients?.length ?? plan.clientsPerRound, numClients);
+}
+
 /** Optimizer steps of all clients of a round together; with dynamic steps the mean over all cohorts. */
 export function stepsPerRound(plan: TrainingPlan, strategy: Strategy, members: readonly CohortMember[]): number {
   const { numRounds, clientsPerRound, localSteps, pooledSteps, totalEpochs } = plan;
   const numClients = members.length;
-  const cohort = Math.min(plan.fixedClients?.length ?? clientsPerRound, numClients);
+  const cohort = answersPerRound(plan, strategy, numClients);
+  const numTrainings = strategy.clientSide?.personalTask === undefined ? 1 : 2;
   const total = members.reduce((sum, { numExamples }) => sum + numExamples, 0);
   if (strategy.participants === "pooled") {
     if (pooledSteps !== undefined) return pooledSteps;
@@ -32,5 +38,5 @@ export function stepsPerRound(plan: TrainingPlan, strategy: Strategy, members: r
   }
   const participations = strategy.cohort === "fixed" ? numRounds : expectedParticipations(plan, numClients);
   const steps = members.map((member) => localStepsOf(plan, member, participations));
-  return (cohort * steps.reduce((sum, count) => sum + count, 0)) / numClients;
+  return (numTrainings * cohort * steps.reduce((sum, count) => sum + count, 0)) / numClients;
 }
