@@ -6,8 +6,11 @@
 import { assert } from "../util/assert.js";
 import { addScaled, dot, makeMatrix, rowOf, scaleInPlace, transpose, type Matrix } from "./matrix.js";
 
-/** Rotations stop when no pair of rows is farther from orthogonal than this, relative to their lengths. */
-const ORTHOGONAL_WITHIN = 1e-15;
+/**
+ * Rotations stop when no pair of rows is farther from orthogonal than this, relative to their lengths: some units of the
+ * rounding of an inner product, below which sweeps would only move noise.
+ */
+const ORTHOGONAL_WITHIN = 1e-14;
 /** Jacobi converges quadratically after a few sweeps; this many are never needed. */
 const MAX_SWEEPS = 60;
 

@@ -2,7 +2,8 @@
  * FedSA-LoRA (Guo et al. 2025, "Selective Aggregation for Low-Rank Adaptation in Federated Learning", section 3): clients
  * train both halves; A is sent and averaged, A <- A + sum p_k (A_k - A), and B never leaves its client.
  * The mean of A is exact. There is no adapter for all: client k has the product B_k A, and each client's is evaluated and
- * saved. r d_in numbers per weight travel in each direction; a client's first start (A and B = 0) comes from the run's seed.
+ * saved. r d_in numbers per weight travel in each direction; a client's first start (A and B) comes from the run's seed
+ * or the start adapter, which all have before round 1.
  * A client that was never drawn has no B and no adapter. Clients of different rank: no, since rows of A of lower ranks would be
  * averaged with rows that others never trained.
  */

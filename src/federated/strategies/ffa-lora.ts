@@ -1,8 +1,8 @@
 /**
  * FFA-LoRA (Sun et al. 2024, "Improving LoRA in Privacy-preserving Federated Learning", section 4): A stays as it was drawn,
  * the same for all; only B is trained, sent and averaged: B <- B + sum p_k (B_k - B).
- * Exact: sum p_k (B_k A) = (sum p_k B_k) A, to the rounding of B. Every client makes A from the run's seed, so r d_out numbers
- * per weight travel in each direction instead of r (d_in + d_out). Clients of different rank: no, since each would train
+ * Exact: sum p_k (B_k A) = (sum p_k B_k) A, to the rounding of B. Every client makes A from the run's seed (or was given it with
+ * the start adapter before round 1), so r d_out numbers per weight travel in each direction instead of r (d_in + d_out). Clients of different rank: no, since each would train
  * other columns of B and a mean over all would mix trained and untouched ones.
  */
 import { addUpdate } from "../../adapter/weights.js";
@@ -24,7 +24,7 @@ export function createFfaLora(): Strategy {
       return cohort.map((member) => ({
         ...plainTask(member, weights, context),
         slice: B_HALF,
-        // Of this only A is used: what was drawn from the seed.
+        // Of this only A is used: what every client has before round 1.
         known,
         trainable: "b",
         answerSlice: B_HALF,

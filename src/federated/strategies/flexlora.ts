@@ -1,6 +1,6 @@
 /**
  * FlexLoRA (Bai et al. 2024, "Federated Fine-tuning of Large Language Models under Heterogeneous Tasks and Client Resources",
- * section 3): the server forms M = sum p_k B_k A_k and gives each client the best approximation of its rank, the singular
+ * section 3; HLoRA, Liu et al. 2025, has the same rule at the server): the server forms M = sum p_k B_k A_k and gives each client the best approximation of its rank, the singular
  * values split evenly between the factors. The paper decomposes the dense M; here the stacked factors are decomposed
  * (adapter/product-space.ts), which gives the same singular values without a d_out x d_in matrix. The scale loraAlpha / rank
  * is common to all, so it stays outside, and U sqrt(S) and sqrt(S) V^T multiply to M again.
