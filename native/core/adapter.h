@@ -18,6 +18,13 @@ struct adapter_options {
     float scale() const { return lora_alpha / float(rank); }
 };
 
+// An adapter beside the trained one that takes part in every pass but is not trained and not dropped out: what a method has put
+// next to the base, such as the stacked updates of earlier rounds. Its rank and modules are its own.
+struct frozen_adapter {
+    adapter_options options;
+    const float *   weights = nullptr;  // layout order of these options; must outlive the call it is given to
+};
+
 struct adapter_tensor {
     std::string name;       // "blk.0.attn_q.weight.lora_a"
     int64_t     shape[2];   // ggml order

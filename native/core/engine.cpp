@@ -51,6 +51,7 @@ engine::engine(const base_model & model, const adapter_options * adapter, const 
         if (options.measure_only) weights_->data = gradient_->data = this;  // any address: it is placed, and never looked at
         else allocate_flat();
     }
+    frozen_ = std::make_unique<frozen_weights>(model, options.frozen, device_.handle, !options.measure_only);
     make_layers(adapter);
     allocator_ = ggml_gallocr_new(ggml_backend_get_default_buffer_type(device_.handle));
 }
@@ -82,6 +83,7 @@ void engine::make_layers(const adapter_options * adapter) {
         for (size_t m = 0; m < MODULE_COUNT; ++m) {
             layer.linear[m].weight = source.linear[m];
             layer.linear[m].bias = source.bias[m];
+            layer.linear[m].frozen = frozen_->pairs(layers_.size(), m);
         }
         layers_.push_back(layer);
     }
@@ -130,7 +132,8 @@ size_t engine::estimate_nodes(const micro_batch & batch) const {
             if (module.weight != nullptr) n_blocks += size_t(rules_.count_blocks(module.weight)) - 1;
         }
     }
-    return layers_.size() * (400 + 120 * n_chunks) + 60 * n_head_chunks + 8 * n_blocks + 256;
+    // 8 per frozen pair.
+    return layers_.size() * (400 + 120 * n_chunks + 8 * MODULE_COUNT * options_.frozen.size()) + 60 * n_head_chunks + 8 * n_blocks + 256;
 }
 
 head_module engine::make_head() const {
@@ -189,7 +192,10 @@ ggml_tensor * engine::input_noise(graph_builder & g, int64_t n_tokens, float alp
 
 // The layer without its side paths.
 static layer_module bare(layer_module layer) {
-    for (linear_module & module : layer.linear) module.lora = {};
+    for (linear_module & module : layer.linear) {
+        module.lora = {};
+        module.frozen.clear();
+    }
     return layer;
 }
 

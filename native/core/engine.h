@@ -8,6 +8,7 @@
 
 #include "adapter.h"
 #include "batch.h"
+#include "frozen.h"
 #include "layer.h"
 #include "loss.h"
 #include "trainer.h"
@@ -23,6 +24,7 @@ struct engine_options {
     double   dropout = 0.0;          // of runs with a gradient
     uint64_t seed = 0;               // of dropout and noise
     trained_half trained = trained_half::both;  // no gradient is computed for the other half
+    std::vector<frozen_adapter> frozen;          // left out, too, where a run leaves the adapter out
     bool     portable = false;       // only operations that every backend has
     std::optional<size_t> unpacked_bytes;  // see lowering; absent: its own
     std::function<void(ggml_cgraph *)> inspect;  // see lowering
@@ -49,6 +51,7 @@ class engine {
     engine & operator=(const engine &) = delete;
 
     size_t n_parameters() const { return layout_.n_parameters; }
+    size_t frozen_bytes() const { return frozen_->bytes(); }
     const adapter_layout & layout() const { return layout_; }
     void   set_weights(const std::vector<float> & weights);
     void   clear_gradient();
@@ -90,6 +93,7 @@ class engine {
     ggml_tensor *             weights_ = nullptr;   // [n_parameters]
     ggml_tensor *             gradient_ = nullptr;  // [n_parameters]
     ggml_gallocr_t            allocator_ = nullptr;
+    std::unique_ptr<frozen_weights> frozen_;
     graph_arena               arena_;
     std::unique_ptr<prepared_graph> prepared_;  // the graph of the last run(), in arena_
     engine_counters           counters_;

@@ -33,12 +33,14 @@ std::vector<sample_score> evaluate(const base_model & model, const evaluate_opti
     if (options.adapter != nullptr && options.weights == nullptr) throw train_error("ADAPTER_INVALID", "weights: expected numbers for the adapter, received none");
     plan_request request;
     request.adapter = options.adapter;
+    request.frozen = options.frozen;
     request.gradient = false;
     request.longest_sample = batch_longest_sample(options.samples);
     request.batch_size = int64_t(options.samples.n_samples);
     request.micro_batch_tokens = options.micro_batch_tokens;
     request.memory_limit = options.memory.limit;
     engine_options settings;
+    settings.frozen = options.frozen;
     settings.allocation_limit = options.memory.allocation_limit;
     planned_engine runner(model, request, settings);
     return runner.run([&](engine & device, int64_t micro_batch_tokens) {
@@ -48,7 +50,7 @@ std::vector<sample_score> evaluate(const base_model & model, const evaluate_opti
 }
 
 std::vector<float> compute_logits(const base_model & model, const adapter_options * adapter, const std::vector<float> * weights,
-                                  const std::vector<int32_t> & tokens) {
+                                  const std::vector<int32_t> & tokens, const std::vector<frozen_adapter> & frozen) {
     micro_batch batch;
     for (size_t i = 0; i < tokens.size(); ++i) {
         if (tokens[i] < 0 || tokens[i] >= model.info().n_vocab) {
@@ -60,7 +62,9 @@ std::vector<float> compute_logits(const base_model & model, const adapter_option
     }
     if (tokens.empty()) throw train_error("DATASET_INVALID", "tokens: expected at least one, received none");
     batch.sequences.push_back({ 0, int64_t(tokens.size()) });
-    engine runner(model, adapter, {});
+    engine_options settings;
+    settings.frozen = frozen;
+    engine runner(model, adapter, settings);
     if (adapter != nullptr && weights != nullptr) runner.set_weights(*weights);
     return runner.logits(batch);
 }

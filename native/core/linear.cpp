@@ -11,6 +11,7 @@ ggml_tensor * linear_forward(graph_builder & g, const linear_module & module, co
         ggml_tensor * u = g.product(plain(lora.a), plain(dropped), lora.scale);  // [rank, T]
         y = g.product_add(y, plain(lora.b), plain(u));
     }
+    for (const frozen_pair & pair : module.frozen) y = g.product_add(y, plain(pair.b), plain(g.product(plain(pair.a), plain(x), pair.scale)));
     return module.bias == nullptr ? y : ggml_add(g.context(), y, module.bias);
 }
 
@@ -19,6 +20,9 @@ ggml_tensor * linear_backward(graph_builder & g, const linear_module & module, c
     ggml_tensor * dx = dx_sum;
     if (want_dx) {
         dx = dx == nullptr ? g.product(transposed(module.weight), plain(dy)) : g.product_add(dx, transposed(module.weight), plain(dy));
+    }
+    if (want_dx) {
+        for (const frozen_pair & pair : module.frozen) dx = g.product_add(dx, transposed(pair.a), plain(g.product(transposed(pair.b), plain(dy), pair.scale)));
     }
     const lora_pair & lora = module.lora;
     if (lora.a == nullptr) return dx;

@@ -1,6 +1,8 @@
 // A frozen linear map with an optional LoRA pair, forward and backward (LoRA paper, equation 3):
-// y = W x + bias + scale * B (A drop(x)).
+// y = W x + bias + scale * B (A drop(x)) + sum over frozen pairs of scale_f * B_f (A_f x).
 #pragma once
+
+#include <vector>
 
 #include "graph.h"
 
@@ -16,6 +18,13 @@ struct lora_pair {
     uint64_t      dropout_key = 0;
 };
 
+// A pair that is not trained.
+struct frozen_pair {
+    ggml_tensor * a = nullptr;  // [d_in, rank]
+    ggml_tensor * b = nullptr;  // [rank, d_out]
+    float         scale = 0.0f;
+};
+
 // What the dropout of a micro-batch needs; probability 0: none.
 struct dropout_state {
     float         probability = 0.0f;
@@ -26,6 +35,7 @@ struct linear_module {
     ggml_tensor * weight = nullptr;  // [d_in, d_out]
     ggml_tensor * bias = nullptr;    // [d_out] or nullptr
     lora_pair     lora;
+    std::vector<frozen_pair> frozen;
 };
 
 // x [d_in, T] -> [d_out, T].

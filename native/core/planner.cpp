@@ -89,15 +89,16 @@ memory_plan memory_planner::measure(const choice & how) const {
     settings.dropout = request_.dropout;
     settings.tier = how.tier;
     settings.head_chunk = how.head_chunk;
+    settings.frozen = request_.frozen;
     settings.measure_only = true;
     engine runner(model_, request_.adapter, settings);
     const graph_memory graph = runner.measure(largest_batch(request_, how.micro_batch_tokens), run_of(request_));
     const size_t vector = runner.n_parameters() * sizeof(float);
     plan.parts.weights = model_.info().weight_bytes;
-    plan.parts.adapter = 2 * vector;
+    plan.parts.adapter = 2 * vector + runner.frozen_bytes();
     plan.parts.activations = graph.tensors;
     plan.parts.scratch = graph.scratch;
-    plan.parts.vectors = vector * ((request_.gradient ? TRAINING_VECTORS : SCORING_VECTORS) + size_t(request_.n_vectors));
+    plan.parts.vectors = vector * ((request_.gradient ? TRAINING_VECTORS : SCORING_VECTORS) + size_t(request_.n_vectors)) + runner.frozen_bytes();
     plan.parts.descriptions = graph.descriptions + STARTING_BYTES;
     plan.parts.process = process_;
     plan.needed = is_cpu_ ? plan.host_bytes() - process_ : plan.device_bytes();

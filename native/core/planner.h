@@ -15,6 +15,7 @@ namespace fedllm {
 struct plan_request {
     const adapter_options * adapter = nullptr;  // nullptr: the base alone
     bool                    gradient = true;    // false: scores only
+    std::vector<frozen_adapter> frozen;         // weights may be absent
     double                  dropout = 0.0;
     int64_t                 longest_sample = 0;      // tokens computed for the longest sample
     int64_t                 batch_size = 0;          // samples of a step; 0: any number
@@ -27,7 +28,7 @@ struct plan_request {
 // that is the same.
 struct memory_parts {
     size_t weights = 0;       // of the base; on the CPU pages of the mapped file
-    size_t adapter = 0;       // flat weights and gradients
+    size_t adapter = 0;       // flat weights and gradients, frozen adapters
     size_t activations = 0;   // tensors of the largest graph
     size_t scratch = 0;       // packed operands of the CPU's products
     size_t vectors = 0;       // gradient, moments and copies on the host

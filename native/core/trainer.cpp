@@ -82,6 +82,7 @@ std::vector<uint32_t> step_groups(const train_options & o, int64_t step) {
 plan_request plan_of(const train_options & o) {
     plan_request request;
     request.adapter = &o.adapter;
+    request.frozen = o.frozen;
     request.dropout = o.dropout;
     request.longest_sample = batch_longest_sample(o.samples, o.objective.preference.has_value());
     request.batch_size = o.samples.group_offsets == nullptr ? o.batch_size : 0;
@@ -145,6 +146,7 @@ train_result train(const base_model & model, const train_options & o, const std:
     settings.dropout = o.dropout;
     settings.seed = o.seed;
     settings.trained = o.trained;
+    settings.frozen = o.frozen;
     settings.allocation_limit = o.memory.allocation_limit;
     planned_engine runner(model, plan_of(o), settings);
     const std::vector<parameter_range> ranges = trained_ranges(adapter_make_layout(model, o.adapter), o.trained, o.lora_plus_ratio);
@@ -190,6 +192,7 @@ gradient_result loss_and_gradient(const base_model & model, const adapter_option
     settings.dropout = o.dropout;
     settings.seed = o.seed;
     settings.portable = o.portable;
+    settings.frozen = o.frozen;
     engine runner(model, &adapter, settings);
     std::vector<uint32_t> indices(samples.count_groups());
     std::iota(indices.begin(), indices.end(), 0u);

@@ -76,6 +76,7 @@ struct memory_use {
 
 struct train_options {
     adapter_options   adapter;
+    std::vector<frozen_adapter> frozen;  // beside the trained one
     sample_set        samples;           // groups are consumed in order, batch_size a step, starting over at the end
     objective_options objective;
     int64_t           local_steps = 0;
@@ -132,6 +133,7 @@ train_result train(const base_model & model, const train_options & options, cons
 struct evaluate_options {
     const adapter_options *    adapter = nullptr;  // nullptr: the base alone
     const std::vector<float> * weights = nullptr;
+    std::vector<frozen_adapter> frozen;
     sample_set                 samples;
     int64_t                    micro_batch_tokens = 0;
     memory_options             memory;
@@ -157,6 +159,7 @@ struct gradient_result {
 struct gradient_options {
     int64_t           micro_batch_tokens = 4096;
     objective_options objective;
+    std::vector<frozen_adapter> frozen;
     double            dropout = 0.0;
     uint64_t          seed = 0;
     double            gradient_scale = 1.0;  // a power of two; the gradient comes out multiplied by it
@@ -167,6 +170,7 @@ gradient_result loss_and_gradient(const base_model & model, const adapter_option
 
 // For tests: logits [n_vocab] of every position of one sequence, row after row.
 std::vector<float> compute_logits(const base_model & model, const adapter_options * adapter,
-                                  const std::vector<float> * weights, const std::vector<int32_t> & tokens);
+                                  const std::vector<float> * weights, const std::vector<int32_t> & tokens,
+                                  const std::vector<frozen_adapter> & frozen = {});
 
 }  // namespace fedllm

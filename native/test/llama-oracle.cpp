@@ -24,6 +24,10 @@ llama_oracle::~llama_oracle() {
 }
 
 std::vector<float> llama_oracle::logits(const std::vector<int32_t> & tokens, const std::string & adapter_path) const {
+    return logits(tokens, adapter_path.empty() ? std::vector<std::string>() : std::vector<std::string>{adapter_path});
+}
+
+std::vector<float> llama_oracle::logits(const std::vector<int32_t> & tokens, const std::vector<std::string> & adapter_paths) const {
     llama_context_params params = llama_context_default_params();
     params.n_ctx = params.n_batch = params.n_ubatch = uint32_t(std::max<size_t>(tokens.size(), 32));
     params.n_threads = params.n_threads_batch = TEST_THREADS;
@@ -34,17 +38,18 @@ std::vector<float> llama_oracle::logits(const std::vector<int32_t> & tokens, con
         throw std::runtime_error("llama.cpp cannot make a context");
     }
     using adapter_ptr = std::unique_ptr<llama_adapter_lora, decltype(&llama_adapter_lora_free)>;
-    adapter_ptr adapter(nullptr, llama_adapter_lora_free);
-    if (!adapter_path.empty()) {
-        adapter.reset(llama_adapter_lora_init(model_, adapter_path.c_str()));
-        if (adapter == nullptr) {
-            throw std::runtime_error("llama.cpp refuses the adapter " + adapter_path);
+    std::vector<adapter_ptr>          owners;
+    std::vector<llama_adapter_lora *> adapters;
+    for (const std::string & path : adapter_paths) {
+        owners.emplace_back(llama_adapter_lora_init(model_, path.c_str()), llama_adapter_lora_free);
+        if (owners.back() == nullptr) {
+            throw std::runtime_error("llama.cpp refuses the adapter " + path);
         }
-        llama_adapter_lora * adapters[] = {adapter.get()};
-        float                scales[] = {1.0f};
-        if (llama_set_adapters_lora(context.get(), adapters, 1, scales) != 0) {
-            throw std::runtime_error("llama.cpp cannot set the adapter");
-        }
+        adapters.push_back(owners.back().get());
+    }
+    std::vector<float> scales(adapters.size(), 1.0f);
+    if (!adapters.empty() && llama_set_adapters_lora(context.get(), adapters.data(), adapters.size(), scales.data()) != 0) {
+        throw std::runtime_error("llama.cpp cannot set the adapters");
     }
     llama_batch batch = llama_batch_init(int32_t(tokens.size()), 0, 1);
     for (size_t i = 0; i < tokens.size(); i++) {

@@ -18,6 +18,8 @@ class llama_oracle {
 
     // [T][n_vocab] by llama_decode in one batch: F32 KV cache, no flash attention. adapter_path empty: the base.
     std::vector<float>   logits(const std::vector<int32_t> & tokens, const std::string & adapter_path = "") const;
+    // The same with several adapters at once.
+    std::vector<float>   logits(const std::vector<int32_t> & tokens, const std::vector<std::string> & adapter_paths) const;
     std::vector<int32_t> tokenize(const std::string & text) const;  // with BOS as the model asks
 
   private:
