@@ -156,8 +156,17 @@ sample_set samples_copy::view() const {
     return set;
 }
 
+static std::vector<frozen_adapter> view_frozen(const std::vector<frozen_copy> & copies) {
+    std::vector<frozen_adapter> adapters;
+    for (const frozen_copy & copy : copies) {
+        adapters.push_back({copy.options, copy.weights.data()});
+    }
+    return adapters;
+}
+
 train_options train_request::view() const {
     train_options result   = options;
+    result.frozen          = view_frozen(frozen);
     result.samples         = samples.view();
     result.proximal_anchor = proximal_anchor.empty() ? nullptr : proximal_anchor.data();
     result.gradient_offset = gradient_offset.empty() ? nullptr : gradient_offset.data();
@@ -171,6 +180,7 @@ evaluate_options evaluate_request::view() const {
     evaluate_options result;
     result.adapter            = has_adapter ? &adapter : nullptr;
     result.weights            = has_adapter ? &weights : nullptr;
+    result.frozen             = view_frozen(frozen);
     result.samples            = samples.view();
     result.micro_batch_tokens = micro_batch_tokens;
     return result;
@@ -262,6 +272,26 @@ std::vector<float> read_weights(const Napi::Value & value, const std::string & s
     return weights;
 }
 
+static std::vector<frozen_copy> read_frozen(const Napi::Value & value, const base_model & model) {
+    std::vector<frozen_copy> adapters;
+    if (value.IsUndefined()) {
+        return adapters;
+    }
+    if (!value.IsArray()) {
+        throw parameter_error("CONFIG_INVALID", "frozenAdapters", "an array", describe(value));
+    }
+    const Napi::Array array = value.As<Napi::Array>();
+    for (uint32_t i = 0; i < array.Length(); ++i) {
+        const std::string  name   = "frozenAdapters[" + std::to_string(i) + "]";
+        const Napi::Object object = read_object(array.Get(i), name);
+        frozen_copy        copy;
+        copy.options = read_adapter_options(object.Get("options"));
+        copy.weights = read_weights(object.Get("weights"), name + ".weights", adapter_make_layout(model, copy.options).n_parameters);
+        adapters.push_back(std::move(copy));
+    }
+    return adapters;
+}
+
 train_request read_train_request(const Napi::Value & value, const base_model & model) {
     const Napi::Object object = read_object(value, "options");
     train_request      request;
@@ -269,6 +299,7 @@ train_request read_train_request(const Napi::Value & value, const base_model & m
     options.adapter               = read_adapter_options(object.Get("adapter"));
     const size_t n_parameters     = adapter_make_layout(model, options.adapter).n_parameters;
     request.weights               = read_weights(object.Get("weights"), "weights", n_parameters);
+    request.frozen                = read_frozen(object.Get("frozenAdapters"), model);
     request.samples               = read_samples(object.Get("samples"), model.info().n_vocab);
     options.local_steps           = read_integer(object.Get("localSteps"), "localSteps", 1, MAX_STEPS);
     options.batch_size            = read_integer(object.Get("batchSize"), "batchSize", 1, MAX_BATCH_SIZE);
@@ -297,6 +328,7 @@ evaluate_request read_evaluate_request(const Napi::Value & value, const base_mod
         request.adapter     = read_adapter_options(adapter);
         request.weights     = read_weights(weights, "weights", adapter_make_layout(model, request.adapter).n_parameters);
     }
+    request.frozen             = read_frozen(object.Get("frozenAdapters"), model);
     request.samples            = read_samples(object.Get("samples"), model.info().n_vocab);
     request.micro_batch_tokens = read_integer(object.Get("microBatchTokens"), "microBatchTokens", 1, MAX_MICRO_BATCH);
     return request;

@@ -27,10 +27,16 @@ struct samples_copy {
 };
 
 // Owned copy of NativeTrainOptions. The pointers inside `options` are set by view() only.
+struct frozen_copy {
+    adapter_options    options;
+    std::vector<float> weights;
+};
+
 struct train_request {
     train_options      options;
     samples_copy       samples;
     std::vector<float> weights;
+    std::vector<frozen_copy> frozen;
     std::vector<float> proximal_anchor;  // empty: none
     std::vector<float> gradient_offset;  // empty: none
     std::vector<float> reference_weights;  // of preferences; empty: the base alone
@@ -43,6 +49,7 @@ struct evaluate_request {
     bool               has_adapter = false;
     adapter_options    adapter;
     std::vector<float> weights;
+    std::vector<frozen_copy> frozen;
     samples_copy       samples;
     int64_t            micro_batch_tokens = 0;
 

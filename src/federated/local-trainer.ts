@@ -40,10 +40,24 @@ export function isPreferencePair(example: TrainingExample): example is Preferenc
   return "chosen" in example;
 }
 
+/**
+ * An adapter beside the trained one that takes part in every pass and is neither trained nor dropped out: what a method
+ * keeps next to the base, such as the stacked updates of earlier rounds. The base policy of preferences leaves it out.
+ */
+export interface FrozenAdapter {
+  readonly rank: number;
+  readonly loraAlpha: number;
+  readonly targetModules: readonly string[];
+  /** In the layout order of these options. */
+  readonly weights: Float32Array;
+}
+
 /** Everything local training needs; the trainer keeps no state between calls. */
 export interface TrainRequest {
   /** Adapter weights to start from; not changed. */
   readonly weights: Float32Array;
+  /** Absent: none. */
+  readonly frozenAdapters?: readonly FrozenAdapter[];
   /**
    * Samples in the order they are consumed; passes repeat this order until `localSteps` are done. With `objective` they
    * are the answers of pairs, each chosen one before its rejected one.
@@ -148,6 +162,8 @@ export interface TrainResult {
 export interface EvaluateRequest {
   /** Absent: the base model without an adapter. */
   readonly weights?: Float32Array;
+  /** Absent: none. */
+  readonly frozenAdapters?: readonly FrozenAdapter[];
   readonly samples: readonly TokenizedSample[];
   readonly microBatchTokens: number;
   /**

@@ -114,9 +114,16 @@ export interface NativePreferenceSteps {
   readonly rejectedLogProbabilities: Float64Array;
 }
 
+/** An adapter that takes part but is not trained, with a rank and modules of its own. */
+export interface NativeFrozenAdapter {
+  readonly options: NativeAdapterOptions;
+  readonly weights: Float32Array;
+}
+
 export interface NativeTrainOptions {
   readonly adapter: NativeAdapterOptions;
   readonly weights: Float32Array;
+  readonly frozenAdapters?: readonly NativeFrozenAdapter[];
   readonly samples: NativeSamples;
   readonly localSteps: number;
   readonly batchSize: number;
@@ -162,6 +169,7 @@ export interface NativeEvaluateOptions {
   /** Absent with `weights`: the base model alone. */
   readonly adapter?: NativeAdapterOptions;
   readonly weights?: Float32Array;
+  readonly frozenAdapters?: readonly NativeFrozenAdapter[];
   readonly samples: NativeSamples;
   readonly microBatchTokens: number;
 }

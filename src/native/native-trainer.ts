@@ -7,13 +7,20 @@ import { FedllmError, isFedllmError } from "../errors.js";
 import type {
   EvaluateRequest,
   EvaluateResult,
+  FrozenAdapter,
   LocalTrainer,
   OptimizerOptions,
   TrainRequest,
   TrainResult,
 } from "../federated/local-trainer.js";
 import type { BaseModel } from "./base-model.js";
-import type { NativeAdapterOptions, NativeEvaluateResult, NativeTask, NativeTrainOptions } from "./binding.js";
+import type {
+  NativeAdapterOptions,
+  NativeEvaluateResult,
+  NativeFrozenAdapter,
+  NativeTask,
+  NativeTrainOptions,
+} from "./binding.js";
 import { checkInteger, checkNumber, checkWeights, packSamples } from "./checks.js";
 import { callNative, convertNativeError } from "./native-error.js";
 import { buildObjectiveOptions, pairOffsets, toPreferenceMetrics } from "./objective.js";
@@ -46,7 +53,9 @@ export class NativeTrainer implements LocalTrainer {
     throwIfAborted(signal, "training");
     const task = callNative(() => this.model.native.train(options));
     const { preferenceSteps, ...result } = await settleTask(task, signal, "training");
-    return preferenceSteps === undefined ? result : { ...result, preferenceSteps: toPreferenceMetrics(preferenceSteps) };
+    return preferenceSteps === undefined
+      ? result
+      : { ...result, preferenceSteps: toPreferenceMetrics(preferenceSteps) };
   }
 
   /** Rejects with a FedllmError; after an abort with CANCELLED, within one micro-batch. */
@@ -65,9 +74,22 @@ export class NativeTrainer implements LocalTrainer {
     const { microBatchTokens } = request;
     checkInteger(microBatchTokens, "microBatchTokens", 1, MAX_MICRO_BATCH_TOKENS);
     const samples = packSamples(request.samples, this.model.info.vocabularySize, request.groupOffsets);
+    const options = { ...adapter, ...this.buildFrozen(request.frozenAdapters), samples, microBatchTokens };
     throwIfAborted(signal, "evaluation");
-    const task = callNative(() => this.model.native.evaluate({ ...adapter, samples, microBatchTokens }));
+    const task = callNative(() => this.model.native.evaluate(options));
     return toEvaluateResult(await settleTask(task, signal, "evaluation"));
+  }
+
+  /** Checks each frozen adapter against its own layout. */
+  private buildFrozen(adapters: readonly FrozenAdapter[] = []): { frozenAdapters?: readonly NativeFrozenAdapter[] } {
+    if (adapters.length === 0) return {};
+    return {
+      frozenAdapters: adapters.map(({ weights, ...options }, index) => {
+        const { numParameters } = this.model.adapterLayout(options);
+        checkWeights(weights, `frozenAdapters[${index}].weights`, numParameters);
+        return { options, weights };
+      }),
+    };
   }
 
   private buildTrainOptions(request: TrainRequest): NativeTrainOptions {
@@ -85,6 +107,7 @@ export class NativeTrainer implements LocalTrainer {
     return {
       adapter: this.adapter,
       weights: request.weights,
+      ...this.buildFrozen(request.frozenAdapters),
       samples: packSamples(request.samples, this.model.info.vocabularySize, groups),
       localSteps,
       batchSize: request.batchSize,
@@ -141,7 +164,9 @@ async function settleTask<T>(task: NativeTask<T>, signal: AbortSignal | undefine
     return await task.promise;
   } catch (error) {
     const converted = convertNativeError(error);
-    throw isFedllmError(converted, "CANCELLED") && signal?.aborted === true ? cancelledError(subject, signal) : converted;
+    throw isFedllmError(converted, "CANCELLED") && signal?.aborted === true
+      ? cancelledError(subject, signal)
+      : converted;
   } finally {
     signal?.removeEventListener("abort", cancel);
   }
