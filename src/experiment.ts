@@ -14,6 +14,7 @@ import { FedllmError, errorCodeOf, isFedllmError } from "./errors.js";
 import { ensureSqlite } from "./metrics/ensure-sqlite.js";
 import { MetricsStore } from "./metrics/store.js";
 import { summarizeRun, writeSummary } from "./report/summary.js";
+import type { NativeKernelVariants } from "./native/binding.js";
 import type { Summary } from "./report/summary.js";
 import { isArmFinished, runArm } from "./run/arm.js";
 import type { ArmSetup } from "./run/arm.js";
@@ -21,6 +22,7 @@ import { BaseModels, precisionsOf } from "./run/base-models.js";
 import type { ModelTokenizer, SourceModel, TrainingEngine } from "./run/engine.js";
 import type { RunListener } from "./run/events.js";
 import { hashFile } from "./run/file-hash.js";
+import { EXACT_VARIANTS } from "./run/kernel-variants.js";
 import type { ModelVariant } from "./run/model-variants.js";
 import { createPeakMemory } from "./run/peak-memory.js";
 import { stringifyConfig } from "./run/resolved-config.js";
@@ -109,6 +111,7 @@ interface Prepared {
   readonly engine: TrainingEngine;
   readonly source: SourceModel;
   readonly variants: ReadonlyMap<string, ModelVariant>;
+  readonly kernelVariants: Readonly<Record<string, NativeKernelVariants>>;
   readonly data: TrainingData;
   readonly startAdapters: ReadonlyMap<string, StartAdapterFile>;
   readonly hashes: Readonly<Record<string, string>>;
@@ -129,7 +132,7 @@ async function runLocked(
     numRounds: training.numRounds,
   }));
   emit({ event: "run_started", runFolder: paths.folder, name: config.name, arms, resumed: earlier !== undefined });
-  const prepared = await prepare(config, options);
+  const prepared = await prepare(config, options, earlier);
   const record = await recordRun(config, paths, prepared, earlier);
   const store = new MetricsStore(paths.metrics);
   try {
@@ -151,7 +154,7 @@ async function runLocked(
   }
 }
 
-async function prepare(config: ExperimentConfig, options: RunOptions): Promise<Prepared> {
+async function prepare(config: ExperimentConfig, options: RunOptions, earlier: RunRecord | undefined): Promise<Prepared> {
   const createEngine = options.createEngine ?? createDefaultEngine;
   const engine = await createEngine(config, warner(options));
   throwIfAborted(options.signal);
@@ -163,6 +166,8 @@ async function prepare(config: ExperimentConfig, options: RunOptions): Promise<P
     variants.set(precision, await engine.ensureVariant(source, precision));
   }
   throwIfAborted(options.signal);
+  const kernelVariants = await chooseKernelVariants(config, engine, variants, earlier);
+  throwIfAborted(options.signal);
   const data = await loadDataOf(config, engine, source);
   for (const message of [...data.warnings, ...contextWarning(config, source)]) warner(options)(message);
   options.onEvent?.({ event: "data_loaded", ...data.counts });
@@ -171,6 +176,7 @@ async function prepare(config: ExperimentConfig, options: RunOptions): Promise<P
     engine,
     source,
     variants,
+    kernelVariants,
     data,
     startAdapters,
     hashes: {
@@ -181,6 +187,22 @@ async function prepare(config: ExperimentConfig, options: RunOptions): Promise<P
       ...(await hashStrategies(config)),
     },
   };
+}
+
+/** By precision: those that the run began with, otherwise the exact ones or what is fastest here. */
+async function chooseKernelVariants(
+  config: ExperimentConfig,
+  engine: TrainingEngine,
+  models: ReadonlyMap<string, ModelVariant>,
+  earlier: RunRecord | undefined,
+): Promise<Readonly<Record<string, NativeKernelVariants>>> {
+  const chosen: Record<string, NativeKernelVariants> = {};
+  for (const [precision, model] of models) {
+    if (earlier !== undefined) chosen[precision] = earlier.kernelVariants?.[precision] ?? EXACT_VARIANTS;
+    else if (config.deterministic) chosen[precision] = EXACT_VARIANTS;
+    else chosen[precision] = (await engine.chooseVariants?.(model.path, model.sha256)) ?? EXACT_VARIANTS;
+  }
+  return chosen;
 }
 
 /** SHA-256 of each strategy that comes from a file, by arm; what such a file imports is not covered. */
@@ -231,6 +253,7 @@ async function recordRun(
     numThreads: config.numThreads,
     peakMemoryScope: createPeakMemory().scope,
     hashes,
+    kernelVariants: prepared.kernelVariants,
     workingFolder: process.cwd(),
   });
   await writeRunRecord(paths.record, record);
@@ -257,7 +280,7 @@ async function runArms(
     emit: options.onEvent ?? (() => undefined),
     ...(options.signal === undefined ? {} : { signal: options.signal }),
   };
-  const models = new BaseModels(prepared.engine, prepared.variants, setup.emit);
+  const models = new BaseModels(prepared.engine, prepared.variants, setup.emit, prepared.kernelVariants);
   try {
     for (const [armIndex, arm] of config.arms.entries()) {
       throwIfAborted(options.signal);

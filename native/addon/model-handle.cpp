@@ -14,6 +14,7 @@ Napi::Function model_handle::define(Napi::Env env) {
                        {InstanceAccessor<&model_handle::get_info>("info"),
                         InstanceMethod<&model_handle::adapter_layout>("adapterLayout"),
                         InstanceMethod<&model_handle::initial_weights>("initialWeights"),
+                        InstanceMethod<&model_handle::tune>("tune"),
                         InstanceMethod<&model_handle::train>("train"),
                         InstanceMethod<&model_handle::evaluate>("evaluate"),
                         InstanceMethod<&model_handle::save_adapter>("saveAdapter"),
@@ -51,6 +52,17 @@ Napi::Value model_handle::initial_weights(const Napi::CallbackInfo & info) {
         const adapter_options options = read_adapter_options(info[0]);
         const uint64_t        seed    = read_seed(info[1], "seed");
         return make_weights(info.Env(), adapter_init_weights(adapter_make_layout(*model, options), seed));
+    });
+}
+
+Napi::Value model_handle::tune(const Napi::CallbackInfo & info) {
+    const std::shared_ptr<base_model> model = require_model(info.Env(), "tune");
+    return guard_sync(info.Env(), [&] {
+        const tuner_options options = read_tuner_options(info[0]);
+        return async_task<tuner_result>::start_promise(
+            info.Env(), {"fedllm:tune", [model, options](task_control &) { return tune_variants(*model, options); },
+                         [](Napi::Env env, tuner_result && result) -> Napi::Value { return make_tuner_result(env, result); },
+                         Napi::Function()});
     });
 }
 

@@ -21,6 +21,7 @@ class model_handle : public Napi::ObjectWrap<model_handle> {
     Napi::Value get_info(const Napi::CallbackInfo & info);
     Napi::Value adapter_layout(const Napi::CallbackInfo & info);
     Napi::Value initial_weights(const Napi::CallbackInfo & info);
+    Napi::Value tune(const Napi::CallbackInfo & info);
     Napi::Value train(const Napi::CallbackInfo & info);
     Napi::Value evaluate(const Napi::CallbackInfo & info);
     Napi::Value save_adapter(const Napi::CallbackInfo & info);

@@ -212,20 +212,6 @@ std::vector<int32_t> read_tokens(const Napi::Value & value, const std::string & 
     return copy_typed_array<int32_t>(value, napi_int32_array, "Int32Array", "CONFIG_INVALID", subject);
 }
 
-model_options read_model_options(const Napi::Value & value) {
-    const Napi::Object object = read_object(value, "options");
-    model_options      options;
-    const Napi::Value  device = object.Get("device");
-    if (!device.IsUndefined()) {
-        options.device = read_text(device, "device");
-        if (options.device.empty()) {
-            throw parameter_error("CONFIG_INVALID", "device", "the name of a device", "an empty string");
-        }
-    }
-    options.n_threads = read_num_threads(object.Get("numThreads"), "numThreads");
-    return options;
-}
-
 quantize_options read_quantize_options(const Napi::Value & type, const Napi::Value & num_threads) {
     quantize_options options;
     options.type      = read_text(type, "type");

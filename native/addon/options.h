@@ -12,6 +12,7 @@
 #include "base-model.h"
 #include "quantizer.h"
 #include "trainer.h"
+#include "tuner.h"
 
 namespace fedllm::addon {
 
@@ -68,6 +69,7 @@ int      read_num_threads(const Napi::Value & value, const std::string & subject
 std::vector<int32_t> read_tokens(const Napi::Value & value, const std::string & subject);
 
 model_options      read_model_options(const Napi::Value & value);
+tuner_options      read_tuner_options(const Napi::Value & value);
 quantize_options   read_quantize_options(const Napi::Value & type, const Napi::Value & num_threads);
 adapter_options    read_adapter_options(const Napi::Value & value);
 std::vector<float> read_weights(const Napi::Value & value, const std::string & subject, size_t length);

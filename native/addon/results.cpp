@@ -76,6 +76,31 @@ Napi::Object make_model_info(Napi::Env env, const model_info & info) {
     return object;
 }
 
+namespace {
+
+Napi::Object make_variants(Napi::Env env, const kernel_variants & variants) {
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("weightProduct", WEIGHT_PRODUCT_NAMES[size_t(variants.product)]);
+    object.Set("transposes", TRANSPOSE_CACHE_NAMES[size_t(variants.transposes)]);
+    return object;
+}
+
+}  // namespace
+
+Napi::Object make_tuner_result(Napi::Env env, const tuner_result & result) {
+    Napi::Array timings = Napi::Array::New(env, result.timings.size());
+    for (uint32_t i = 0; i < result.timings.size(); ++i) {
+        Napi::Object timing = make_variants(env, result.timings[i].variants);
+        timing.Set("durationMs", result.timings[i].milliseconds);
+        timing.Set("copyBytes", make_count(env, double(result.timings[i].bytes)));
+        timings[i] = timing;
+    }
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("best", make_variants(env, result.best));
+    object.Set("timings", timings);
+    return object;
+}
+
 Napi::Object make_adapter_layout(Napi::Env env, const adapter_layout & layout) {
     Napi::Array tensors = Napi::Array::New(env, layout.tensors.size());
     for (size_t i = 0; i < layout.tensors.size(); ++i) {

@@ -1,6 +1,8 @@
 // Choices that change speed and memory, and results only within the bounds that are stated here and tested.
 #pragma once
 
+#include <array>
+
 namespace fedllm {
 
 // How products with a frozen weight are computed on the CPU; everything else is F32.
@@ -16,6 +18,10 @@ enum class transpose_cache {
     f16,
     q8_0,  // rounded again to Q8_0, relative error about 0.4 %
 };
+
+// In the order of the two enumerations.
+constexpr std::array<const char *, 2> WEIGHT_PRODUCT_NAMES  = { "f32", "bf16" };
+constexpr std::array<const char *, 4> TRANSPOSE_CACHE_NAMES = { "none", "bf16", "f16", "q8_0" };
 
 struct kernel_variants {
     weight_product  product = weight_product::f32;

@@ -5,7 +5,7 @@ import type { ConfigOverride } from "../config/load.js";
 interface ConfigFlag {
   /** Dotted path in the experiment. */
   readonly field: string;
-  readonly type: "string" | "number" | "array";
+  readonly type: "string" | "number" | "array" | "boolean";
   /** The value becomes a list of one. */
   readonly asList?: boolean;
   readonly describe: string;
@@ -26,6 +26,7 @@ const CONFIG_FLAGS: Readonly<Record<string, ConfigFlag>> = {
   "local-steps": { field: "training.localSteps", type: "number", describe: "optimizer steps per client and round" },
   "num-threads": { field: "numThreads", type: "number", describe: "compute threads" },
   device: { field: "device", type: "string", describe: "cpu, vulkan:0, cuda:0, metal or a name as `doctor` lists it" },
+  deterministic: { field: "deterministic", type: "boolean", describe: "compute in F32 only; no choice among faster kernels" },
   precisions: { field: "arms.precisions", type: "array", describe: "base model precisions to compare" },
   strategies: { field: "arms.strategies", type: "array", describe: "strategies to compare, by name or file" },
   strategy: { field: "arms.strategies", type: "string", asList: true, describe: "the one strategy to run: a name, or a file such as ./my-strategy.ts" },
@@ -35,7 +36,7 @@ const configOptions: Record<string, Options> = {
   ...Object.fromEntries(
     Object.entries(CONFIG_FLAGS).map(([flag, { type, describe }]) => [
       flag,
-      { type, describe, group: "Experiment (flags override the file):", requiresArg: true },
+      { type, describe, group: "Experiment (flags override the file):", ...(type === "boolean" ? {} : { requiresArg: true }) },
     ]),
   ),
   set: {

@@ -244,6 +244,10 @@ export const experimentSchema = z.strictObject({
     .strictObject({ every: count().default(1).describe("rounds between two checkpoints; the last round always has one") })
     .prefault({}),
   numThreads: z.int().min(1).max(1024).optional().describe("compute threads; default: the cores this process may use"),
+  deterministic: z
+    .boolean()
+    .default(false)
+    .describe("compute in F32 only, bit for bit the same as on another machine of its kind; otherwise the fastest kernels are timed once and remembered"),
   device: z.string().min(1).optional().describe("cpu, vulkan:0, cuda:0, metal or a name as `doctor` lists it; default: the CPU"),
 });
 

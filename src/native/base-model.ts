@@ -3,12 +3,23 @@
  * native-trainer.ts. The addon comes in as an argument, so that only the composition root loads it.
  */
 import type { AdapterLayout } from "../adapter/layout.js";
-import type { NativeAdapterOptions, NativeAddon, NativeModel, NativeModelInfo } from "./binding.js";
+import type {
+  NativeAdapterOptions,
+  NativeAddon,
+  NativeKernelVariants,
+  NativeModel,
+  NativeModelInfo,
+  NativeTuneOptions,
+  NativeTuneResult,
+} from "./binding.js";
 import { checkInteger, checkNumber, checkWeights } from "./checks.js";
 import { awaitNative, callNative } from "./native-error.js";
 
 /** Most threads ggml can use (GGML_MAX_N_THREADS). */
 export const MAX_THREADS = 512;
+
+/** Most tokens of a timed product. */
+const MAX_TUNED_TOKENS = 2 ** 16;
 
 /** Largest rank the addon takes; the model's own limit, the smaller side of each weight, is checked there. */
 const MAX_RANK = 2 ** 31 - 1;
@@ -16,7 +27,8 @@ const MAX_RANK = 2 ** 31 - 1;
 /** Largest number of single precision. */
 const MAX_FLOAT32 = 3.4028234663852886e38;
 
-export interface OpenModelOptions {
+/** Kernel variants that are absent are the exact ones. */
+export interface OpenModelOptions extends Partial<NativeKernelVariants> {
   /** Name of a device as listed by the addon; absent: the CPU. */
   readonly device?: string;
   readonly numThreads: number;
@@ -44,6 +56,13 @@ export class BaseModel {
   static async open(addon: NativeAddon, path: string, options: OpenModelOptions): Promise<BaseModel> {
     checkInteger(options.numThreads, "numThreads", 1, MAX_THREADS);
     return new BaseModel(path, await awaitNative(() => addon.loadModel(path, options)));
+  }
+
+  /** Times the kernel variants, see NativeModel.tune. Rejects with CONFIG_INVALID or OUT_OF_MEMORY. */
+  async tune(options: NativeTuneOptions): Promise<NativeTuneResult> {
+    checkInteger(options.numTokens, "numTokens", 1, MAX_TUNED_TOKENS);
+    checkInteger(options.cacheBytes, "cacheBytes", 0, Number.MAX_SAFE_INTEGER);
+    return await awaitNative(() => this.native.tune(options));
   }
 
   /** Layout of an adapter with these options; throws ADAPTER_INVALID when they do not fit the model. */

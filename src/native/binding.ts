@@ -34,6 +34,35 @@ export interface NativeModelOptions {
   /** Device name as listed by initBackends; absent: the CPU. */
   readonly device?: string;
   readonly numThreads: number;
+  /** Absent: f32. What the processor or device cannot do is ignored. */
+  readonly weightProduct?: WeightProduct;
+  /** Absent: none. */
+  readonly transposes?: TransposeCache;
+}
+
+/** Operands of products with frozen weights on the CPU: as they are, or rounded to BF16. */
+export type WeightProduct = "f32" | "bf16";
+
+/** Type of the copies W^T that other devices multiply with in the backward pass. */
+export type TransposeCache = "none" | "bf16" | "f16" | "q8_0";
+
+/** Choices among kernels; what each may change in the results is stated in native/core/variants.h. */
+export interface NativeKernelVariants {
+  readonly weightProduct: WeightProduct;
+  readonly transposes: TransposeCache;
+}
+
+export interface NativeTuneOptions {
+  /** Tokens of the timed products, 1 to 65536. */
+  readonly numTokens: number;
+  /** Device memory that copies W^T of the whole model may take. */
+  readonly cacheBytes: number;
+}
+
+export interface NativeTuneResult {
+  readonly best: NativeKernelVariants;
+  /** The first is f32 and none. durationMs: of the products of two layers; copyBytes: of the whole model's copies. */
+  readonly timings: readonly (NativeKernelVariants & { readonly durationMs: number; readonly copyBytes: number })[];
 }
 
 export interface NativeModelInfo {
@@ -74,6 +103,8 @@ export interface NativeModel {
   /** Layout of an adapter with these options on this model. */
   adapterLayout(options: NativeAdapterOptions): { tensors: NativeLayoutTensor[]; numParameters: number };
   initialWeights(options: NativeAdapterOptions, seed: number): Float32Array;
+  /** Times the kernel variants on the model's device with its own weights. Two calls may choose differently. */
+  tune(options: NativeTuneOptions): Promise<NativeTuneResult>;
   train(options: NativeTrainOptions): NativeTask<NativeTrainResult>;
   evaluate(options: NativeEvaluateOptions): NativeTask<NativeEvaluateResult>;
   /** Writes a GGUF LoRA adapter that unmodified llama.cpp loads. Atomic: temporary file, fsync, rename. */

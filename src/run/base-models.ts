@@ -5,10 +5,11 @@
  */
 import type { ArmConfig } from "../config/schema.js";
 import { problemError } from "../errors.js";
-import type { NativeModelInfo } from "../native/binding.js";
+import type { NativeKernelVariants, NativeModelInfo } from "../native/binding.js";
 import { assert } from "../util/assert.js";
 import type { ModelTokenizer, OpenBaseModel, TrainingEngine } from "./engine.js";
 import type { RunListener } from "./events.js";
+import { EXACT_VARIANTS } from "./kernel-variants.js";
 import type { ModelVariant } from "./model-variants.js";
 
 /** Precisions of an arm's clients, its own first: that one's file is what the adapter is judged with. */
@@ -22,12 +23,20 @@ export class BaseModels {
   readonly #engine: TrainingEngine;
   readonly #variants: ReadonlyMap<string, ModelVariant>;
   readonly #emit: RunListener;
+  readonly #kernels: Readonly<Record<string, NativeKernelVariants>>;
   readonly #open = new Map<string, OpenBaseModel>();
 
-  constructor(engine: TrainingEngine, variants: ReadonlyMap<string, ModelVariant>, emit: RunListener) {
+  /** kernels: by precision; those that are not named compute exactly. */
+  constructor(
+    engine: TrainingEngine,
+    variants: ReadonlyMap<string, ModelVariant>,
+    emit: RunListener,
+    kernels: Readonly<Record<string, NativeKernelVariants>> = {},
+  ) {
     this.#engine = engine;
     this.#variants = variants;
     this.#emit = emit;
+    this.#kernels = kernels;
   }
 
   /** The models of these precisions, in order; all others are closed. Throws MODEL_UNSUPPORTED when they are not the same model. */
@@ -52,7 +61,7 @@ export class BaseModels {
 
   async #openVariant(precision: string): Promise<OpenBaseModel> {
     const { path, made } = this.variant(precision);
-    const base = await this.#engine.openBaseModel(path);
+    const base = await this.#engine.openBaseModel(path, this.#kernels[precision] ?? EXACT_VARIANTS);
     this.#emit({ event: "model_ready", precision, path, weightBytes: base.weightBytes, made });
     return base;
   }

@@ -5,7 +5,7 @@
 import type { LoraConfig } from "../config/schema.js";
 import type { SampleTokenizer } from "../data/tokenized.js";
 import type { LocalTrainer } from "../federated/local-trainer.js";
-import type { NativeModelInfo } from "../native/binding.js";
+import type { NativeKernelVariants, NativeModelInfo } from "../native/binding.js";
 import type { ModelVariant } from "./model-variants.js";
 
 /** The source model's facts, known before any training. */
@@ -46,5 +46,7 @@ export interface TrainingEngine {
   openSource(path: string): Promise<SourceModel>;
   openTokenizer(path: string): Promise<ModelTokenizer>;
   ensureVariant(source: SourceModel, precision: string): Promise<ModelVariant>;
-  openBaseModel(path: string): Promise<OpenBaseModel>;
+  /** The fastest kernel variants for a model on this device, the same ones at each call; absent: there is only the exact one. */
+  chooseVariants?(path: string, sha256: string): Promise<NativeKernelVariants>;
+  openBaseModel(path: string, variants: NativeKernelVariants): Promise<OpenBaseModel>;
 }

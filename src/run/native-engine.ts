@@ -3,13 +3,14 @@ import { readEnvironment } from "../config/environment.js";
 import type { LoraConfig } from "../config/schema.js";
 import { problemError } from "../errors.js";
 import { BaseModel } from "../native/base-model.js";
-import type { NativeAdapterOptions, NativeDevice } from "../native/binding.js";
+import type { NativeAdapterOptions, NativeDevice, NativeKernelVariants } from "../native/binding.js";
 import { ensureAddon } from "../native/build.js";
 import type { NativeBackend } from "../native/libraries.js";
 import { NativeTrainer } from "../native/native-trainer.js";
 import { Tokenizer } from "../native/tokenizer.js";
 import type { OpenBaseModel, SourceModel, TrainingEngine } from "./engine.js";
 import { hashFile } from "./file-hash.js";
+import { EXACT_VARIANTS, rememberVariants } from "./kernel-variants.js";
 import { ensureModelVariant } from "./model-variants.js";
 
 export interface NativeEngineOptions {
@@ -20,6 +21,12 @@ export interface NativeEngineOptions {
   readonly onProgress?: (line: string) => void;
 }
 
+/** Tokens of the products that are timed: enough to fill a device, few enough for a second. */
+const TUNED_TOKENS = 512;
+
+/** Of a device's free memory, what copies of the weights may take; activations need the rest. */
+const COPY_SHARE = 0.25;
+
 /** Loads the addon, building it first when there is none. Throws NATIVE_UNAVAILABLE, NATIVE_MISMATCH, CONFIG_INVALID. */
 export async function createNativeEngine(options: NativeEngineOptions): Promise<TrainingEngine> {
   const environment = readEnvironment();
@@ -29,8 +36,9 @@ export async function createNativeEngine(options: NativeEngineOptions): Promise<
     ...(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),
   });
   const deviceName = findDevice(native.devices, options.device);
-  const open = (path: string) =>
+  const open = (path: string, variants: NativeKernelVariants) =>
     BaseModel.open(native.addon, path, {
+      ...variants,
       numThreads: options.numThreads,
       ...(options.device === undefined ? {} : { device: deviceName }),
     });
@@ -38,7 +46,7 @@ export async function createNativeEngine(options: NativeEngineOptions): Promise<
     llamaCppRelease: native.release,
     addonPath: native.addonPath,
     deviceName,
-    openSource: async (path) => describeSource(await open(path), await hashFile(path)),
+    openSource: async (path) => describeSource(await open(path, EXACT_VARIANTS), await hashFile(path)),
     openTokenizer: (path) => Tokenizer.open(native.addon, path),
     ensureVariant: (source, precision) =>
       ensureModelVariant(source, precision, {
@@ -46,7 +54,20 @@ export async function createNativeEngine(options: NativeEngineOptions): Promise<
         cacheDir: environment.cacheDir,
         numThreads: options.numThreads,
       }),
-    openBaseModel: async (path) => wrapBaseModel(await open(path)),
+    chooseVariants: async (path, modelSha256) => {
+      const device = native.devices.find(({ name }) => name === deviceName);
+      const key = { device: deviceName, deviceDescription: device?.description ?? "", modelSha256, llamaCppRelease: native.release };
+      return rememberVariants(environment.cacheDir, key, async () => {
+        const model = await open(path, EXACT_VARIANTS);
+        try {
+          const cacheBytes = Math.floor(COPY_SHARE * (device?.freeBytes ?? 0));
+          return (await model.tune({ numTokens: TUNED_TOKENS, cacheBytes })).best;
+        } finally {
+          model.dispose();
+        }
+      });
+    },
+    openBaseModel: async (path, variants) => wrapBaseModel(await open(path, variants)),
   };
 }
 

@@ -11,6 +11,7 @@ import type { CohortMember } from "../federated/protocol.js";
 import type { Strategy } from "../federated/strategy.js";
 import { downloadBytes, expectedUploadBytes } from "../federated/traffic.js";
 import type { SourceModel, TrainingEngine } from "./engine.js";
+import { EXACT_VARIANTS } from "./kernel-variants.js";
 import { precisionOf } from "./model-variants.js";
 import { loadTrainingData } from "./training-data.js";
 import { locateStartAdapters, readStartAdapter } from "./start-adapter.js";
@@ -68,7 +69,7 @@ const FEED_FORWARD_BUFFERS = 6;
 export async function planExperiment(config: ExperimentConfig, engine: TrainingEngine): Promise<ExperimentPlan> {
   const source = await engine.openSource(resolveModelPath(config.model));
   const tokenizer = await engine.openTokenizer(source.path);
-  const base = await engine.openBaseModel(source.path);
+  const base = await engine.openBaseModel(source.path, EXACT_VARIANTS);
   try {
     const startAdapters = await locateStartAdapters(config.training.startAdapter, config.arms);
     const { clients, counts } = await loadTrainingData(config, tokenizer);

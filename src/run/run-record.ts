@@ -9,7 +9,9 @@ import { arch, cpus, platform, release, totalmem } from "node:os";
 import { promisify } from "node:util";
 import { z } from "zod";
 import { FedllmError, problemError } from "../errors.js";
+import type { NativeKernelVariants } from "../native/binding.js";
 import { writeFileAtomic } from "../util/atomic-file.js";
+import { kernelVariantsSchema } from "./kernel-variants.js";
 
 const RECORD_VERSION = 1;
 
@@ -44,6 +46,8 @@ const recordSchema = z.object({
   git: z.object({ commit: z.string(), hasChanges: z.boolean() }).optional(),
   /** SHA-256 by role: model, data.train, data.heldOut, and model.<precision> for each variant. */
   hashes: z.record(z.string(), z.string()),
+  /** Kernel variants by precision; absent in runs from before there was a choice: the exact ones. */
+  kernelVariants: z.record(z.string(), kernelVariantsSchema).optional(),
 });
 
 /** Everything in run.json. */
@@ -60,6 +64,7 @@ export interface RecordFacts {
   readonly numThreads: number;
   readonly peakMemoryScope: "arm" | "process";
   readonly hashes: Readonly<Record<string, string>>;
+  readonly kernelVariants: Readonly<Record<string, NativeKernelVariants>>;
   /** Where the run was started; its git checkout, if it is one, is described. */
   readonly workingFolder: string;
 }
@@ -95,6 +100,7 @@ export async function makeRunRecord(facts: RecordFacts): Promise<RunRecord> {
     },
     ...(git === undefined ? {} : { git }),
     hashes: { ...facts.hashes },
+    kernelVariants: { ...facts.kernelVariants },
   };
 }
 

@@ -54,6 +54,20 @@ describe("a model", () => {
     model.dispose();
   });
 
+  test("times its kernel variants and opens with the chosen one", async () => {
+    const model = await openModel();
+    const { best, timings } = await model.tune({ numTokens: 16, cacheBytes: 0 });
+    // On the CPU: F32, and BF16 where the processor has instructions for it.
+    expect(timings.map(({ weightProduct }) => weightProduct)).toEqual(timings.length === 1 ? ["f32"] : ["f32", "bf16"]);
+    for (const timing of timings) expect(timing).toMatchObject({ transposes: "none", copyBytes: 0 });
+    for (const { durationMs } of timings) expect(durationMs).toBeGreaterThan(0);
+    expect(timings).toContainEqual(expect.objectContaining(best));
+    model.dispose();
+    const again = await BaseModel.open(addon, path, { numThreads: 1, ...best });
+    expect(again.info.numLayers).toBe(2);
+    again.dispose();
+  });
+
   test("can be disposed twice, and refuses any use afterwards", async () => {
     const model = await openModel();
     model.dispose();

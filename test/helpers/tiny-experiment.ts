@@ -47,6 +47,7 @@ export function writeTinyExperiment(folder: string, changes: readonly string[] =
     "lora: {rank: 2, loraAlpha: 4}",
     "training: {numRounds: 3, clientsPerRound: 3, localSteps: 2, batchSize: 2, microBatchTokens: 64, initialLearningRate: 1.0e-2}",
     "numThreads: 1",
+    ...(changes.some((line) => line.startsWith("deterministic:")) ? [] : ["deterministic: true"]),
     ...(changes.some((line) => line.startsWith("arms:")) ? [] : ["arms: {precisions: [F16], strategies: [local, fedavg]}"]),
     ...changes,
   ];

@@ -127,6 +127,37 @@ describe("evaluation", () => {
   });
 });
 
+describe("kernel variants", () => {
+  test("are timed once, recorded, and kept by a resumed run whatever is remembered by then", async () => {
+    const { config, out, folder } = await loadTiny(["arms: {strategies: [fedavg]}", "deterministic: false"]);
+    const whole = join(folder, "whole");
+    const { record } = await runExperiment(config, whole);
+    const remembered = join(folder, "cache", "kernel-variants");
+    const [file = "", ...more] = readdirSync(remembered);
+    expect(more).toEqual([]);
+    const content = readFileSync(join(remembered, file), "utf8");
+    expect(JSON.parse(content)).toMatchObject({ variants: record.kernelVariants?.["source"] });
+
+    const controller = new AbortController();
+    const onEvent = (event: RunEvent) => {
+      if (event.event === "client_step" && event.round === 2) controller.abort();
+    };
+    await expect(runExperiment(config, out, { onEvent, signal: controller.signal })).rejects.toMatchObject({ code: "CANCELLED" });
+    const other = record.kernelVariants?.["source"]?.weightProduct === "bf16" ? "f32" : "bf16";
+    writeFileSync(join(remembered, file), content.replace(/"weightProduct": "[a-z0-9]+"/u, `"weightProduct": "${other}"`));
+    const resumed = await resumeExperiment(out);
+    expect(resumed.record.kernelVariants).toEqual(record.kernelVariants);
+    expect(readRunContents(out)).toEqual(readRunContents(whole));
+  });
+
+  test("deterministic runs time nothing", async () => {
+    const { config, out, folder } = await loadTiny(["arms: {strategies: [fedavg]}"]);
+    const { record } = await runExperiment(config, out);
+    expect(record.kernelVariants).toEqual({ source: { weightProduct: "f32", transposes: "none" } });
+    expect(existsSync(join(folder, "cache", "kernel-variants"))).toBe(false);
+  });
+});
+
 describe("stopping and resuming", () => {
   test("an aborted run rejects with CANCELLED and goes on to the bytes of an undisturbed one", async () => {
     const { config, out, folder } = await loadTiny();
