@@ -5,7 +5,7 @@ include(CheckCXXCompilerFlag)
 
 # gemm: the source of the matrix products; rows: that of the loops over one row.
 function(fedllm_add_simd_variants target gemm rows)
-    fedllm_add_simd_variant(${target} generic "" ${gemm} ${rows})
+    fedllm_add_simd_variant(${target} generic -ffp-contract=off ${gemm} ${rows})  # or sums would round differently at edges
     if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$" AND NOT CMAKE_OSX_ARCHITECTURES STREQUAL "arm64")
         set(avx512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c)
         if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
