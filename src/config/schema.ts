@@ -46,7 +46,7 @@ const loraShape = {
 };
 
 const dpoShape = {
-  beta: z.number().positive().default(0.1).describe("how strongly the trained policy is held to the reference"),
+  beta: z.number().min(1e-6).max(1e6).default(0.1).describe("how strongly the trained policy is held to the reference"),
   labelSmoothing: z
     .number()
     .min(0)

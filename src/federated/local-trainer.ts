@@ -101,7 +101,7 @@ export interface TrainRequest {
  */
 export interface PreferenceObjective {
   readonly kind: "dpo";
-  /** beta > 0: how strongly the trained policy is held to the reference. */
+  /** beta, 1e-6 to 1e6: how strongly the trained policy is held to the reference. */
   readonly beta: number;
   /** s, 0 <= s < 0.5: the part of the preferences that is taken to be wrong. */
   readonly labelSmoothing: number;

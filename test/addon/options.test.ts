@@ -56,6 +56,18 @@ test("the valid options train", async () => {
 });
 
 describe("train refuses", () => {
+  test.each([
+    [{ samples: { ...samples, groupOffsets: Int32Array.of(0, 2) } }, "DATASET_INVALID", "groupOffsets"],
+    [{ preference: 1 }, "CONFIG_INVALID", "preference"],
+    [{ preference: { beta: 0, labelSmoothing: 0 } }, "CONFIG_INVALID", "beta"],
+    [{ preference: { beta: 0.1, labelSmoothing: 1 } }, "CONFIG_INVALID", "labelSmoothing"],
+    [{ preference: { beta: 0.1, labelSmoothing: 0, referenceWeights: new Float32Array(1) } }, "ADAPTER_INVALID", "preference.referenceWeights"],
+  ])("pairs: %j", (changes, code, field) => {
+    const failure = failureOf(() => train(changes));
+    expect(failure.code).toBe(code);
+    expect(failure.message).toContain(field);
+  });
+
   const notANumber: [string, unknown][] = [
     ["a string", "1"],
     ["NaN", Number.NaN],

@@ -62,7 +62,7 @@ describe("fields that do not go together", () => {
     [["training.objective=dpo", "data.maxPromptLength=512"], "data.maxPromptLength: expected fewer tokens than data.maxLength (512)"],
     [["training.objective=dpo", "training.dpo.reference=start"], "training.dpo.reference of arm source-fedavg: expected base or round, since there is no"],
     [["training.objective=dpo", "training.dpo.labelSmoothing=0.5"], "training.dpo.labelSmoothing (--set): expected a number of less than 0.5"],
-    [["training.objective=dpo", "training.dpo.beta=0"], "training.dpo.beta (--set): expected a number of more than 0"],
+    [["training.objective=dpo", "training.dpo.beta=0"], "training.dpo.beta (--set): expected a number of at least 0.000001"],
     [["training.objective=ppo"], "training.objective (--set): expected one of sft, dpo"],
   ])("%j", async (settings, message) => {
     await expect(load(...settings)).rejects.toThrow(message);
