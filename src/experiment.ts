@@ -310,8 +310,9 @@ async function runArms(
 
 async function createDefaultEngine(config: ExperimentConfig, onProgress: (line: string) => void): Promise<TrainingEngine> {
   // Loaded late: a program that brings its own engine needs no addon.
-  const { createNativeEngine } = await import("./run/native-engine.js");
-  return createNativeEngine({ numThreads: config.numThreads, device: config.device, onProgress });
+  const [{ createNativeEngine }, { memoryRequests }] = await Promise.all([import("./run/native-engine.js"), import("./run/plan.js")]);
+  const workload = { path: resolveModelPath(config.model), requests: memoryRequests(config) };
+  return createNativeEngine({ numThreads: config.numThreads, device: config.device, workload, onProgress });
 }
 
 function warner(options: RunOptions): (message: string) => void {

@@ -33,6 +33,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
     exports.Set("initBackends", Napi::Function::New<init_backends>(env, "initBackends"));
     exports.Set("setLogger", Napi::Function::New<set_logger>(env, "setLogger"));
     exports.Set("loadModel", Napi::Function::New<load_model>(env, "loadModel"));
+    exports.Set("planMemory", Napi::Function::New<plan_memory>(env, "planMemory"));
     exports.Set("loadTokenizer", Napi::Function::New<load_tokenizer>(env, "loadTokenizer"));
     exports.Set("quantizeModel", Napi::Function::New<quantize_file>(env, "quantizeModel"));
     exports.Set("peakResidentBytes", Napi::Function::New<peak_resident_bytes>(env, "peakResidentBytes"));

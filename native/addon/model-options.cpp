@@ -49,6 +49,10 @@ model_options read_model_options(const Napi::Value & value) {
         }
     }
     options.n_threads = read_num_threads(object.Get("numThreads"), "numThreads");
+    const Napi::Value limit = object.Get("weightLimitBytes");
+    if (!limit.IsUndefined()) {
+        options.weight_limit_bytes = size_t(read_integer(limit, "weightLimitBytes", 0, 9007199254740991.0));  // 2^53 - 1
+    }
     options.variants  = read_variants(object);
     return options;
 }

@@ -168,6 +168,13 @@ Napi::Object make_train_result(Napi::Env env, const train_result & result) {
     object.Set("numTokens", make_count(env, double(result.n_tokens)));
     object.Set("numSupervisedTokens", make_count(env, double(result.n_supervised_tokens)));
     object.Set("trainDurationMs", make_count(env, result.duration_ms));
+    Napi::Object memory = Napi::Object::New(env);
+    memory.Set("microBatchTokens", make_count(env, double(result.memory.micro_batch_tokens)));
+    memory.Set("recomputes", Napi::Boolean::New(env, result.memory.recomputes));
+    memory.Set("streams", Napi::Boolean::New(env, result.memory.streams));
+    memory.Set("fellBack", Napi::Boolean::New(env, result.memory.fell_back));
+    memory.Set("plannedBytes", make_count(env, double(result.memory.planned_bytes)));
+    object.Set("memory", memory);
     object.Set("lossScale", make_count(env, result.loss_scale));
     object.Set("numScaleHalvings", make_count(env, double(result.n_scale_halvings)));
     if (!result.preference_steps.empty()) {

@@ -24,6 +24,9 @@ Napi::Promise start_save_adapter(Napi::Env env, std::shared_ptr<base_model> mode
 // The promise gives { options, weights }.
 Napi::Promise start_load_adapter(Napi::Env env, std::shared_ptr<base_model> model, std::string path);
 
+// planMemory(path, options, request): Promise<NativeMemoryPlan>
+Napi::Value plan_memory(const Napi::CallbackInfo & info);
+
 // quantizeModel(inputPath, outputPath, type, numThreads): Promise<void>
 Napi::Value quantize_file(const Napi::CallbackInfo & info);
 

@@ -263,6 +263,7 @@ struct base_model_loader {
         for (ggml_tensor * t = ggml_get_first_tensor(model.context_); t != nullptr; t = ggml_get_next_tensor(model.context_, t)) {
             const gguf_tensor * source = file.find_tensor(t->name);
             ggml_backend_tensor_set(t, file.data() + source->offset, 0, source->size);
+            file.release_pages(file.data() + source->offset, source->size);
         }
     }
 };
@@ -278,7 +279,10 @@ std::shared_ptr<base_model> base_model::load(const std::string & path, const mod
     loader.read_architecture();
     loader.read_tensors();
     loader.check_device_takes_weights();
-    if (options.placement == weight_placement::measured) {
+    if (model->options_.placement == weight_placement::resident && options.weight_limit_bytes && model->info_.weight_bytes > *options.weight_limit_bytes) {
+        model->options_.placement = weight_placement::streamed;
+    }
+    if (model->options_.placement != weight_placement::resident) {
         loader.describe_weights();
         return model;
     }
@@ -297,6 +301,8 @@ std::vector<ggml_tensor *> base_model::matrices() const {
     }
     return list;
 }
+
+void base_model::release_pages(const ggml_tensor * tensor) const { file_->release_pages(static_cast<const uint8_t *>(tensor->data), ggml_nbytes(tensor)); }
 
 void base_model::make_transposes(transpose_cache type) {
     transposes_.reset();

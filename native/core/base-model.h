@@ -5,6 +5,7 @@
 #include <array>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -58,14 +59,16 @@ struct layer_weights {
     std::array<ggml_tensor *, MODULE_COUNT> bias{};
 };
 
-// Where weights are. measured: described but not loaded, for the planner; nothing can be computed with them.
-enum class weight_placement { resident, measured };
+// Where weights are. measured: described but not loaded, for the planner; nothing can be computed with them. streamed: in the mapped
+// file, from which each engine copies what it needs next (layer-stream.h).
+enum class weight_placement { resident, measured, streamed };
 
 struct model_options {
     std::string device;         // empty: the CPU
     int         n_threads = 1;
     kernel_variants variants = {};  // what the device cannot do is ignored
     weight_placement placement = weight_placement::resident;
+    std::optional<size_t> weight_limit_bytes = std::nullopt;  // larger weights are streamed; absent: never
 };
 
 class base_model {
@@ -85,6 +88,8 @@ class base_model {
     std::vector<ggml_tensor *>         matrices() const;
     // Copies W^T that products use where there are no CPU kernels; nullptr: none.
     const transpose_map *              transposes() const { return transposes_ ? &transposes_->map() : nullptr; }
+    // Lets the system forget that this process has read a tensor of a described or streamed model; it is read again when needed.
+    void                               release_pages(const ggml_tensor * tensor) const;
     // Makes them; load does where options ask for it and the device can. Throws MODEL_UNSUPPORTED, OUT_OF_MEMORY.
     void                               make_transposes(transpose_cache type);
 

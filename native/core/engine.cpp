@@ -1,5 +1,5 @@
 // See engine.h.
-#include "engine.h"
+#include "engine-graph.h"
 
 #include <algorithm>
 #include <cmath>
@@ -10,27 +10,6 @@
 #include "random.h"
 
 namespace fedllm {
-
-struct engine::forward_pass {
-    layer_inputs                 inputs;
-    std::vector<attention_chunk> chunks, window_chunks;
-    std::vector<layer_values>    values;  // per layer
-    ggml_tensor *                hidden = nullptr;
-};
-
-// A graph of run() and what was asked of it. Two micro-batches with equal keys have equal graphs, whose inputs alone differ.
-struct engine::prepared_graph {
-    struct graph_key {
-        batch_shape shape;
-        run_request request;
-
-        bool operator==(const graph_key & other) const { return shape == other.shape && request == other.request; }
-    };
-    graph_key     key;
-    graph_builder builder;
-    forward_pass  pass;
-    head_result   result;
-};
 
 engine::engine(const base_model & model, const adapter_options * adapter, const engine_options & options)
     : model_(model), options_(options), device_(model.options().device, model.options().n_threads),
@@ -52,6 +31,7 @@ engine::engine(const base_model & model, const adapter_options * adapter, const 
         else allocate_flat();
     }
     frozen_ = std::make_unique<frozen_weights>(model, options.frozen, device_.handle, !options.measure_only);
+    if (streams() && !options.measure_only) stream_ = std::make_unique<layer_stream>(model, device_);
     make_layers(adapter);
     allocator_ = ggml_gallocr_new(ggml_backend_get_default_buffer_type(device_.handle));
 }
@@ -70,7 +50,7 @@ engine::~engine() {
 }
 
 void engine::make_layers(const adapter_options * adapter) {
-    for (const layer_weights & source : model_.layers()) {
+    for (const layer_weights & source : stream_ != nullptr ? stream_->layers() : model_.layers()) {
         layer_module layer;
         layer.attn_norm = source.attn_norm;
         layer.ffn_norm = source.ffn_norm;
@@ -121,7 +101,9 @@ void engine::get_gradient(std::vector<float> & gradient) const {
     if (gradient_ != nullptr) ggml_backend_tensor_get(gradient_, gradient.data(), 0, ggml_nbytes(gradient_));
 }
 
-size_t engine::estimate_nodes(const micro_batch & batch) const {
+bool engine::streams() const { return options_.stream || model_.options().placement == weight_placement::streamed; }
+
+size_t engine::estimate_nodes(const micro_batch & batch, size_t n_layers) const {
     // Upper bounds for forward, recompute and backward together, about twice what the portable lowering makes: 400 tensors a
     // layer, 120 per attention chunk and layer, 60 per head chunk.
     // 8 per further block of rows of a product with W^T.
@@ -133,11 +115,12 @@ size_t engine::estimate_nodes(const micro_batch & batch) const {
         }
     }
     // 8 per frozen pair.
-    return layers_.size() * (400 + 120 * n_chunks + 8 * MODULE_COUNT * options_.frozen.size()) + 60 * n_head_chunks + 8 * n_blocks + 256;
+    return n_layers * (400 + 120 * n_chunks + 8 * MODULE_COUNT * options_.frozen.size()) + 60 * n_head_chunks + 8 * n_blocks + 256;
 }
 
 head_module engine::make_head() const {
     const model_info & info = model_.info();
+    if (stream_ != nullptr) return { stream_->output_norm(), stream_->output(), info.norm_epsilon, info.traits.logit_scale, info.traits.logit_cap, options_.head_chunk };
     return { model_.output_norm(), model_.output(), info.norm_epsilon, info.traits.logit_scale, info.traits.logit_cap, options_.head_chunk };
 }
 
@@ -160,7 +143,7 @@ static void fill_turns(const rotation & angles, const std::vector<int32_t> & pos
 rotation engine::make_rotation(graph_builder & g, const micro_batch & batch, float base, float scale) const {
     const model_info & info = model_.info();
     rotation angles;
-    angles.factors = model_.rope_factors();
+    angles.factors = stream_ != nullptr ? stream_->rope_factors() : model_.rope_factors();
     angles.n_rot = int(info.n_rot);
     angles.factor = info.traits.rotation_scale;
     angles.base = base;
@@ -190,17 +173,17 @@ ggml_tensor * engine::input_noise(graph_builder & g, int64_t n_tokens, float alp
     });
 }
 
-// The layer without its side paths.
-static layer_module bare(layer_module layer) {
+layer_module engine::layer_for(size_t l, const run_request & request) const {
+    layer_module layer = layers_[l];
     for (linear_module & module : layer.linear) {
+        if (!request.adapter_off) break;
         module.lora = {};
         module.frozen.clear();
     }
     return layer;
 }
 
-void engine::forward(graph_builder & g, const micro_batch & batch, bool keep, const run_request & request, forward_pass & pass) {
-    const int64_t n = batch.n_tokens();
+void engine::make_inputs(graph_builder & g, const micro_batch & batch, const run_request & request, forward_pass & pass) const {
     const architecture_traits & traits = model_.info().traits;
     pass.chunks = attention_plan(g, batch.sequences, 0);
     if (traits.window > 0) pass.window_chunks = attention_plan(g, batch.sequences, traits.window);
@@ -211,18 +194,28 @@ void engine::forward(graph_builder & g, const micro_batch & batch, bool keep, co
     if (traits.window > 0) pass.inputs.window_angles = make_rotation(g, batch, traits.window_rope_base, traits.window_rope_scale);
     pass.inputs.dropout.probability = request.gradient ? float(options_.dropout) : 0.0f;
     if (pass.inputs.dropout.probability > 0.0f && rules_.cpu_kernels) {
-        pass.inputs.dropout.token_keys = g.input_i32(2, n, [](const micro_batch & b, int32_t * values) {
+        pass.inputs.dropout.token_keys = g.input_i32(2, batch.n_tokens(), [](const micro_batch & b, int32_t * values) {
             std::memcpy(values, b.token_keys.data(), b.token_keys.size() * sizeof(uint64_t));
         });
     }
+}
+
+// Rows of the embedding, with noise and scale: the input of the first layer.
+ggml_tensor * engine::embed(graph_builder & g, const micro_batch & batch, const run_request & request) const {
+    const int64_t n = batch.n_tokens();
     const auto fill_tokens = [](const micro_batch & b, int32_t * values) { std::copy(b.tokens.begin(), b.tokens.end(), values); };
-    ggml_tensor * x = ggml_get_rows(g.context(), model_.token_embd(), g.input_i32(n, 1, fill_tokens));
+    ggml_tensor * x = streams() ? input_embeddings(g, n) : ggml_get_rows(g.context(), model_.token_embd(), g.input_i32(n, 1, fill_tokens));
     if (request.neftune_alpha > 0.0f) x = ggml_add(g.context(), x, input_noise(g, n, request.neftune_alpha));
-    x = g.scale(x, traits.embedding_scale);
+    return g.scale(x, model_.info().traits.embedding_scale);
+}
+
+void engine::forward(graph_builder & g, const micro_batch & batch, bool keep, const run_request & request, forward_pass & pass) {
+    make_inputs(g, batch, request, pass);
+    ggml_tensor * x = embed(g, batch, request);
     pass.values.resize(layers_.size());
     for (size_t l = 0; l < layers_.size(); ++l) {
         layer_values values;
-        x = layer_forward(g, request.adapter_off ? bare(layers_[l]) : layers_[l], pass.inputs, x, values);
+        x = layer_forward(g, layer_for(l, request), pass.inputs, x, values);
         g.expand(x);
         if (!keep) {  // what is not held here is free for reuse, because no later node refers to it
             layer_values kept;
@@ -235,8 +228,12 @@ void engine::forward(graph_builder & g, const micro_batch & batch, bool keep, co
     pass.hidden = x;
 }
 
-void engine::allocate(graph_builder & g) {
+void engine::check_limit(const graph_builder & g) const {
     if (options_.allocation_limit && g.measure().tensors > *options_.allocation_limit) throw_out_of_memory(g.measure().tensors);
+}
+
+void engine::allocate(graph_builder & g) {
+    check_limit(g);
     const size_t before = ggml_gallocr_get_buffer_size(allocator_, 0);
     g.allocate(allocator_);
     counters_.n_graphs_built += 1;
@@ -246,7 +243,7 @@ void engine::allocate(graph_builder & g) {
 // Makes prepared_ the graph for `batch`.
 void engine::prepare(const micro_batch & batch, const run_request & request) {
     FEDLLM_ASSERT(!(request.gradient && request.adapter_off));
-    const prepared_graph::graph_key key = { batch.shape(), request };
+    const graph_key key = { batch.shape(), request };
     if (prepared_ != nullptr && prepared_->key == key) return;
     prepared_.reset();  // gives up arena_; also when building the next one fails
     std::unique_ptr<prepared_graph> next = build(batch, request);
@@ -255,12 +252,13 @@ void engine::prepare(const micro_batch & batch, const run_request & request) {
 }
 
 graph_memory engine::measure(const micro_batch & batch, const run_request & request) {
+    if (streams()) return measure_streamed(batch, request);
     prepared_.reset();
     return build(batch, request)->builder.measure();
 }
 
 std::unique_ptr<engine::prepared_graph> engine::build(const micro_batch & batch, const run_request & request) {
-    std::unique_ptr<prepared_graph> next(new prepared_graph{ { batch.shape(), request }, { device_, rules_, runtime_.get(), arena_, estimate_nodes(batch) }, {}, {} });
+    std::unique_ptr<prepared_graph> next(new prepared_graph{ { batch.shape(), request }, { device_, rules_, runtime_.get(), arena_, estimate_nodes(batch, layers_.size()) }, {}, {} });
     graph_builder & g = next->builder;
     forward_pass & pass = next->pass;
     const bool keep = request.gradient && options_.tier == checkpoint_tier::keep_all;
@@ -278,6 +276,7 @@ std::unique_ptr<engine::prepared_graph> engine::build(const micro_batch & batch,
 }
 
 std::vector<row_score> engine::run(const micro_batch & batch, const run_request & request) {
+    if (streams()) return run_streamed(batch, request);
     prepare(batch, request);
     prepared_->builder.compute(batch);
     counters_.n_runs += 1;
@@ -285,13 +284,18 @@ std::vector<row_score> engine::run(const micro_batch & batch, const run_request 
 }
 
 std::vector<float> engine::logits(const micro_batch & batch) {
+    if (streams()) return logits_streamed(batch);
     prepared_.reset();
-    graph_builder g(device_, rules_, runtime_.get(), arena_, estimate_nodes(batch));
+    graph_builder g(device_, rules_, runtime_.get(), arena_, estimate_nodes(batch, layers_.size()));
     forward_pass pass;
     forward(g, batch, false, {}, pass);
     const std::vector<ggml_tensor *> chunks = head_logits(g, make_head(), pass.hidden);
     allocate(g);
     g.compute(batch);
+    return read_chunks(chunks);
+}
+
+std::vector<float> engine::read_chunks(const std::vector<ggml_tensor *> & chunks) {
     std::vector<float> values;
     for (ggml_tensor * chunk : chunks) {
         const size_t begin = values.size();

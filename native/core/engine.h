@@ -16,6 +16,7 @@
 namespace fedllm {
 
 struct cpu_runtime;
+class layer_stream;
 
 // What is kept from forward to backward: everything (fast), or each layer's x and mid only.
 enum class checkpoint_tier { keep_all, layer_inputs };
@@ -32,6 +33,7 @@ struct engine_options {
     checkpoint_tier tier = checkpoint_tier::keep_all;
     int64_t  head_chunk = HEAD_CHUNK;  // rows of logits computed at once
     std::optional<size_t> allocation_limit;  // a graph that takes more is refused as if the device had no more; for tests
+    bool     stream = false;           // as if the model's weights were streamed; with measure_only
     bool     measure_only = false;     // allocates nothing; only measure() may be called
 };
 
@@ -69,15 +71,34 @@ class engine {
 
   private:
     struct forward_pass;
+    struct graph_key;
     struct prepared_graph;
+    struct streamed_graph;
+    void         check_limit(const graph_builder & g) const;
     void         allocate(graph_builder & g);
     std::unique_ptr<prepared_graph> build(const micro_batch & batch, const run_request & request);
     void         prepare(const micro_batch & batch, const run_request & request);
-    // Fills `pass`, which must stay where it is: its inputs point into it.
+    // These fill `pass`, which must stay where it is: its inputs point into it.
+    void         make_inputs(graph_builder & g, const micro_batch & batch, const run_request & request, forward_pass & pass) const;
+    ggml_tensor * embed(graph_builder & g, const micro_batch & batch, const run_request & request) const;
+    layer_module layer_for(size_t l, const run_request & request) const;  // without its side paths when the adapter is off
     void         forward(graph_builder & g, const micro_batch & batch, bool keep, const run_request & request, forward_pass & pass);
     void         allocate_flat();
     void         make_layers(const adapter_options * adapter);
-    size_t       estimate_nodes(const micro_batch & batch) const;
+    size_t       estimate_nodes(const micro_batch & batch, size_t n_layers) const;
+    static std::vector<float> read_chunks(const std::vector<ggml_tensor *> & chunks);
+    // Streamed weights, engine-stream.cpp.
+    bool         streams() const;
+    ggml_tensor * input_embeddings(graph_builder & g, int64_t n_tokens) const;
+    std::unique_ptr<streamed_graph> build_streamed(const micro_batch & batch, const run_request & request, bool want_logits);
+    void         build_segments(streamed_graph & graph, const micro_batch & batch, const run_request & request, bool want_logits);
+    void         make_checkpoints(streamed_graph & graph, int64_t n_tokens, bool gradient) const;
+    void         allocate_segments(streamed_graph & graph);
+    void         prepare_streamed(const micro_batch & batch, const run_request & request);
+    void         compute_segments(streamed_graph & graph, const micro_batch & batch, const std::function<void()> & after_head);
+    graph_memory measure_streamed(const micro_batch & batch, const run_request & request);
+    std::vector<row_score> run_streamed(const micro_batch & batch, const run_request & request);
+    std::vector<float> logits_streamed(const micro_batch & batch);
     rotation     make_rotation(graph_builder & g, const micro_batch & batch, float base, float scale) const;
     ggml_tensor * input_noise(graph_builder & g, int64_t n_tokens, float alpha) const;
     head_module  make_head() const;
@@ -95,7 +116,9 @@ class engine {
     ggml_gallocr_t            allocator_ = nullptr;
     std::unique_ptr<frozen_weights> frozen_;
     graph_arena               arena_;
+    std::unique_ptr<layer_stream> stream_;
     std::unique_ptr<prepared_graph> prepared_;  // the graph of the last run(), in arena_
+    std::unique_ptr<streamed_graph> streamed_;  // the same where weights are streamed
     engine_counters           counters_;
     std::vector<layer_module> layers_;
     int64_t                   lowest_adapted_ = 0;  // no gradient is needed below this layer

@@ -159,6 +159,12 @@ std::optional<uint64_t> gguf_file::get_unsigned(const std::string & key) const {
     }
 }
 
+void gguf_file::release_pages(const uint8_t * begin, size_t size) const {
+    const uintptr_t page = uintptr_t(sysconf(_SC_PAGESIZE));
+    const uintptr_t first = (reinterpret_cast<uintptr_t>(begin) + page - 1) / page * page, last = (reinterpret_cast<uintptr_t>(begin) + size) / page * page;
+    if (last > first) madvise(reinterpret_cast<void *>(first), last - first, MADV_DONTNEED);
+}
+
 std::optional<double> gguf_file::get_float(const std::string & key) const {
     const int64_t id = gguf_find_key(context_, key.c_str());
     if (id < 0) return std::nullopt;

@@ -276,6 +276,10 @@ void throw_out_of_memory(size_t bytes) {
     throw train_error("OUT_OF_MEMORY", "training: expected " + bytes_text(bytes) + " for one micro-batch, received too little. Lower microBatchTokens or maxLength");
 }
 
+void graph_builder::reserve(ggml_gallocr_t allocator) {
+    if (!ggml_gallocr_reserve(allocator, graph_)) throw_out_of_memory(measure().tensors);
+}
+
 void graph_builder::allocate(ggml_gallocr_t allocator) {
     check_supported();
     if (!ggml_gallocr_alloc_graph(allocator, graph_)) {

@@ -68,6 +68,7 @@ struct graph_memory {
     size_t tensors = 0;       // on the device
     size_t scratch = 0;       // packed operands of the CPU kernels
     size_t descriptions = 0;  // of nodes and their places, on the host
+    size_t checkpoints = 0;   // what goes from segment to segment where weights are streamed, on the device
 };
 
 struct op_description;  // parameters of one custom operation
@@ -163,6 +164,8 @@ class graph_builder {
 
     // What the graph would take on the device and beside it; nothing is allocated.
     graph_memory measure() const;
+    // Makes the allocator large enough for this graph.
+    void reserve(ggml_gallocr_t allocator);
     // Gives every tensor its place, once, before the first compute(). Throws MODEL_UNSUPPORTED for an operation the device
     // lacks, OUT_OF_MEMORY.
     void allocate(ggml_gallocr_t allocator);

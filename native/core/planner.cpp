@@ -2,6 +2,7 @@
 #include "planner.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "device-memory.h"
 #include "error.h"
@@ -46,7 +47,7 @@ run_request run_of(const plan_request & request) {
 
 }  // namespace
 
-size_t memory_plan::device_bytes() const { return parts.weights + parts.adapter + parts.activations; }
+size_t memory_plan::device_bytes() const { return parts.weights + parts.adapter + parts.activations + parts.checkpoints; }
 
 size_t memory_plan::host_bytes() const {
     const size_t host = parts.scratch + parts.vectors + parts.descriptions + parts.process;
@@ -62,16 +63,21 @@ memory_planner::memory_planner(const base_model & model, const plan_request & re
     is_cpu_ = device.is_cpu;
     limit_ = request.memory_limit ? *request.memory_limit : device_free_bytes(device) / 10 * 9;
     process_ = process_resident_bytes();
-    list_choices();
+    const weight_placement placement = model.options().placement;
+    lean_ = stream_measure(model, device, std::nullopt);
+    rich_ = stream_measure(model, device, std::numeric_limits<size_t>::max());
+    if (placement == weight_placement::streamed) lean_ = rich_ = stream_measure(model, device, model.options().weight_limit_bytes);
+    if (placement != weight_placement::streamed) list_choices(false);
+    if (placement != weight_placement::resident) list_choices(true);
 }
 
-void memory_planner::list_choices() {
-    const std::vector<checkpoint_tier> tiers = request_.gradient ? std::vector<checkpoint_tier>{ checkpoint_tier::keep_all, checkpoint_tier::layer_inputs }
+void memory_planner::list_choices(bool streams) {
+    const std::vector<checkpoint_tier> tiers = request_.gradient && !streams ? std::vector<checkpoint_tier>{ checkpoint_tier::keep_all, checkpoint_tier::layer_inputs }
                                                                  : std::vector<checkpoint_tier>{ checkpoint_tier::layer_inputs };
     int64_t tokens = request_.micro_batch_tokens;
     while (true) {
         for (const int64_t chunk : { HEAD_CHUNK, SMALL_HEAD_CHUNK }) {
-            for (const checkpoint_tier tier : tiers) choices_.push_back({ tokens, chunk, tier });
+            for (const checkpoint_tier tier : tiers) choices_.push_back({ tokens, chunk, tier, streams });
         }
         if (tokens <= std::max(request_.longest_sample, SMALLEST_MICRO_BATCH)) break;
         tokens = std::max(tokens / 2, SMALLEST_MICRO_BATCH);
@@ -83,6 +89,7 @@ memory_plan memory_planner::measure(const choice & how) const {
     plan.micro_batch_tokens = how.micro_batch_tokens;
     plan.head_chunk = how.head_chunk;
     plan.tier = how.tier;
+    plan.streams = how.streams;
     plan.limit = limit_;
     plan.is_cpu = is_cpu_;
     engine_options settings;
@@ -90,21 +97,32 @@ memory_plan memory_planner::measure(const choice & how) const {
     settings.tier = how.tier;
     settings.head_chunk = how.head_chunk;
     settings.frozen = request_.frozen;
+    settings.stream = how.streams;
     settings.measure_only = true;
     engine runner(model_, request_.adapter, settings);
     const graph_memory graph = runner.measure(largest_batch(request_, how.micro_batch_tokens), run_of(request_));
     const size_t vector = runner.n_parameters() * sizeof(float);
-    plan.parts.weights = model_.info().weight_bytes;
     plan.parts.adapter = 2 * vector + runner.frozen_bytes();
     plan.parts.activations = graph.tensors;
+    plan.parts.checkpoints = graph.checkpoints;
     plan.parts.scratch = graph.scratch;
     plan.parts.vectors = vector * ((request_.gradient ? TRAINING_VECTORS : SCORING_VECTORS) + size_t(request_.n_vectors)) + runner.frozen_bytes();
     plan.parts.descriptions = graph.descriptions + STARTING_BYTES;
     plan.parts.process = process_;
-    plan.needed = is_cpu_ ? plan.host_bytes() - process_ : plan.device_bytes();
-    // Loaded weights are in the device's memory already; on the CPU their pages can be given up and read again.
-    if (model_.options().placement == weight_placement::resident) plan.needed -= plan.parts.weights;
+    plan.needed = is_cpu_ ? plan.host_bytes() - process_ : plan.device_bytes();  // without weights, which come on top
+    count_weights(plan);
     return plan;
+}
+
+void memory_planner::count_weights(memory_plan & plan) const {
+    if (plan.streams) {
+        plan.parts.weights = plan.needed + rich_.sum() <= limit_ ? rich_.sum() : lean_.sum();
+    } else {
+        plan.parts.weights = model_.info().weight_bytes;
+        // Loaded weights are in the device's memory already; on the CPU their pages can be given up and read again.
+        if (model_.options().placement == weight_placement::resident) return;
+    }
+    plan.needed += plan.parts.weights;
 }
 
 std::optional<memory_plan> memory_planner::next() {
@@ -119,15 +137,15 @@ memory_plan memory_planner::choose() {
         if (!leanest || plan->needed < leanest->needed) leanest = plan;
     }
     if (!leanest) throw train_error("OUT_OF_MEMORY", "memory: expected a leaner plan than the last, received none. Lower microBatchTokens, maxLength or rank");
-    throw train_error("OUT_OF_MEMORY", "memory: expected at most " + bytes_text(leanest->limit) + ", received " + bytes_text(leanest->needed) +
+    throw train_error("OUT_OF_MEMORY", "memory of " + (model_.options().device.empty() ? std::string("the CPU") : model_.options().device) + ": expected at most " + bytes_text(leanest->limit) + ", received " + bytes_text(leanest->needed) +
                                            " for the leanest plan (" + plan_text(*leanest) + "). Lower maxLength or rank, or take a smaller model or another device");
 }
 
 std::string plan_text(const memory_plan & plan) {
     const memory_parts & p = plan.parts;
     return "micro-batches of " + std::to_string(plan.micro_batch_tokens) + " tokens" +
-           (plan.tier == checkpoint_tier::layer_inputs ? ", layers computed again" : "") + ": weights " + bytes_text(p.weights) + ", adapter " +
-           bytes_text(p.adapter + p.vectors) + ", activations " + bytes_text(p.activations) + ", scratch " + bytes_text(p.scratch + p.descriptions);
+           (plan.tier == checkpoint_tier::layer_inputs ? ", layers computed again" : "") + (plan.streams ? ", weights streamed" : "") + ": weights " + bytes_text(p.weights) + ", adapter " +
+           bytes_text(p.adapter + p.vectors) + ", activations " + bytes_text(p.activations + p.checkpoints) + ", scratch " + bytes_text(p.scratch + p.descriptions);
 }
 
 }  // namespace fedllm

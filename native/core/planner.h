@@ -8,6 +8,7 @@
 
 #include "adapter.h"
 #include "engine.h"
+#include "layer-stream.h"
 
 namespace fedllm {
 
@@ -27,9 +28,10 @@ struct plan_request {
 // Bytes. Weights, transposes, adapter, activations and checkpoints are in the device's memory, the rest in the host's; on the CPU
 // that is the same.
 struct memory_parts {
-    size_t weights = 0;       // of the base; on the CPU pages of the mapped file
+    size_t weights = 0;       // of the base; on the CPU pages of the mapped file; with streaming what is on the device at once
     size_t adapter = 0;       // flat weights and gradients, frozen adapters
     size_t activations = 0;   // tensors of the largest graph
+    size_t checkpoints = 0;   // layers' inputs and middles where weights are streamed; else they are activations
     size_t scratch = 0;       // packed operands of the CPU's products
     size_t vectors = 0;       // gradient, moments and copies on the host
     size_t descriptions = 0;  // of the graph, and what computing takes anyway
@@ -40,6 +42,7 @@ struct memory_plan {
     int64_t         micro_batch_tokens = 0;
     int64_t         head_chunk = HEAD_CHUNK;
     checkpoint_tier tier = checkpoint_tier::keep_all;
+    bool            streams = false;  // weights stay in the file and come layer by layer; parts.weights is the limit to load the model with
     memory_parts    parts;
     size_t          limit = 0;      // bytes that may be taken
     size_t          needed = 0;     // bytes of the parts that are not there yet and must fit into the limit
@@ -68,15 +71,18 @@ class memory_planner {
         int64_t         micro_batch_tokens;
         int64_t         head_chunk;
         checkpoint_tier tier;
+        bool            streams;
     };
-    void        list_choices();
+    void        list_choices(bool streams);
     memory_plan measure(const choice & how) const;
+    void        count_weights(memory_plan & plan) const;
 
     const base_model &  model_;
     plan_request        request_;
     size_t              limit_ = 0;
     size_t              process_ = 0;
     bool                is_cpu_ = true;
+    stream_sizes        lean_, rich_;  // of streamed weights, without and with a head that stays
     std::vector<choice> choices_;
     size_t              next_ = 0;
 };

@@ -110,7 +110,7 @@ void divide(preference_metrics & sums, double n) {
 
 memory_use planned_use(const planned_engine & runner) {
     const memory_plan & plan = runner.plan();
-    return { plan.micro_batch_tokens, plan.tier == checkpoint_tier::layer_inputs, runner.fell_back(), plan.needed };
+    return { plan.micro_batch_tokens, plan.tier == checkpoint_tier::layer_inputs, plan.streams, runner.fell_back(), plan.needed };
 }
 
 // Chosen so that a gradient of F16's smallest normal number, 2^-14, gains the ten bits that it would lose.

@@ -70,6 +70,7 @@ struct memory_options {
 struct memory_use {
     int64_t micro_batch_tokens = 0;
     bool    recomputes = false;     // layers are computed again in the backward pass
+    bool    streams = false;        // weights come from the file layer by layer
     bool    fell_back = false;      // memory ran out once and a leaner plan took over
     size_t  planned_bytes = 0;      // what the plan took to be needed beside loaded weights
 };

@@ -101,9 +101,10 @@ FEDLLM_TEST("planner: a described model is measured like a loaded one, without b
     options.placement = fedllm::weight_placement::measured;
     const auto described = fedllm::base_model::load(tight.models.path, options);
     const auto request = make_request(tight.adapter, tight.samples, 1200);
+    // A described model may still be streamed: such plans come last.
     const auto from_file = all_plans(*described, request), from_model = all_plans(*tight.models.core, request);
-    require(from_file.size() == from_model.size() && from_file.size() >= 8, "other numbers of plans");
-    for (size_t i = 0; i < from_file.size(); i++) {
+    require(from_file.size() > from_model.size() && from_model.size() >= 8, "other numbers of plans");
+    for (size_t i = 0; i < from_model.size(); i++) {
         require(from_file[i].parts.activations == from_model[i].parts.activations, "activations differ");
         require(from_file[i].needed == from_model[i].needed + described->info().weight_bytes, "only weights that are not loaded yet are needed");
     }

@@ -25,7 +25,7 @@ const CONFIG_FLAGS: Readonly<Record<string, ConfigFlag>> = {
   "clients-per-round": { field: "training.clientsPerRound", type: "number", describe: "clients drawn per round" },
   "local-steps": { field: "training.localSteps", type: "number", describe: "optimizer steps per client and round" },
   "num-threads": { field: "numThreads", type: "number", describe: "compute threads" },
-  device: { field: "device", type: "string", describe: "cpu, vulkan:0, cuda:0, metal or a name as `doctor` lists it" },
+  device: { field: "device", type: "string", describe: "auto, cpu, vulkan:0, cuda:0, metal or a name as `doctor` lists it" },
   deterministic: { field: "deterministic", type: "boolean", describe: "compute in F32 only; no choice among faster kernels" },
   precisions: { field: "arms.precisions", type: "array", describe: "base model precisions to compare" },
   strategies: { field: "arms.strategies", type: "array", describe: "strategies to compare, by name or file" },

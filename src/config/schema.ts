@@ -248,7 +248,7 @@ export const experimentSchema = z.strictObject({
     .boolean()
     .default(false)
     .describe("compute in F32 only, bit for bit the same as on another machine of its kind; otherwise the fastest kernels are timed once and remembered"),
-  device: z.string().min(1).optional().describe("cpu, vulkan:0, cuda:0, metal or a name as `doctor` lists it; default: the CPU"),
+  device: z.string().min(1).optional().describe("auto (the fastest class of device on which the model fits), cpu, vulkan:0, cuda:0, metal or a name as `doctor` lists it; default: the CPU"),
 });
 
 export type ExperimentInput = z.input<typeof experimentSchema>;

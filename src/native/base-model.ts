@@ -32,6 +32,8 @@ export interface OpenModelOptions extends Partial<NativeKernelVariants> {
   /** Name of a device as listed by the addon; absent: the CPU. */
   readonly device?: string;
   readonly numThreads: number;
+  /** Larger weights are streamed from the file; absent: never. */
+  readonly weightLimitBytes?: number;
 }
 
 export interface LoadedAdapter {

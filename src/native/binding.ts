@@ -15,6 +15,8 @@ export interface NativeAddon {
   /** Routes log lines of ggml and llama.cpp (level: "debug" | "info" | "warn" | "error") to one callback, or drops them (null). */
   setLogger(callback: ((level: string, text: string) => void) | null): void;
   loadModel(path: string, options: NativeModelOptions): Promise<NativeModel>;
+  /** What training or scoring would take, from the file's description alone. Rejects with OUT_OF_MEMORY and the numbers when no plan fits. */
+  planMemory(path: string, options: NativeModelOptions, request: NativePlanRequest): Promise<NativeMemoryPlan>;
   loadTokenizer(path: string): Promise<NativeTokenizer>;
   /** llama.cpp's own quantizer; type is a llama.cpp name such as "Q4_K_M". */
   quantizeModel(inputPath: string, outputPath: string, type: string, numThreads: number): Promise<void>;
@@ -38,6 +40,8 @@ export interface NativeModelOptions {
   readonly weightProduct?: WeightProduct;
   /** Absent: none. */
   readonly transposes?: TransposeCache;
+  /** Larger weights stay in the file and are copied to the device layer by layer. Absent: never. */
+  readonly weightLimitBytes?: number;
 }
 
 /** Operands of products with frozen weights on the CPU: as they are, or rounded to BF16. */
@@ -63,6 +67,47 @@ export interface NativeTuneResult {
   readonly best: NativeKernelVariants;
   /** The first is f32 and none. durationMs: of the products of two layers; copyBytes: of the whole model's copies. */
   readonly timings: readonly (NativeKernelVariants & { readonly durationMs: number; readonly copyBytes: number })[];
+}
+
+export interface NativePlanRequest {
+  /** Absent: scores of the base alone. */
+  readonly adapter?: NativeAdapterOptions;
+  /** Tokens of the longest sample. */
+  readonly longestSample: number;
+  /** Samples of a step. */
+  readonly batchSize: number;
+  /** Most tokens at once. */
+  readonly microBatchTokens: number;
+  readonly dropout: number;
+  /** Bytes that may be taken; absent: nine tenths of what is free on the device. */
+  readonly memoryLimitBytes?: number;
+}
+
+export interface NativeMemoryPlan {
+  readonly microBatchTokens: number;
+  /** Rows of logits at once. */
+  readonly headChunk: number;
+  /** Layers are computed again in the backward pass instead of being kept. */
+  readonly recomputes: boolean;
+  /** Weights stay in the file and come layer by layer; `parts.weights` is the weightLimitBytes to load the model with. */
+  readonly streams: boolean;
+  /** Bytes. The first four are on the device, the others in this process; on the CPU that is the same. */
+  readonly parts: {
+    readonly weights: number;
+    readonly adapter: number;
+    readonly activations: number;
+    readonly checkpoints: number;
+    readonly scratch: number;
+    readonly vectors: number;
+    readonly descriptions: number;
+    readonly process: number;
+  };
+  readonly deviceBytes: number;
+  /** Highest resident memory of this process. */
+  readonly processBytes: number;
+  /** What must fit into `limitBytes`. */
+  readonly neededBytes: number;
+  readonly limitBytes: number;
 }
 
 export interface NativeModelInfo {
@@ -189,6 +234,14 @@ export interface NativeTrainResult {
   readonly numTokens: number;
   readonly numSupervisedTokens: number;
   readonly trainDurationMs: number;
+  /** How the call was computed so as to fit into memory. fellBack: it ran out once, and a leaner plan took over. */
+  readonly memory: {
+    readonly microBatchTokens: number;
+    readonly recomputes: boolean;
+    readonly streams: boolean;
+    readonly fellBack: boolean;
+    readonly plannedBytes: number;
+  };
   /** At the end. */
   readonly lossScale: number;
   readonly numScaleHalvings: number;

@@ -5,7 +5,7 @@
 import type { LoraConfig } from "../config/schema.js";
 import type { SampleTokenizer } from "../data/tokenized.js";
 import type { LocalTrainer } from "../federated/local-trainer.js";
-import type { NativeKernelVariants, NativeModelInfo } from "../native/binding.js";
+import type { NativeKernelVariants, NativeMemoryPlan, NativeModelInfo } from "../native/binding.js";
 import type { ModelVariant } from "./model-variants.js";
 
 /** The source model's facts, known before any training. */
@@ -37,6 +37,16 @@ export interface OpenBaseModel {
   dispose(): void;
 }
 
+/** What memory depends on. */
+export interface MemoryRequest {
+  readonly lora: LoraConfig;
+  /** Tokens of the longest sample. */
+  readonly longestSample: number;
+  readonly batchSize: number;
+  readonly microBatchTokens: number;
+  readonly memoryLimitBytes?: number;
+}
+
 export interface TrainingEngine {
   readonly llamaCppRelease: string;
   /** File of the addon, for the run's record. */
@@ -49,4 +59,6 @@ export interface TrainingEngine {
   /** The fastest kernel variants for a model on this device, the same ones at each call; absent: there is only the exact one. */
   chooseVariants?(path: string, sha256: string): Promise<NativeKernelVariants>;
   openBaseModel(path: string, variants: NativeKernelVariants): Promise<OpenBaseModel>;
+  /** How training would be computed and what it would take; loads nothing. Rejects with OUT_OF_MEMORY and the numbers when no plan fits. */
+  planMemory(path: string, request: MemoryRequest): Promise<NativeMemoryPlan>;
 }

@@ -1,22 +1,25 @@
 /** The training engine over the addon: loads libraries, opens models, makes variants. See engine.ts for the interface. */
 import { readEnvironment } from "../config/environment.js";
 import type { LoraConfig } from "../config/schema.js";
-import { problemError } from "../errors.js";
 import { BaseModel } from "../native/base-model.js";
-import type { NativeAdapterOptions, NativeDevice, NativeKernelVariants } from "../native/binding.js";
+import type { NativeAddon, NativeAdapterOptions, NativeKernelVariants, NativeMemoryPlan, NativePlanRequest } from "../native/binding.js";
 import { ensureAddon } from "../native/build.js";
-import type { NativeBackend } from "../native/libraries.js";
+import { locateLibraries, type NativeBackend } from "../native/libraries.js";
+import { awaitNative } from "../native/native-error.js";
 import { NativeTrainer } from "../native/native-trainer.js";
 import { Tokenizer } from "../native/tokenizer.js";
-import type { OpenBaseModel, SourceModel, TrainingEngine } from "./engine.js";
+import { AUTO_DEVICE, backendOfDevice, chooseDevice, findDevice } from "./device-choice.js";
+import type { MemoryRequest, OpenBaseModel, SourceModel, TrainingEngine } from "./engine.js";
 import { hashFile } from "./file-hash.js";
 import { EXACT_VARIANTS, rememberVariants } from "./kernel-variants.js";
 import { ensureModelVariant } from "./model-variants.js";
 
 export interface NativeEngineOptions {
   readonly numThreads: number;
-  /** Device name, see findDevice; absent: the CPU. */
+  /** Device name, see findDevice, or `auto`; absent: the CPU. */
   readonly device?: string | undefined;
+  /** What will be computed: decides which device `auto` takes and whether weights must be streamed to it. */
+  readonly workload?: { readonly path: string; readonly requests: readonly MemoryRequest[] };
   /** Hears of builds that take a while. */
   readonly onProgress?: (line: string) => void;
 }
@@ -31,22 +34,28 @@ const COPY_SHARE = 0.25;
 export async function createNativeEngine(options: NativeEngineOptions): Promise<TrainingEngine> {
   const environment = readEnvironment();
   const native = await ensureAddon({
-    backend: backendOfDevice(options.device),
+    backend: backendOfDevice(options.device, hasLibraries),
     environment,
     ...(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),
   });
-  const deviceName = findDevice(native.devices, options.device);
-  const open = (path: string, variants: NativeKernelVariants) =>
-    BaseModel.open(native.addon, path, {
-      ...variants,
-      numThreads: options.numThreads,
-      ...(options.device === undefined ? {} : { device: deviceName }),
-    });
+  const { addon } = native;
+  const { numThreads, workload } = options;
+  const planOn = (device: string, path: string, request: MemoryRequest) =>
+    awaitNative(() => addon.planMemory(path, { numThreads, ...deviceOption(device) }, planRequest(request)));
+  const plansOn = (device: string, path: string) =>
+    Promise.all((workload?.requests ?? []).map((request) => planOn(device, path, request)));
+  const deviceName =
+    options.device?.toLowerCase() === AUTO_DEVICE
+      ? await chooseDevice(native.devices, (device) => (workload === undefined ? Promise.resolve() : plansOn(device, workload.path)))
+      : findDevice(native.devices, options.device);
+  const placement = async (path: string) => weightLimit(deviceName === "CPU" ? [] : await plansOn(deviceName, path));
+  const open = async (path: string, variants: NativeKernelVariants) =>
+    BaseModel.open(addon, path, { ...variants, numThreads, ...deviceOption(deviceName), ...(await placement(path)) });
   return {
     llamaCppRelease: native.release,
     addonPath: native.addonPath,
     deviceName,
-    openSource: async (path) => describeSource(await open(path, EXACT_VARIANTS), await hashFile(path)),
+    openSource: async (path) => describeSource(await openDescription(addon, path, numThreads), await hashFile(path)),
     openTokenizer: (path) => Tokenizer.open(native.addon, path),
     ensureVariant: (source, precision) =>
       ensureModelVariant(source, precision, {
@@ -57,6 +66,8 @@ export async function createNativeEngine(options: NativeEngineOptions): Promise<
     chooseVariants: async (path, modelSha256) => {
       const device = native.devices.find(({ name }) => name === deviceName);
       const key = { device: deviceName, deviceDescription: device?.description ?? "", modelSha256, llamaCppRelease: native.release };
+      // Streamed weights have no place on the device where they could be timed.
+      if ("weightLimitBytes" in (await placement(path))) return EXACT_VARIANTS;
       return rememberVariants(environment.cacheDir, key, async () => {
         const model = await open(path, EXACT_VARIANTS);
         try {
@@ -68,31 +79,36 @@ export async function createNativeEngine(options: NativeEngineOptions): Promise<
       });
     },
     openBaseModel: async (path, variants) => wrapBaseModel(await open(path, variants)),
+    planMemory: (path, request) => planOn(deviceName, path, request),
   };
 }
 
-/** Which build of the libraries has a device: its name, ours or ggml's, begins with the backend's. */
-export function backendOfDevice(device: string | undefined): NativeBackend {
-  const match = /^(vulkan|cuda|metal|mtl)/i.exec(device ?? "");
-  const backend = match?.[1]?.toLowerCase();
-  return backend === undefined ? "cpu" : backend === "mtl" ? "metal" : (backend as NativeBackend);
+/** The file's facts: the CPU maps it, so that nothing is copied to another device for them. */
+function openDescription(addon: NativeAddon, path: string, numThreads: number): Promise<BaseModel> {
+  return BaseModel.open(addon, path, { numThreads });
 }
 
-/**
- * ggml's name of the wanted device. `cpu`, `metal`, `cuda:0` and `vulkan:1` are understood beside ggml's own names (CPU, MTL0,
- * CUDA0, Vulkan1), in any case. Absent: the CPU. Throws CONFIG_INVALID naming the devices there are.
- */
-export function findDevice(devices: readonly Pick<NativeDevice, "name">[], wanted: string | undefined): string {
-  if (wanted === undefined) return "CPU";
-  const plain = wanted.toLowerCase().replace(/^metal/u, "mtl").replace(":", "");
-  // Without a number the first of its kind is meant.
-  const found = devices.find(({ name }) => [plain, `${plain}0`].includes(name.toLowerCase().replace(/^metal/u, "mtl")));
-  if (found !== undefined) return found.name;
-  throw problemError("CONFIG_INVALID", {
-    subject: "device",
-    expected: `one of ${devices.map((candidate) => candidate.name).join(", ")}`,
-    received: JSON.stringify(wanted),
-  });
+function hasLibraries(backend: NativeBackend): boolean {
+  try {
+    locateLibraries(backend);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function deviceOption(device: string): { device?: string } {
+  return device === "CPU" ? {} : { device };
+}
+
+/** One model serves all requests, so it is loaded for the one that leaves least room for weights. */
+function weightLimit(plans: readonly NativeMemoryPlan[]): { weightLimitBytes?: number } {
+  const streamed = plans.filter(({ streams }) => streams).map(({ parts }) => parts.weights);
+  return streamed.length === 0 ? {} : { weightLimitBytes: Math.min(...streamed) };
+}
+
+function planRequest({ lora, ...numbers }: MemoryRequest): NativePlanRequest {
+  return { ...numbers, dropout: lora.dropout, adapter: adapterOptions(lora) };
 }
 
 function describeSource(model: BaseModel, sha256: string): SourceModel {

@@ -10,7 +10,9 @@ import { strategyLabel } from "../config/strategy-file.js";
 import type { CohortMember } from "../federated/protocol.js";
 import type { Strategy } from "../federated/strategy.js";
 import { downloadBytes, expectedUploadBytes } from "../federated/traffic.js";
-import type { SourceModel, TrainingEngine } from "./engine.js";
+import type { NativeMemoryPlan } from "../native/binding.js";
+import { assert } from "../util/assert.js";
+import type { MemoryRequest, SourceModel, TrainingEngine } from "./engine.js";
 import { EXACT_VARIANTS } from "./kernel-variants.js";
 import { precisionOf } from "./model-variants.js";
 import { loadTrainingData } from "./training-data.js";
@@ -32,8 +34,10 @@ export interface ArmEstimate {
   readonly bytesPerRound: number;
   readonly bytesInAll: number;
   readonly weightBytes: number;
-  /** Weights, adapter states and the activations of one micro-batch. */
-  readonly estimatedMemoryBytes: number;
+  /** How a client is computed, and the bytes of each part with the source's weights. */
+  readonly memory: NativeMemoryPlan;
+  /** Highest resident memory of the process while one client trains. */
+  readonly predictedMemoryBytes: number;
 }
 
 export interface ExperimentPlan {
@@ -57,13 +61,15 @@ const BITS_PER_WEIGHT: Readonly<Record<string, number>> = {
   Q4_0: 4.5,
 };
 
-const FLOAT_BYTES = 4;
-/** Vectors of adapter size alive at once in a client: start, weights, gradient, two moments, result. */
-const ADAPTER_VECTORS = 6;
-/** Vectors of model width per token while one layer is computed forward and backward. */
-const WIDTH_BUFFERS = 16;
-/** Vectors of feed-forward width per token in the same place. */
-const FEED_FORWARD_BUFFERS = 6;
+/** The arms' requests to the memory planner: samples as long as the configuration lets them be. */
+export function memoryRequests(config: Pick<ExperimentConfig, "arms" | "data">): MemoryRequest[] {
+  return config.arms.map(({ lora, training }) => ({
+    lora,
+    longestSample: config.data.maxLength,
+    batchSize: training.batchSize,
+    microBatchTokens: training.microBatchTokens,
+  }));
+}
 
 /** Reads model and data and works the plan out. Throws like a run would for a wrong model or data. */
 export async function planExperiment(config: ExperimentConfig, engine: TrainingEngine): Promise<ExperimentPlan> {
@@ -80,7 +86,10 @@ export async function planExperiment(config: ExperimentConfig, engine: TrainingE
       const strategy = await createArmStrategy(arm);
       const start = startAdapters.get(arm.name);
       if (start !== undefined) await readStartAdapter(start, arm, base);
-      arms.push(estimateArm(arm, { source, counts, members, layout, strategy }));
+      const [request] = memoryRequests({ ...config, arms: [arm] });
+      assert(request !== undefined, "one arm has one request");
+      const memory = await engine.planMemory(source.path, request);
+      arms.push(estimateArm(arm, { source, counts, members, layout, strategy, memory }));
     }
     return { name: config.name, model: source.path, data: counts, arms };
   } finally {
@@ -95,9 +104,10 @@ interface ArmFacts {
   readonly members: readonly CohortMember[];
   readonly layout: AdapterLayout;
   readonly strategy: Strategy;
+  readonly memory: NativeMemoryPlan;
 }
 
-function estimateArm(arm: ArmConfig, { source, counts, members, layout, strategy }: ArmFacts): ArmEstimate {
+function estimateArm(arm: ArmConfig, { source, counts, members, layout, strategy, memory }: ArmFacts): ArmEstimate {
   const { numParameters } = layout;
   const { training } = arm;
   const isPooled = strategy.participants === "pooled";
@@ -107,7 +117,6 @@ function estimateArm(arm: ArmConfig, { source, counts, members, layout, strategy
   const tokensPerSample = counts.numTokens / Math.max(1, counts.numSamples);
   const bytesPerRound = strategy.exchangesWeights ? bytesOfRound(strategy, members.slice(0, cohort), layout) : 0;
   const weightBytes = estimateWeightBytes(source, arm.precision);
-  const adapterVectors = ADAPTER_VECTORS + (isPooled ? 1 : cohort);
   return {
     name: arm.name,
     precision: arm.precision,
@@ -120,8 +129,9 @@ function estimateArm(arm: ArmConfig, { source, counts, members, layout, strategy
     bytesPerRound,
     bytesInAll: bytesPerRound * training.numRounds,
     weightBytes,
-    estimatedMemoryBytes:
-      weightBytes + adapterVectors * numParameters * FLOAT_BYTES + activationBytes(source, training.microBatchTokens),
+    memory,
+    // The plan is made with the source's weights; another precision has more or fewer bytes of them.
+    predictedMemoryBytes: memory.processBytes + (memory.streams ? 0 : weightBytes - source.weightBytes),
   };
 }
 
@@ -139,12 +149,4 @@ function estimateWeightBytes(source: SourceModel, precision: string): number {
   return isSource || bits === undefined
     ? source.weightBytes
     : Math.round((source.numParameters * bits) / 8);
-}
-
-/** Layer inputs are kept, one layer at a time is recomputed; the head works on a part of the rows at once. */
-function activationBytes(source: SourceModel, microBatchTokens: number): number {
-  const perToken =
-    source.embeddingLength * (source.numLayers + WIDTH_BUFFERS) + source.feedForwardLength * FEED_FORWARD_BUFFERS;
-  const headChunk = Math.min(microBatchTokens, 256) * source.vocabularySize * 2;
-  return FLOAT_BYTES * (perToken * microBatchTokens + headChunk);
 }

@@ -133,7 +133,10 @@ describe("run", () => {
       bytesInAll: 3 * 3 * 2 * 4 * parameters,
     });
     expect(existsSync(join(folder, "runs"))).toBe(false);
-    expect((await runCli(["run", file, "--dry-run"])).stdout).toContain("bytes/round");
+    expect(arm).toMatchObject({ memory: { streams: false, recomputes: false, parts: { adapter: 2 * 4 * parameters } } });
+    const { stdout: text } = await runCli(["run", file, "--dry-run", "--device", "cpu"]);
+    expect(text).toContain("bytes/round");
+    expect(text).toMatch(/micro-batches of \d+ tokens, everything kept, 256 rows of logits at once; weights .*needs .* allowed/u);
   });
 
   test("--dry-run counts the control variates that travel beside the weights", async () => {

@@ -1,6 +1,7 @@
 /** `model inspect <gguf>` and `model quantize <in> <type> <out>`. */
 import { availableParallelism } from "node:os";
 import type { Argv, CommandModule } from "yargs";
+import { describeMemoryPlan } from "../../report/memory-plan.js";
 import { formatBytes, formatCount, formatTable, printable } from "../../report/format.js";
 
 export const modelCommand: CommandModule = {
@@ -19,9 +20,10 @@ const inspectCommand: CommandModule<object, { file: string; json: boolean }> = {
       .positional("file", { type: "string", demandOption: true, describe: "GGUF file, or builtin:fedllm-tiny" })
       .option("json", { type: "boolean", default: false, describe: "print one JSON value" }),
   handler: async ({ file, json }) => {
-    const [addon, { BaseModel }, { resolveModelPath }] = await Promise.all([
+    const [addon, { BaseModel }, { awaitNative }, { resolveModelPath }] = await Promise.all([
       openAddon(),
       import("../../native/base-model.js"),
+      import("../../native/native-error.js"),
       import("../../config/builtin.js"),
     ]);
     const path = resolveModelPath(file);
@@ -30,8 +32,10 @@ const inspectCommand: CommandModule<object, { file: string; json: boolean }> = {
     const adapter = { rank: 16, loraAlpha: 32, targetModules: ["attn_q", "attn_v"] };
     const { numParameters } = model.adapterLayout(adapter);
     model.dispose();
+    const workload = { longestSample: 1024, batchSize: 16, microBatchTokens: 1024, dropout: 0.05 };
+    const plan = await awaitNative(() => addon.planMemory(path, { numThreads: 1 }, { ...workload, adapter }));
     if (json) {
-      process.stdout.write(`${JSON.stringify({ path, ...info }, null, 2)}\n`);
+      process.stdout.write(`${JSON.stringify({ path, ...info, memoryPlan: plan }, null, 2)}\n`);
       return;
     }
     const rows: [string, string][] = [
@@ -51,6 +55,7 @@ const inspectCommand: CommandModule<object, { file: string; json: boolean }> = {
         "adapter",
         `${formatCount(numParameters)} parameters, ${formatBytes(4 * numParameters)} to send, with rank ${String(adapter.rank)} on ${adapter.targetModules.join(" and ")}`,
       ],
+      ["training on the CPU", `${formatBytes(plan.processBytes)} with this adapter and samples of ${String(workload.longestSample)} tokens: ${describeMemoryPlan(plan)}`],
       ["tensors", Object.entries(info.tensorTypes).map(([type, number]) => `${String(number)} ${type}`).join(", ")],
     ];
     process.stdout.write(`${formatTable([{ title: "" }, { title: "" }], rows).slice(1).join("\n")}\n`);

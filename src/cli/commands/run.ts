@@ -1,6 +1,7 @@
 /** `run [experiment]`: starts a run, or with --dry-run says what it would do. */
 import type { CommandModule, InferredOptionTypes } from "yargs";
 import type { ExperimentPlan } from "../../run/plan.js";
+import { describeMemoryPlan } from "../../report/memory-plan.js";
 import { formatBytes, formatCount, formatTable } from "../../report/format.js";
 import { loadConfigFrom, outputOptions, withConfigOptions } from "../options.js";
 import { showRun } from "../show-run.js";
@@ -33,14 +34,17 @@ export const runCommand: CommandModule<object, RunArguments> = {
 };
 
 async function makePlan(config: Awaited<ReturnType<typeof loadConfigFrom>>["config"]): Promise<ExperimentPlan> {
-  const [{ planExperiment }, { createNativeEngine }] = await Promise.all([
+  const [{ memoryRequests, planExperiment }, { createNativeEngine }, { resolveModelPath }] = await Promise.all([
     import("../../run/plan.js"),
     import("../../run/native-engine.js"),
+    import("../../config/builtin.js"),
   ]);
   const onProgress = (line: string) => {
     process.stderr.write(`${line}\n`);
   };
-  return planExperiment(config, await createNativeEngine({ numThreads: config.numThreads, device: config.device, onProgress }));
+  const workload = { path: resolveModelPath(config.model), requests: memoryRequests(config) };
+  const { numThreads, device } = config;
+  return planExperiment(config, await createNativeEngine({ numThreads, device, workload, onProgress }));
 }
 
 function printPlan(plan: ExperimentPlan, asJson: boolean): void {
@@ -49,7 +53,7 @@ function printPlan(plan: ExperimentPlan, asJson: boolean): void {
     return;
   }
   const { data } = plan;
-  const titles = ["rounds", "clients/round", "trainable", "steps", "tokens (est.)", "bytes/round", "bytes in all", "weights", "memory (est.)"];
+  const titles = ["rounds", "clients/round", "trainable", "steps", "tokens (est.)", "bytes/round", "bytes in all", "weights", "memory (pred.)"];
   const lines = [
     `${plan.name}: model ${plan.model}`,
     `${formatCount(data.numClients)} clients, ${formatCount(data.numSamples)} training and ${formatCount(data.numHeldOut)} held-out samples; ` +
@@ -67,9 +71,11 @@ function printPlan(plan: ExperimentPlan, asJson: boolean): void {
         formatBytes(arm.bytesPerRound),
         formatBytes(arm.bytesInAll),
         formatBytes(arm.weightBytes),
-        formatBytes(arm.estimatedMemoryBytes),
+        formatBytes(arm.predictedMemoryBytes),
       ]),
     ),
+    "",
+    ...plan.arms.map((arm) => `${arm.name}: ${describeMemoryPlan(arm.memory)}`),
   ];
   process.stdout.write(`${lines.join("\n")}\n`);
 }
