@@ -88,6 +88,9 @@ void time_device(const base_model & model, const backend & device, const std::ve
 
 tuner_result tune_variants(const base_model & model, const tuner_options & o) {
     if (o.n_tokens < 1 || o.n_tokens > (1 << 16)) throw train_error("CONFIG_INVALID", "numTokens: expected 1 to 65536, received " + std::to_string(o.n_tokens));
+    if (model.options().placement != weight_placement::resident) {
+        throw train_error("CONFIG_INVALID", "model: expected weights in the device's memory, received streamed or described ones. Load the model without a limit of weights");
+    }
     if (o.n_repeats < 1) throw train_error("CONFIG_INVALID", "numRepeats: expected at least 1, received " + std::to_string(o.n_repeats));
     backend device(model.options().device, model.options().n_threads);
     const std::vector<ggml_tensor *> matrices = timed_matrices(model);
