@@ -10,6 +10,21 @@ ggml_tensor * graph_builder::add(ggml_tensor * a, ggml_tensor * b) {
     return custom_new(a->ne[0], a->ne[1], a->ne[2], { a, b }, describe(), op_add);
 }
 
+ggml_tensor * graph_builder::add_into(ggml_tensor * target, ggml_tensor * value) {
+    return rules_.cpu_kernels ? custom(target, { value }, describe(), op_add) : ggml_add_inplace(context_, target, value);
+}
+
+ggml_tensor * graph_builder::stack_rows(const std::vector<ggml_tensor *> & parts) {
+    ggml_tensor * stacked = parts[0];
+    if (!rules_.cpu_kernels) {
+        for (size_t i = 1; i < parts.size(); ++i) stacked = ggml_concat(context_, stacked, parts[i], 1);
+        return stacked;
+    }
+    int64_t n_rows = 0;
+    for (const ggml_tensor * part : parts) n_rows += part->ne[1];
+    return custom_new(stacked->ne[0], n_rows, 1, parts, describe(), op_stack_rows);
+}
+
 ggml_tensor * graph_builder::norm(ggml_tensor * x, ggml_tensor * gain, float epsilon) {
     if (!rules_.cpu_kernels) return ggml_mul(context_, ggml_rms_norm(context_, x, epsilon), gain);
     op_description d = describe();

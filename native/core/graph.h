@@ -134,6 +134,10 @@ class graph_builder {
     ggml_tensor * cross_entropy(ggml_tensor * logits, ggml_tensor * labels, ggml_tensor * stats, bool gradient, float label_smoothing);
 
     ggml_tensor * add(ggml_tensor * a, ggml_tensor * b);
+    // value added to `target`, of the same shape; returns target's new value. target must not be used afterwards.
+    ggml_tensor * add_into(ggml_tensor * target, ggml_tensor * value);
+    // Matrices of one width, F32, contiguous, one below the other.
+    ggml_tensor * stack_rows(const std::vector<ggml_tensor *> & parts);
     // RMSNorm(x) * gain.
     ggml_tensor * norm(ggml_tensor * x, ggml_tensor * gain, float epsilon);
     // d/dx of that, plus `bypass` (the gradient that goes around the norm; nullptr: none).

@@ -36,15 +36,26 @@ ggml_tensor * rows_of(graph_builder & g, ggml_tensor * x, int64_t begin, int64_t
     return ggml_cont(g.context(), ggml_view_2d(g.context(), x, count, x->ne[1], x->nb[1], size_t(begin) * x->nb[0]));
 }
 
+// The maps of h1, and of h2.
+linear_group attention_group(const layer_module & layer, const layer_inputs & in) {
+    if (traits_of(in).fused_qkv) return { &layer[module_kind::attn_qkv] };
+    return { &layer[module_kind::attn_q], &layer[module_kind::attn_k], &layer[module_kind::attn_v] };
+}
+
+linear_group ffn_group(const layer_module & layer, const layer_inputs & in) {
+    if (traits_of(in).fused_gate_up) return { &layer[module_kind::ffn_up] };
+    return { &layer[module_kind::ffn_up], &layer[module_kind::ffn_gate] };
+}
+
 void project_attention(graph_builder & g, const layer_module & layer, const layer_inputs & in, layer_values & v) {
     const model_info & info = *in.info;
     const int64_t d_q = info.n_heads * info.head_length, d_kv = info.n_kv_heads * info.head_length;
     v.h1 = g.norm(v.x, layer.attn_norm, info.norm_epsilon);
-    const auto project = [&](module_kind kind) { return linear_forward(g, layer[kind], in.dropout, v.h1); };
-    ggml_tensor * fused = traits_of(in).fused_qkv ? project(module_kind::attn_qkv) : nullptr;
-    v.q_raw = heads(g, in, fused == nullptr ? project(module_kind::attn_q) : rows_of(g, fused, 0, d_q), info.n_heads);
-    v.k_raw = heads(g, in, fused == nullptr ? project(module_kind::attn_k) : rows_of(g, fused, d_q, d_kv), info.n_kv_heads);
-    v.v     = heads(g, in, fused == nullptr ? project(module_kind::attn_v) : rows_of(g, fused, d_q + d_kv, d_kv), info.n_kv_heads);
+    const std::vector<ggml_tensor *> y = linear_forward(g, attention_group(layer, in), in.dropout, v.h1, &v.h1_side);
+    const bool fused = traits_of(in).fused_qkv;
+    v.q_raw = heads(g, in, fused ? rows_of(g, y[0], 0, d_q) : y[0], info.n_heads);
+    v.k_raw = heads(g, in, fused ? rows_of(g, y[0], d_q, d_kv) : y[1], info.n_kv_heads);
+    v.v     = heads(g, in, fused ? rows_of(g, y[0], d_q + d_kv, d_kv) : y[2], info.n_kv_heads);
     v.q = finish_heads(g, layer, in, v.q_raw, layer.attn_q_norm);
     v.k = finish_heads(g, layer, in, v.k_raw, layer.attn_k_norm);
 }
@@ -54,11 +65,9 @@ ggml_tensor * project_attention_backward(graph_builder & g, const layer_module &
                                          ggml_tensor * d_k, ggml_tensor * d_v, bool want_dx) {
     if (traits_of(in).fused_qkv) {
         ggml_tensor * d = ggml_concat(g.context(), ggml_concat(g.context(), d_q, d_k, 0), d_v, 0);
-        return linear_backward(g, layer[module_kind::attn_qkv], in.dropout, v.h1, d, nullptr, want_dx);
+        return linear_backward(g, attention_group(layer, in), in.dropout, v.h1, v.h1_side, { d }, want_dx);
     }
-    ggml_tensor * d_h1 = linear_backward(g, layer[module_kind::attn_q], in.dropout, v.h1, d_q, nullptr, want_dx);
-    d_h1 = linear_backward(g, layer[module_kind::attn_k], in.dropout, v.h1, d_k, d_h1, want_dx);
-    return linear_backward(g, layer[module_kind::attn_v], in.dropout, v.h1, d_v, d_h1, want_dx);
+    return linear_backward(g, attention_group(layer, in), in.dropout, v.h1, v.h1_side, { d_q, d_k, d_v }, want_dx);
 }
 
 void attend(graph_builder & g, const layer_module & layer, const layer_inputs & in, layer_values & v) {
@@ -67,14 +76,14 @@ void attend(graph_builder & g, const layer_module & layer, const layer_inputs & 
 
 void project_ffn(graph_builder & g, const layer_module & layer, const layer_inputs & in, layer_values & v) {
     v.h2   = g.norm(v.mid, layer.ffn_norm, in.info->norm_epsilon);
-    ggml_tensor * up = linear_forward(g, layer[module_kind::ffn_up], in.dropout, v.h2);
+    const std::vector<ggml_tensor *> y = linear_forward(g, ffn_group(layer, in), in.dropout, v.h2, &v.h2_side);
     const bool fused = traits_of(in).fused_gate_up;
-    v.gate = fused ? rows_of(g, up, 0, in.info->n_ff) : linear_forward(g, layer[module_kind::ffn_gate], in.dropout, v.h2);
-    v.up   = fused ? rows_of(g, up, in.info->n_ff, in.info->n_ff) : up;
+    v.gate = fused ? rows_of(g, y[0], 0, in.info->n_ff) : y[1];
+    v.up   = fused ? rows_of(g, y[0], in.info->n_ff, in.info->n_ff) : y[0];
 }
 
-ggml_tensor * finish_ffn(graph_builder & g, const layer_module & layer, const layer_inputs & in, const layer_values & v) {
-    return linear_forward(g, layer[module_kind::ffn_down], in.dropout, g.glu(v.gate, v.up, traits_of(in).glu));
+ggml_tensor * finish_ffn(graph_builder & g, const layer_module & layer, const layer_inputs & in, layer_values & v) {
+    return linear_forward(g, { &layer[module_kind::ffn_down] }, in.dropout, g.glu(v.gate, v.up, traits_of(in).glu), &v.product_side)[0];
 }
 
 // residual + scale * norm(branch), as far as the architecture has norm and scale.
@@ -94,12 +103,12 @@ ggml_tensor * ffn_backward(graph_builder & g, const layer_module & layer, const 
     ggml_tensor * d_branch = join_backward(g, in, d_out, v.ffn_out, layer.ffn_post_norm);
     // Only A of ffn_down needs the product itself.
     ggml_tensor * product = layer[module_kind::ffn_down].lora.a != nullptr ? g.glu(v.gate, v.up, traits_of(in).glu) : nullptr;
-    ggml_tensor * d_product = linear_backward(g, layer[module_kind::ffn_down], in.dropout, product, d_branch, nullptr, true);
+    ggml_tensor * d_product = linear_backward(g, { &layer[module_kind::ffn_down] }, in.dropout, product, v.product_side, { d_branch }, true);
     const graph_builder::gate_gradient d = g.glu_backward(d_product, v.gate, v.up, traits_of(in).glu);
     const bool fused = traits_of(in).fused_gate_up;
     ggml_tensor * d_up = fused ? ggml_concat(g.context(), d.d_gate, d.d_up, 0) : d.d_up;
-    ggml_tensor * d_h2 = linear_backward(g, layer[module_kind::ffn_up], in.dropout, v.h2, d_up, nullptr, true);
-    if (!fused) d_h2 = linear_backward(g, layer[module_kind::ffn_gate], in.dropout, v.h2, d.d_gate, d_h2, true);
+    const std::vector<ggml_tensor *> d_outputs = fused ? std::vector<ggml_tensor *>{ d_up } : std::vector<ggml_tensor *>{ d_up, d.d_gate };
+    ggml_tensor * d_h2 = linear_backward(g, ffn_group(layer, in), in.dropout, v.h2, v.h2_side, d_outputs, true);
     return g.norm_backward(d_h2, v.mid, layer.ffn_norm, in.info->norm_epsilon, d_out);
 }
 
@@ -109,7 +118,7 @@ ggml_tensor * layer_forward(graph_builder & g, const layer_module & layer, const
     v.x = x;
     project_attention(g, layer, in, v);
     attend(g, layer, in, v);
-    v.attn_out = linear_forward(g, layer[module_kind::attn_output], in.dropout, v.attended);
+    v.attn_out = linear_forward(g, { &layer[module_kind::attn_output] }, in.dropout, v.attended, &v.attended_side)[0];
     v.mid = join(g, in, v.attn_out, layer.attn_post_norm, x);
     project_ffn(g, layer, in, v);
     v.ffn_out = finish_ffn(g, layer, in, v);
@@ -123,7 +132,7 @@ layer_values layer_recompute(graph_builder & g, const layer_module & layer, cons
     project_attention(g, layer, in, v);
     // The attention's output is an input only to A of attn_output and to the post norm; its own gradient does not need it.
     if (layer[module_kind::attn_output].lora.a != nullptr || layer.attn_post_norm != nullptr) attend(g, layer, in, v);
-    if (layer.attn_post_norm != nullptr) v.attn_out = linear_forward(g, layer[module_kind::attn_output], in.dropout, v.attended);
+    if (layer.attn_post_norm != nullptr) v.attn_out = linear_forward(g, { &layer[module_kind::attn_output] }, in.dropout, v.attended, &v.attended_side)[0];
     project_ffn(g, layer, in, v);
     if (layer.ffn_post_norm != nullptr) v.ffn_out = finish_ffn(g, layer, in, v);
     return v;
@@ -134,7 +143,7 @@ ggml_tensor * layer_backward(graph_builder & g, const layer_module & layer, cons
     ggml_tensor * d_mid = ffn_backward(g, layer, in, v, d_out);
     g.expand(d_mid);
     ggml_tensor * d_branch = join_backward(g, in, d_mid, v.attn_out, layer.attn_post_norm);
-    ggml_tensor * d_attended = linear_backward(g, layer[module_kind::attn_output], in.dropout, v.attended, d_branch, nullptr, true);
+    ggml_tensor * d_attended = linear_backward(g, { &layer[module_kind::attn_output] }, in.dropout, v.attended, v.attended_side, { d_branch }, true);
     const attention_gradient d = attention_backward(g, chunks_of(layer, in), rule_of(in), v.q, v.k, v.v, d_attended);
     ggml_tensor * d_q = finish_heads_backward(g, layer, in, d.dq, v.q_raw, layer.attn_q_norm);
     ggml_tensor * d_k = finish_heads_backward(g, layer, in, d.dk, v.k_raw, layer.attn_k_norm);

@@ -53,6 +53,8 @@ struct layer_values {
     ggml_tensor * gate = nullptr;  // [n_ff, T]
     ggml_tensor * up = nullptr;    // [n_ff, T]
     ggml_tensor * ffn_out = nullptr;  // [n_embd, T], before the post norm
+    // What linear_forward gave beside its outputs.
+    ggml_tensor * h1_side = nullptr, * attended_side = nullptr, * h2_side = nullptr, * product_side = nullptr;
 };
 
 // Returns the layer's output; fills `values`.

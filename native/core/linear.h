@@ -38,12 +38,16 @@ struct linear_module {
     std::vector<frozen_pair> frozen;
 };
 
-// x [d_in, T] -> [d_out, T].
-ggml_tensor * linear_forward(graph_builder & g, const linear_module & module, const dropout_state & dropout, ggml_tensor * x);
+// Maps of one x: q, k and v, or gate and up, or one alone. Their side paths are computed together where x is the same for all,
+// that is without dropout (each module drops by a key of its own): one product with all A over x, one for all dA, one for dx.
+using linear_group = std::vector<const linear_module *>;
 
-// Adds the pair's gradients to their buffers and, when want_dx, returns dx_sum + W^T dy + the pair's part.
-// dx_sum: nullptr or the gradient of other users of x, consumed by the call.
-ggml_tensor * linear_backward(graph_builder & g, const linear_module & module, const dropout_state & dropout, ggml_tensor * x,
-                              ggml_tensor * dy, ggml_tensor * dx_sum, bool want_dx);
+// x [d_in, T] -> [d_out, T] for each module, in order. side receives scale * A x of the adapted ones, [n * rank, T], or nullptr.
+std::vector<ggml_tensor *> linear_forward(graph_builder & g, const linear_group & modules, const dropout_state & dropout, ggml_tensor * x, ggml_tensor ** side);
+
+// dy: the gradients of the outputs, in order. Adds the pairs' gradients to their buffers and, when want_dx, returns the sum of
+// W^T dy and the pairs' parts. side: from linear_forward, or nullptr to compute it again.
+ggml_tensor * linear_backward(graph_builder & g, const linear_group & modules, const dropout_state & dropout, ggml_tensor * x, ggml_tensor * side,
+                              const std::vector<ggml_tensor *> & dy, bool want_dx);
 
 }  // namespace fedllm

@@ -90,7 +90,7 @@ const char * op_name(const op_description & d, ggml_custom_op_t function) {
                                                     { { "product into nn", "product into nt" }, { "product into tn", "product into tt" } } };
     if (function == op_product) return PRODUCTS[d.in_place ? 1 : 0][d.a_transposed ? 1 : 0][d.b_transposed ? 1 : 0];
     static const std::pair<ggml_custom_op_t, const char *> NAMES[] = {
-        { op_nothing, "empty" }, { op_zero, "zero" }, { op_dropout, "dropout" }, { op_cross_entropy, "cross entropy" }, { op_norm, "norm" },
+        { op_nothing, "empty" }, { op_zero, "zero" }, { op_stack_rows, "stack rows" }, { op_dropout, "dropout" }, { op_cross_entropy, "cross entropy" }, { op_norm, "norm" },
         { op_norm_backward, "norm backward" }, { op_glu, "glu" }, { op_glu_backward, "glu backward" }, { op_soft_max, "softmax" },
         { op_soft_max_backward, "softmax backward" }, { op_rotate, "rotate" }, { op_soft_cap, "soft cap" },
         { op_soft_cap_backward, "soft cap backward" }, { op_add, "add" },
@@ -104,6 +104,14 @@ const char * op_name(const op_description & d, ggml_custom_op_t function) {
 void op_nothing(ggml_tensor *, int, int, void *) {}
 
 void op_zero(ggml_tensor * dst, int, int, void *) { std::memset(dst->data, 0, ggml_nbytes(dst)); }
+
+void op_stack_rows(ggml_tensor * dst, int, int, void *) {
+    uint8_t * out = static_cast<uint8_t *>(dst->data);
+    for (int i = 0; i < GGML_MAX_SRC && dst->src[i] != nullptr; ++i) {
+        std::memcpy(out, dst->src[i]->data, ggml_nbytes(dst->src[i]));
+        out += ggml_nbytes(dst->src[i]);
+    }
+}
 
 void op_dropout(ggml_tensor * dst, int, int, void * userdata) {
     const op_description & d = describe(userdata);

@@ -54,6 +54,7 @@ const char * op_name(const op_description & description, ggml_custom_op_t functi
 void op_product(ggml_tensor * dst, int ith, int nth, void * userdata);
 void op_nothing(ggml_tensor * dst, int ith, int nth, void * userdata);            // leaves dst undefined
 void op_zero(ggml_tensor * dst, int ith, int nth, void * userdata);
+void op_stack_rows(ggml_tensor * dst, int ith, int nth, void * userdata);         // src: contiguous matrices
 void op_dropout(ggml_tensor * dst, int ith, int nth, void * userdata);            // src: x, token keys
 void op_cross_entropy(ggml_tensor * dst, int ith, int nth, void * userdata);      // in place; src: logits, labels, stats
 void op_norm(ggml_tensor * dst, int ith, int nth, void * userdata);               // src: x, gain
