@@ -1,5 +1,6 @@
-// Binds the work on files (adapters, quantization) to async-task.h.
+// Binds the work on files (adapters, quantization, emulators) to async-task.h.
 #include "async-task.h"
+#include "emulator.h"
 #include "results.h"
 #include "tasks.h"
 
@@ -52,6 +53,22 @@ Napi::Value quantize_file(const Napi::CallbackInfo & info) {
                          [input_path = std::move(input_path), output_path = std::move(output_path),
                           options = std::move(options)](task_control &) {
                              quantize_model(input_path, output_path, options);
+                             return nothing{};
+                         },
+                         make_undefined, Napi::Function()});
+    });
+}
+
+Napi::Value emulate_file(const Napi::CallbackInfo & info) {
+    return guard_sync(info.Env(), [&] {
+        std::string          input_path  = read_text(info[0], "inputPath");
+        std::string          output_path = read_text(info[1], "outputPath");
+        std::vector<int64_t> layers      = read_layers(info[2], "layers");
+        return async_task<nothing>::start_promise(
+            info.Env(), {"fedllm:emulateModel",
+                         [input_path = std::move(input_path), output_path = std::move(output_path),
+                          layers = std::move(layers)](task_control &) {
+                             emulator_write(input_path, output_path, layers);
                              return nothing{};
                          },
                          make_undefined, Napi::Function()});

@@ -16,6 +16,7 @@ namespace {
 
 constexpr double MAX_SAFE_INTEGER = 9007199254740991.0;  // 2^53 - 1, the largest integer JS counts exactly
 constexpr double MAX_THREADS      = 512;                 // GGML_MAX_N_THREADS
+constexpr uint32_t MAX_LAYER_COUNT = 1000;               // more than any model that loads has
 constexpr double MAX_STEPS        = 1e9;
 constexpr double MAX_BATCH_SIZE   = 1 << 20;  // samples of one step; their list is held in memory
 constexpr double MAX_MICRO_BATCH  = 1 << 24;  // tokens; far above what memory allows, keeps products inside int64
@@ -210,6 +211,21 @@ int read_num_threads(const Napi::Value & value, const std::string & subject) {
 
 std::vector<int32_t> read_tokens(const Napi::Value & value, const std::string & subject) {
     return copy_typed_array<int32_t>(value, napi_int32_array, "Int32Array", "CONFIG_INVALID", subject);
+}
+
+std::vector<int64_t> read_layers(const Napi::Value & value, const std::string & subject) {
+    if (!value.IsArray()) {
+        throw parameter_error("CONFIG_INVALID", subject, "an array of layer numbers", describe(value));
+    }
+    const Napi::Array array = value.As<Napi::Array>();
+    if (array.Length() > MAX_LAYER_COUNT) {
+        throw parameter_error("CONFIG_INVALID", subject, "at most " + std::to_string(MAX_LAYER_COUNT) + " layer numbers", describe(value));
+    }
+    std::vector<int64_t> layers;
+    for (uint32_t i = 0; i < array.Length(); ++i) {
+        layers.push_back(read_integer(array.Get(i), subject + "[" + std::to_string(i) + "]", 0, MAX_LAYER_COUNT));
+    }
+    return layers;
 }
 
 quantize_options read_quantize_options(const Napi::Value & type, const Napi::Value & num_threads) {

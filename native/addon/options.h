@@ -68,6 +68,9 @@ int      read_num_threads(const Napi::Value & value, const std::string & subject
 // Token ids; the range is checked by the tokenizer.
 std::vector<int32_t> read_tokens(const Napi::Value & value, const std::string & subject);
 
+// Numbers of layers; whether a model has them is checked by the core.
+std::vector<int64_t> read_layers(const Napi::Value & value, const std::string & subject);
+
 model_options      read_model_options(const Napi::Value & value);
 tuner_options      read_tuner_options(const Napi::Value & value);
 quantize_options   read_quantize_options(const Napi::Value & type, const Napi::Value & num_threads);

@@ -30,4 +30,7 @@ Napi::Value plan_memory(const Napi::CallbackInfo & info);
 // quantizeModel(inputPath, outputPath, type, numThreads): Promise<void>
 Napi::Value quantize_file(const Napi::CallbackInfo & info);
 
+// emulateModel(inputPath, outputPath, layers): Promise<void>
+Napi::Value emulate_file(const Napi::CallbackInfo & info);
+
 }  // namespace fedllm::addon

@@ -1,50 +1,17 @@
 // Adapter <-> GGUF file in the form that llama_adapter_lora_init reads: keys general.type = adapter,
 // general.architecture = the base's, adapter.type = lora, adapter.lora.alpha; tensors <weight>.lora_a and .lora_b in F32.
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <atomic>
-#include <cerrno>
+#include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <map>
+#include <set>
 
 #include "adapter.h"
 #include "error.h"
+#include "gguf-writer.h"
 
 namespace fedllm {
 
 namespace {
-
-[[noreturn]] void io_fail(const std::string & path, const std::string & action) {
-    throw train_error("IO_FAILED", path + ": expected to " + action + ", received: " + std::strerror(errno));
-}
-
-void sync_path(const std::string & path, int flags) {
-    const int descriptor = ::open(path.c_str(), flags | O_CLOEXEC);
-    if (descriptor < 0) io_fail(path, "open it for flushing");
-    const int result = fsync(descriptor);
-    const int saved  = errno;
-    ::close(descriptor);
-    errno = saved;
-    if (result != 0) io_fail(path, "flush it to disk");
-}
-
-// A name no other thread or process uses at the same time.
-std::string temporary_name(const std::string & path) {
-    static std::atomic<uint64_t> counter{ 0 };
-    return path + ".tmp-" + std::to_string(getpid()) + "-" + std::to_string(counter++);
-}
-
-struct gguf_writer {
-    gguf_context * gguf = gguf_init_empty();
-    ggml_context * tensors = nullptr;
-    explicit gguf_writer(size_t n_tensors) { tensors = ggml_init({ ggml_tensor_overhead() * (n_tensors + 1), nullptr, true }); }
-    ~gguf_writer() {
-        gguf_free(gguf);
-        ggml_free(tensors);
-    }
-};
 
 // A damaged file is an invalid adapter here, not a model that failed to load.
 std::shared_ptr<gguf_file> open_adapter(const std::string & path) {
@@ -64,32 +31,15 @@ void adapter_save_gguf(const std::string & path, const base_model & model, const
         throw train_error("ADAPTER_INVALID", "weights: expected " + std::to_string(layout.n_parameters) + " numbers, received " + std::to_string(weights.size()));
     }
     gguf_writer writer(layout.tensors.size());
-    gguf_set_val_str(writer.gguf, "general.type", "adapter");
-    gguf_set_val_str(writer.gguf, "general.architecture", model.info().architecture.c_str());
-    gguf_set_val_str(writer.gguf, "adapter.type", "lora");
-    gguf_set_val_f32(writer.gguf, "adapter.lora.alpha", options.lora_alpha);
+    gguf_set_val_str(writer.metadata(), "general.type", "adapter");
+    gguf_set_val_str(writer.metadata(), "general.architecture", model.info().architecture.c_str());
+    gguf_set_val_str(writer.metadata(), "adapter.type", "lora");
+    gguf_set_val_f32(writer.metadata(), "adapter.lora.alpha", options.lora_alpha);
     for (const adapter_tensor & entry : layout.tensors) {
-        ggml_tensor * tensor = ggml_new_tensor_2d(writer.tensors, GGML_TYPE_F32, entry.shape[0], entry.shape[1]);
-        ggml_set_name(tensor, entry.name.c_str());
-        gguf_add_tensor(writer.gguf, tensor);
-        gguf_set_tensor_data(writer.gguf, entry.name.c_str(), weights.data() + entry.offset);
+        const int64_t shape[4] = { entry.shape[0], entry.shape[1], 1, 1 };
+        writer.add_tensor(entry.name, GGML_TYPE_F32, shape, weights.data() + entry.offset);
     }
-    const std::string temporary = temporary_name(path);
-    if (!gguf_write_to_file(writer.gguf, temporary.c_str(), false)) {
-        const int saved = errno;
-        unlink(temporary.c_str());
-        errno = saved;
-        io_fail(path, "write the adapter beside it");
-    }
-    try {
-        sync_path(temporary, O_RDONLY);
-        if (rename(temporary.c_str(), path.c_str()) != 0) io_fail(path, "rename the finished adapter to it");
-    } catch (...) {
-        unlink(temporary.c_str());
-        throw;
-    }
-    const size_t slash = path.find_last_of('/');
-    sync_path(slash == std::string::npos ? "." : path.substr(0, slash + 1), O_RDONLY | O_DIRECTORY);
+    writer.write(path);
 }
 
 loaded_adapter adapter_load_gguf(const std::string & path, const base_model & model) {

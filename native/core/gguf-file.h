@@ -38,6 +38,7 @@ class gguf_file {
     const gguf_tensor *              find_tensor(const std::string & name) const;  // nullptr: absent
     const uint8_t *                  data() const { return data_; }                // start of the mapped file
     size_t                           size() const { return size_; }
+    const gguf_context *             metadata() const { return context_; }             // for copying keys as they are
     // Takes whole pages of [begin, begin + size) out of this process's memory; they stay in the system's cache while there is room.
     void                             release_pages(const uint8_t * begin, size_t size) const;
 

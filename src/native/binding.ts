@@ -20,6 +20,8 @@ export interface NativeAddon {
   loadTokenizer(path: string): Promise<NativeTokenizer>;
   /** llama.cpp's own quantizer; type is a llama.cpp name such as "Q4_K_M". */
   quantizeModel(inputPath: string, outputPath: string, type: string, numThreads: number): Promise<void>;
+  /** A GGUF of the same model with only these layers (ascending), which is an ordinary model. Atomic. */
+  emulateModel(inputPath: string, outputPath: string, layers: readonly number[]): Promise<void>;
   /** Peak resident memory of this process in bytes, as the system counts it. */
   peakResidentBytes(): number;
 }

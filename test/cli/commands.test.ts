@@ -271,6 +271,17 @@ describe("looking at things", () => {
     expect(wrong.stderr).toContain("Q4_K_M");
   });
 
+  test("model emulate leaves layers out and says which", async () => {
+    const { folder } = makeExperiment();
+    const source = join(folder, "tiny.gguf");
+    const out = join(folder, "emulator.gguf");
+    const made = await runCli(["model", "emulate", source, out, "--last-layers", "1", "--drop-rate", "0"]);
+    expect(made.stdout).toMatch(/layers 0 1 of 2; adapter on its layers 1; SHA-256 [0-9a-f]{64}$/m);
+    const wrong = await runCli(["model", "emulate", source, out]);
+    expect(wrong.exitCode).toBe(2);
+    expect(wrong.stderr).toContain("firstLayers and lastLayers: expected together 1 to 1 of the model's 2 layers");
+  });
+
   test("runs rm asks for --yes without a terminal, and then removes", async () => {
     const { file, folder } = makeExperiment();
     const out = join(folder, "runs", "one");

@@ -1,4 +1,4 @@
-/** `model inspect <gguf>` and `model quantize <in> <type> <out>`. */
+/** `model inspect <gguf>`, `model quantize <in> <type> <out>` and `model emulate <in> <out>`. */
 import { availableParallelism } from "node:os";
 import type { Argv, CommandModule } from "yargs";
 import { describeMemoryPlan } from "../../report/memory-plan.js";
@@ -6,9 +6,9 @@ import { formatBytes, formatCount, formatTable, printable } from "../../report/f
 
 export const modelCommand: CommandModule = {
   command: "model",
-  describe: "look into a GGUF model, or quantize one",
+  describe: "look into a GGUF model, quantize it, or leave layers out",
   builder: (argv: Argv) =>
-    argv.command(inspectCommand).command(quantizeCommand).demandCommand(1, "Which action: inspect or quantize?"),
+    argv.command(inspectCommand).command(quantizeCommand).command(emulateCommand).demandCommand(1, "Which action: inspect, quantize or emulate?"),
   handler: () => undefined,
 };
 
@@ -82,6 +82,49 @@ const quantizeCommand: CommandModule<object, { in: string; type: string; out: st
     await quantizeModel(addon, { inputPath, outputPath: values.out, type: values.type, numThreads: values["num-threads"] });
     const { size } = await stat(values.out);
     process.stdout.write(`${values.out}: ${formatBytes(size)}\n`);
+  },
+};
+
+interface EmulateArguments {
+  readonly in: string;
+  readonly out: string;
+  readonly "first-layers": number;
+  readonly "last-layers": number;
+  readonly "drop-rate": number;
+}
+
+const emulateCommand: CommandModule<object, EmulateArguments> = {
+  command: "emulate <in> <out>",
+  describe: "make a model of fewer layers for clients that must not have all of it (offsite tuning, FedBiOT)",
+  builder: (argv) =>
+    argv
+      .positional("in", { type: "string", demandOption: true, describe: "GGUF file, or builtin:fedllm-tiny" })
+      .positional("out", { type: "string", demandOption: true, describe: "file to write" })
+      .option("first-layers", { type: "number", default: 0, describe: "layers at the bottom that are kept for the adapter" })
+      .option("last-layers", { type: "number", default: 2, describe: "layers at the top that are kept for the adapter" })
+      .option("drop-rate", { type: "number", default: 0.5, describe: "part of the layers between that is left out, evenly spread" }),
+  handler: async (values) => {
+    const [addon, { BaseModel }, { emulateModel }, { emulatorLayers }, { hashFile }, { resolveModelPath }, { stat }] = await Promise.all([
+      openAddon(),
+      import("../../native/base-model.js"),
+      import("../../native/emulate.js"),
+      import("../../adapter/emulator-layers.js"),
+      import("../../run/file-hash.js"),
+      import("../../config/builtin.js"),
+      import("node:fs/promises"),
+    ]);
+    const inputPath = resolveModelPath(values.in);
+    const model = await BaseModel.open(addon, inputPath, { numThreads: 1 });
+    const { numLayers } = model.info;
+    model.dispose();
+    const shape = { firstLayers: values["first-layers"], lastLayers: values["last-layers"], dropRate: values["drop-rate"] };
+    const { kept, inEmulator } = emulatorLayers(numLayers, shape);
+    await emulateModel(addon, { inputPath, outputPath: values.out, layers: kept });
+    const { size } = await stat(values.out);
+    process.stdout.write(
+      `${values.out}: ${formatBytes(size)}, layers ${kept.join(" ")} of ${String(numLayers)}; ` +
+        `adapter on its layers ${inEmulator.join(" ")}; SHA-256 ${await hashFile(values.out)}\n`,
+    );
   },
 };
 

@@ -1,0 +1,31 @@
+// Writes a GGUF file so that its name never holds half of one: temporary file, fsync, rename, fsync of the folder.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "ggml.h"
+#include "gguf.h"
+
+namespace fedllm {
+
+class gguf_writer {
+  public:
+    // n_tensors: how many will be added at most.
+    explicit gguf_writer(size_t n_tensors);
+    ~gguf_writer();
+    gguf_writer(const gguf_writer &)             = delete;
+    gguf_writer & operator=(const gguf_writer &) = delete;
+
+    gguf_context * metadata() { return gguf_; }
+    // ne: ggml order, unused axes 1. The data is read by write().
+    void add_tensor(const std::string & name, ggml_type type, const int64_t ne[4], const void * data);
+    // Replaces an existing file. Throws IO_FAILED.
+    void write(const std::string & path);
+
+  private:
+    gguf_context * gguf_;
+    ggml_context * tensors_;
+};
+
+}  // namespace fedllm

@@ -1,0 +1,29 @@
+/** Makes emulators: GGUF files of a model with some of its layers left out. */
+import { problemError } from "../errors.js";
+import type { NativeAddon } from "./binding.js";
+import { awaitNative } from "./native-error.js";
+
+export interface EmulateRequest {
+  readonly inputPath: string;
+  /** Replaced in one step if it exists. */
+  readonly outputPath: string;
+  /** Layers of the full model that are kept, ascending; see adapter/emulator-layers.ts. */
+  readonly layers: readonly number[];
+}
+
+/**
+ * Writes the emulator: an ordinary model of any program, which holds nothing of the other layers. Rejects with
+ * CONFIG_INVALID (layers, equal paths), MODEL_LOAD_FAILED or MODEL_UNSUPPORTED (input, or a layer that would mean something
+ * else at its new place), IO_FAILED.
+ */
+export async function emulateModel(addon: NativeAddon, { inputPath, outputPath, layers }: EmulateRequest): Promise<void> {
+  const bad = layers.find((layer, place) => !Number.isSafeInteger(layer) || layer < 0 || layer <= (layers[place - 1] ?? -1));
+  if (bad !== undefined || layers.length === 0) {
+    throw problemError("CONFIG_INVALID", {
+      subject: "layers",
+      expected: "ascending layer numbers, at least one",
+      received: layers.length === 0 ? "none" : layers.join(", "),
+    });
+  }
+  await awaitNative(() => addon.emulateModel(inputPath, outputPath, layers));
+}
