@@ -49,6 +49,10 @@ export const federationShape = {
     .optional()
     .describe("simulated time after which a client that has not answered counts as failed; default: the server waits"),
   attempts: z.int().min(1).max(100).default(1).describe("how often a client that fails is asked in one round before the failure stands"),
+  adapterPerGroup: z
+    .boolean()
+    .default(false)
+    .describe("one adapter for each group of data.groups instead of one for all: clientsPerRound clients are drawn from each group, and means are inside it"),
   devices: devicesSection.optional().describe("machines of the clients for a simulated clock; default: no such clock"),
 };
 

@@ -9,6 +9,7 @@ import { basename, dirname, resolve } from "node:path";
 import { LineCounter, isMap, isNode, isScalar, parse, parseDocument } from "yaml";
 import type { Document } from "yaml";
 import { FedllmError, problemError } from "../errors.js";
+import { checkGroupable } from "../federated/groups.js";
 import { assert } from "../util/assert.js";
 import { checkCommonOptions, loadStrategies, mergeStrategyOptions } from "./arm-strategies.js";
 import type { ArmStrategyInput, StrategySources } from "./arm-strategies.js";
@@ -23,7 +24,7 @@ import { isStrategyFile, strategyLabel } from "./strategy-file.js";
 /** Experiment files are a few kilobytes; anything larger is the wrong file. */
 const FILE_BYTES_MAX = 1 << 20;
 /** Fields that hold file paths; those written in the file are relative to the file, overrides to the working directory. */
-const PATH_FIELDS = [["model"], ["data", "train"], ["data", "heldOutFile"], ["training", "startAdapter"]] as const;
+const PATH_FIELDS = [["model"], ["data", "train"], ["data", "heldOutFile"], ["data", "groups", "file"], ["training", "startAdapter"]] as const;
 /** Held out of each client when nothing is said and no file of held-out samples is named. */
 const DEFAULT_HELD_OUT_FRACTION = 0.1;
 /** Keys that would reach an object's prototype. */
@@ -265,14 +266,17 @@ function resolveExperiment(parsed: ParsedExperiment, inputs: readonly ArmInput[]
       const name = arm.name ?? `${arm.precision.toLowerCase()}-${strategyLabel(arm.strategy)}`;
       const source = sources.get(arm.strategy);
       assert(source !== undefined, "the strategies of all arms were loaded");
+      const options = mergeStrategyOptions(strategyOptions, arm, name, source);
+      const ownFederation = mergeSection<FederationConfig>(federation, arm.federation);
+      if (ownFederation.adapterPerGroup) checkGroupable(source.create(options));
       return {
         name,
         precision: arm.precision,
         strategy: arm.strategy,
         lora: mergeSection<LoraConfig>(lora, arm.lora),
         training: mergeSection<TrainingConfig>(training, arm.training),
-        federation: mergeSection<FederationConfig>(federation, arm.federation),
-        strategyOptions: mergeStrategyOptions(strategyOptions, arm, name, source),
+        federation: ownFederation,
+        strategyOptions: options,
       };
     }),
   };
@@ -306,6 +310,12 @@ function checkAcrossFields(config: ExperimentConfig): void {
     seen.add(key);
     checkArm(arm);
     checkFederationConfig(arm.federation, ` of arm ${arm.name}`);
+    if (!arm.federation.adapterPerGroup || config.data.groups !== undefined) continue;
+    throw problemError("CONFIG_INVALID", {
+      subject: `federation.adapterPerGroup of arm ${arm.name}`,
+      expected: "data.groups, which says who belongs together",
+      received: "no groups",
+    });
   }
 }
 
@@ -347,7 +357,9 @@ export function fingerprintConfig(config: ExperimentConfig): string {
 
 /** How data is used, without where it lies. */
 export function shapingDataFields(config: ExperimentConfig): Record<string, unknown> {
-  return without(config.data, ["train", "heldOutFile"]);
+  const { groups } = config.data;
+  const isFile = groups?.by === "file";
+  return { ...without(config.data, ["train", "heldOutFile", ...(isFile ? ["groups"] : [])]), ...(isFile ? { groups: { by: groups.by } } : {}) };
 }
 
 function without(section: object, names: readonly string[]): Record<string, unknown> {

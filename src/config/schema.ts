@@ -13,6 +13,14 @@ import { STRATEGY_FILE_PATTERN } from "./strategy-file.js";
 /** Largest count any field may hold; far above real use, so that a slip of the keyboard does not exhaust memory. */
 const COUNT_MAX = 1_000_000;
 
+const attribute = () =>
+  z.string().min(1).default("language").describe("field of the samples; a client belongs where most of its samples do");
+const groupsSection = z.discriminatedUnion("by", [
+  z.strictObject({ by: z.literal("field"), field: attribute() }),
+  z.strictObject({ by: z.literal("languageFamily"), field: attribute() }),
+  z.strictObject({ by: z.literal("file"), file: z.string().min(1).describe("JSON file {client id: group}") }),
+]);
+
 const count = (minimum = 1) => z.int().min(minimum).max(COUNT_MAX);
 const path = () => z.string().min(1);
 
@@ -203,6 +211,7 @@ export const experimentSchema = z.strictObject({
       .enum([...TEMPLATE_NAMES, BARE_TEXT])
       .default("alpaca")
       .describe("how a sample becomes text; chat: the model's own template; none: prompt and answer as they are, for objective dpo"),
+    groups: groupsSection.optional().describe("groups of clients, for figures by group and for federation.adapterPerGroup; default: none"),
     preferenceAnswer: z
       .literal("chosen")
       .optional()

@@ -83,15 +83,13 @@ export class MemoryMetrics implements MetricsSink {
 
 /** Norm of each adapter, so that rows depend on every weight. */
 export const evaluateNorms: Evaluate = ({ adapters }) => {
-  const entries: readonly (readonly [string | undefined, Float32Array])[] =
-    adapters.kind === "global" ? [[undefined, adapters.weights]] : [...adapters.weights];
-  return Promise.resolve(
-    entries.map(([clientId, weights]) => ({
-      metric: "norm",
-      value: Math.hypot(...weights),
-      ...(clientId === undefined ? {} : { clientId }),
-    })),
-  );
+  const metric = "norm";
+  if (adapters.kind === "global") return Promise.resolve([{ metric, value: Math.hypot(...adapters.weights) }]);
+  const rows = [...adapters.weights].map(([name, weights]) => {
+    const value = Math.hypot(...weights);
+    return adapters.kind === "perGroup" ? { metric, value, group: name } : { metric, value, clientId: name };
+  });
+  return Promise.resolve(rows);
 };
 
 export interface TestDeps extends FederationDeps {

@@ -57,6 +57,8 @@ export interface ClientSamples {
   /** As written in the file: it can hold any characters and must not be used as a file name. */
   readonly id: string;
   readonly samples: readonly Sample[];
+  /** Most frequent text in the attribute field of the good samples, of equals the one seen first; only when the field was asked for. */
+  readonly attribute?: string;
 }
 
 export interface FederatedDataset {
@@ -81,6 +83,8 @@ export interface ReadDatasetOptions {
    * Absent: plain arrays are one client named after the file, and so are JSON Lines without a `user` field.
    */
   readonly userField?: string;
+  /** A field of the samples by which clients are told apart, for example their language; absent: none. */
+  readonly attributeField?: string;
   /** Default MAX_SAMPLE_BYTES. */
   readonly maxSampleBytes?: number;
   /** Sees each good sample; returns whether to keep it in memory. Absent: all are kept. */
@@ -123,6 +127,8 @@ interface CollectedClient {
   readonly id: string;
   readonly samples: Sample[];
   numSeen: number;
+  /** How many good samples have each text in the attribute field. */
+  readonly attributes: Map<string, number>;
   /** Position of each pair of answers seen so far, by the hash of its texts. */
   readonly pairs: Map<string, number>;
 }
@@ -196,14 +202,25 @@ class SampleCollector implements SliceHandler {
       return;
     }
     this.numSamples++;
+    this.countAttribute(value, client);
     if (this.options.onSample?.(check.sample, place) ?? true) client.samples.push(check.sample);
   }
 
   finish(): Omit<FederatedDataset, "sha256"> {
     if (this.kind === undefined || this.numSamples === 0) throw this.noSamples();
-    const clients = [...this.clients.values()].map(({ id, samples }) => ({ id, samples }));
+    const clients = [...this.clients.values()].map(({ id, samples, attributes }) => {
+      const attribute = mostFrequent(attributes);
+      return attribute === undefined ? { id, samples } : { id, samples, attribute };
+    });
     const { path, kind, problems, numProblems, numSamples } = this;
     return { path, kind, clients, problems, numProblems, numSamples };
+  }
+
+  private countAttribute(value: unknown, { attributes }: CollectedClient): void {
+    const { attributeField: field } = this.options;
+    if (field === undefined || !isRecord(value) || !Object.hasOwn(value, field)) return;
+    const attribute = value[field];
+    if (typeof attribute === "string") attributes.set(attribute, (attributes.get(attribute) ?? 0) + 1);
   }
 
   /** Position of the same pair of answers among the client's samples, if it was there before; only pairs are compared. */
@@ -246,7 +263,7 @@ class SampleCollector implements SliceHandler {
       const subject = `${this.path}, byte ${byteOffset}`;
       throw problemError("DATASET_INVALID", { subject, expected: `at most ${MAX_CLIENTS} users`, received: "more" });
     }
-    const client: CollectedClient = { id, samples: [], numSeen: 0, pairs: new Map() };
+    const client: CollectedClient = { id, samples: [], numSeen: 0, attributes: new Map(), pairs: new Map() };
     this.clients.set(id, client);
     return client;
   }
@@ -283,6 +300,15 @@ export function describeSampleProblem(problem: SampleProblem): string {
   const user = problem.user === undefined ? [] : [`user ${JSON.stringify(problem.user)}`];
   const index = problem.index === undefined ? [] : [`sample ${problem.index}`];
   return `${[...user, ...index, `byte ${problem.byteOffset}`].join(", ")}: ${problem.reason}`;
+}
+
+/** The value with the highest count, of equals the first. */
+function mostFrequent(counts: ReadonlyMap<string, number>): string | undefined {
+  let best: string | undefined;
+  for (const [value, count] of counts) {
+    if (best === undefined || count > (counts.get(best) ?? 0)) best = value;
+  }
+  return best;
 }
 
 function describeFields(record: Readonly<Record<string, unknown>>): string {

@@ -30,6 +30,8 @@ export interface ClientData {
   readonly id: string;
   readonly train: readonly Sample[];
   readonly heldOut: readonly Sample[];
+  /** As ClientSamples has it. */
+  readonly attribute?: string;
 }
 
 export interface FederatedSplit {
@@ -62,7 +64,8 @@ export function splitFederatedDataset(dataset: FederatedDataset, options: SplitO
   const separate = new Map(options.heldOutDataset?.clients.map((client) => [client.id, client.samples]));
   const clients = chosen.map((client) => {
     const { train, heldOut } = splitClient(client, options);
-    return { id: client.id, train, heldOut: [...heldOut, ...(separate.get(client.id) ?? [])] };
+    const all = { id: client.id, train, heldOut: [...heldOut, ...(separate.get(client.id) ?? [])] };
+    return client.attribute === undefined ? all : { ...all, attribute: client.attribute };
   });
   const groups = options.heldOutDataset?.clients ?? clients.map(({ id, heldOut }) => ({ id, samples: heldOut }));
   return {

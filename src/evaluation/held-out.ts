@@ -19,6 +19,14 @@ export interface HeldOutSet {
   readonly overall: readonly number[];
   /** Positions in `samples` of each client's own held-out part; clients without one have no entry. */
   readonly own: ReadonlyMap<string, readonly number[]>;
+  /** Where clients are in groups: of each group the members, and the positions in `samples`, distinct, that it is judged by. */
+  readonly groups?: ReadonlyMap<string, HeldOutGroup>;
+}
+
+/** A group's part of the held-out samples: what its members hold out, and what a held-out file has for it. */
+export interface HeldOutGroup {
+  readonly clientIds: readonly string[];
+  readonly positions: readonly number[];
 }
 
 /** Names of the stored metrics. Loss is the mean over supervised tokens, perplexity its exponential. */
@@ -30,9 +38,10 @@ export interface HeldOutMetrics {
   readonly perplexity: number;
 }
 
-/** Metrics of everything (no clientId) or of one client's own held-out samples. */
+/** Metrics of everything (no clientId, no group), of one client's own held-out samples, or of a group's. */
 export interface HeldOutRow<Metrics = HeldOutMetrics> {
   readonly clientId?: string;
+  readonly group?: string;
   readonly metrics: Metrics;
 }
 
@@ -71,16 +80,29 @@ export function summarizeScores(scores: readonly SampleScore[]): HeldOutMetrics 
   };
 }
 
-/** One adapter for everybody: the overall row, then a row per client in the order of `own`. */
+/** One adapter for everybody: the overall row, a row per group, then a row per client in the order of `own`. */
 export async function evaluateGlobal(context: EvaluationContext, weights: Float32Array): Promise<HeldOutRow[]> {
   return judgeGlobal(context, sampleJudge(context), weights);
+}
+
+/**
+ * One adapter per group: a client's and a group's row are the group's adapter on the client's and the group's samples. Where
+ * every overall sample belongs to a group, the overall row has each of them judged by its group's adapter, so it compares
+ * with that of one adapter for everybody; otherwise it is the mean over the adapters, with the stride of evaluatePersonal.
+ */
+export async function evaluateGroups(
+  context: EvaluationContext,
+  adapters: ReadonlyMap<string, Float32Array>,
+  stride: number,
+): Promise<HeldOutRow[]> {
+  return judgeGroups(context, sampleJudge(context), adapters, stride);
 }
 
 /**
  * One adapter per client: the overall row is the mean over the adapters of their metrics on the overall set, a client's
  * row is its own adapter on its own samples. With a stride above 1 adapter number i (from 0) is judged by those overall
  * samples number j with i + j divisible by the stride; each adapter and each sample keeps its share, so the mean
- * estimates the full one.
+ * estimates the full one. A group's row is over its members' own samples, each judged by its client's adapter.
  */
 export async function evaluatePersonal(
   context: EvaluationContext,
@@ -112,6 +134,15 @@ export async function evaluatePersonalPairs(
   stride: number,
 ): Promise<HeldOutRow<HeldOutPreferenceMetrics>[]> {
   return judgePersonal(context, pairJudge(context), adapters, stride);
+}
+
+/** As evaluateGroups, for pairs. */
+export async function evaluateGroupsPairs(
+  context: PairEvaluationContext,
+  adapters: ReadonlyMap<string, Float32Array>,
+  stride: number,
+): Promise<HeldOutRow<HeldOutPreferenceMetrics>[]> {
+  return judgeGroups(context, pairJudge(context), adapters, stride);
 }
 
 /** Log-probabilities of all held-out pairs under the reference policy: an adapter, or without one the base model. */
@@ -159,17 +190,61 @@ async function judgeGlobal<Score, Metrics>(
   judge: Judge<Score, Metrics>,
   weights: Float32Array,
 ): Promise<HeldOutRow<Metrics>[]> {
-  const { overall, own } = context.heldOut;
-  const scores = await scoreDistinct(judge, weights, [...overall, ...[...own.values()].flat()]);
+  const { overall, own, groups = NO_GROUPS } = context.heldOut;
+  const positionsOfGroups = [...groups.values()].flatMap(({ positions }) => positions);
+  const scores = await scoreDistinct(judge, weights, [...overall, ...positionsOfGroups, ...[...own.values()].flat()]);
   context.onProgress?.(1, 1);
-  const rows: HeldOutRow<Metrics>[] = [];
-  const overallMetrics = judge.summarize(pick(scores, overall));
-  if (overallMetrics !== undefined) rows.push({ metrics: overallMetrics });
-  for (const [clientId, positions] of own) {
+  const row = rowMaker(judge, scores);
+  return [
+    ...row({}, overall),
+    ...[...groups].flatMap(([group, { positions }]) => row({ group }, positions)),
+    ...[...own].flatMap(([clientId, positions]) => row({ clientId }, positions)),
+  ];
+}
+
+const NO_GROUPS: ReadonlyMap<string, HeldOutGroup> = new Map();
+
+/** Makes the row of a set of positions from their scores; none for a set without anything to judge by. */
+function rowMaker<Score, Metrics>(judge: Judge<Score, Metrics>, scores: ReadonlyMap<number, Score>) {
+  return (whose: { readonly clientId?: string; readonly group?: string }, positions: readonly number[]): readonly HeldOutRow<Metrics>[] => {
     const metrics = judge.summarize(pick(scores, positions));
-    if (metrics !== undefined) rows.push({ clientId, metrics });
+    return metrics === undefined ? [] : [{ ...whose, metrics }];
+  };
+}
+
+async function judgeGroups<Score, Metrics>(
+  context: EvaluationContext,
+  judge: Judge<Score, Metrics>,
+  adapters: ReadonlyMap<string, Float32Array>,
+  stride: number,
+): Promise<HeldOutRow<Metrics>[]> {
+  const { overall, own, groups = NO_GROUPS } = context.heldOut;
+  const grouped = new Set([...groups.values()].flatMap(({ positions }) => positions));
+  const isAllGrouped = overall.every((position) => grouped.has(position));
+  const means: Metrics[] = [];
+  const groupRows: HeldOutRow<Metrics>[] = [];
+  const clientRows: HeldOutRow<Metrics>[] = [];
+  const all = new Map<number, Score>();
+  for (const [number, [group, weights]] of [...adapters].entries()) {
+    const { positions, clientIds } = groups.get(group) ?? { positions: [], clientIds: [] };
+    const shared = isAllGrouped ? [] : everyNth(overall, number, stride);
+    const ofClients = clientIds.map((clientId) => [clientId, own.get(clientId) ?? []] as const);
+    const scores = await scoreDistinct(judge, weights, [...positions, ...shared, ...ofClients.flatMap(([, list]) => list)]);
+    for (const position of positions) all.set(position, pick(scores, [position])[0] as Score);
+    const row = rowMaker(judge, scores);
+    groupRows.push(...row({ group }, positions));
+    clientRows.push(...ofClients.flatMap(([clientId, list]) => row({ clientId }, list)));
+    means.push(...row({}, shared).map(({ metrics }) => metrics));
+    context.onProgress?.(number + 1, adapters.size);
   }
-  return rows;
+  const mean = means.length === 0 ? [] : [{ metrics: judge.mean(means) }];
+  return [...(isAllGrouped ? rowMaker(judge, all)({}, overall) : mean), ...groupRows, ...clientRows];
+}
+
+/** The overall samples by which an adapter is judged, by its number. */
+function everyNth(overall: readonly number[], adapterNumber: number, stride: number): readonly number[] {
+  assert(Number.isInteger(stride) && stride >= 1, "the stride is a whole number of at least 1");
+  return overall.filter((_, place) => (adapterNumber + place) % stride === 0);
 }
 
 async function judgePersonal<Score, Metrics>(
@@ -178,24 +253,29 @@ async function judgePersonal<Score, Metrics>(
   adapters: ReadonlyMap<string, Float32Array>,
   stride: number,
 ): Promise<HeldOutRow<Metrics>[]> {
-  assert(Number.isInteger(stride) && stride >= 1, "the stride is a whole number of at least 1");
   const { heldOut } = context;
+  const ownScores = new Map<string, readonly Score[]>();
   const overallMetrics: Metrics[] = [];
   const rows: HeldOutRow<Metrics>[] = [];
   let number = 0;
   for (const [clientId, weights] of adapters) {
-    const adapterNumber = number;
-    const shared = heldOut.overall.filter((_, place) => (adapterNumber + place) % stride === 0);
+    const shared = everyNth(heldOut.overall, number, stride);
     const mine = heldOut.own.get(clientId) ?? [];
     const scores = await scoreDistinct(judge, weights, [...shared, ...mine]);
     const sharedMetrics = judge.summarize(pick(scores, shared));
     if (sharedMetrics !== undefined) overallMetrics.push(sharedMetrics);
+    ownScores.set(clientId, pick(scores, mine));
     const ownMetrics = judge.summarize(pick(scores, mine));
     if (ownMetrics !== undefined) rows.push({ clientId, metrics: ownMetrics });
     number += 1;
     context.onProgress?.(number, adapters.size);
   }
-  return overallMetrics.length === 0 ? rows : [{ metrics: judge.mean(overallMetrics) }, ...rows];
+  const groupRows = [...(heldOut.groups ?? NO_GROUPS)].flatMap(([group, { clientIds }]) => {
+    const metrics = judge.summarize(clientIds.flatMap((clientId) => ownScores.get(clientId) ?? []));
+    return metrics === undefined ? [] : [{ group, metrics }];
+  });
+  const overallRows = overallMetrics.length === 0 ? [] : [{ metrics: judge.mean(overallMetrics) }];
+  return [...overallRows, ...groupRows, ...rows];
 }
 
 /** Arithmetic means over adapters; perplexity stays the exponential of the (mean) loss. */

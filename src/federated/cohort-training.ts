@@ -5,6 +5,7 @@
 import { compareIds, weightsNorm } from "../adapter/weights.js";
 import { assert } from "../util/assert.js";
 import { mapBounded } from "./bounded.js";
+import { splitByGroup } from "./groups.js";
 import { readRoundSamples, trainClient, type ClientOutcome } from "./client.js";
 import { sequencesOf } from "./local-trainer.js";
 import { OrderedFold } from "./ordered-fold.js";
@@ -46,7 +47,7 @@ export interface CohortWork {
   readonly schedule?: RoundSchedule;
 }
 
-/** Who answers when; undefined without a simulated clock. */
+/** Who answers when; undefined without a simulated clock. The server goes on when every group has its answers. */
 export async function scheduleTasks(
   setup: RoundSetup,
   tasks: readonly TrainTask[],
@@ -56,12 +57,20 @@ export async function scheduleTasks(
   const { participation } = options;
   if (participation?.deviceOf === undefined) return undefined;
   const { deviceOf } = participation;
-  const candidates = [];
-  for (const task of tasks) {
-    candidates.push({ clientId: task.clientId, work: await workOf(setup, task, memberOf(cohort, task.clientId)) });
+  const { strategy } = deps;
+  const schedules: RoundSchedule[] = [];
+  for (const group of splitByGroup(tasks, strategy.groups, ({ clientId }) => clientId)) {
+    const candidates = [];
+    for (const task of group) {
+      candidates.push({ clientId: task.clientId, work: await workOf(setup, task, memberOf(cohort, task.clientId)) });
+    }
+    const numWanted = Math.min(group.length, strategy.cohort === "fixed" ? group.length : options.plan.clientsPerRound);
+    schedules.push(scheduleRound(candidates, numWanted, { seed: options.seed, round: tasks[0]?.round ?? 0 }, { ...participation, deviceOf }));
   }
-  const numWanted = Math.min(cohort.length, deps.strategy.cohort === "fixed" ? cohort.length : options.plan.clientsPerRound);
-  return scheduleRound(candidates, numWanted, { seed: options.seed, round: tasks[0]?.round ?? 0 }, { ...participation, deviceOf });
+  return {
+    appointments: new Map(schedules.flatMap(({ appointments }) => [...appointments])),
+    simulatedDurationMs: Math.max(0, ...schedules.map(({ simulatedDurationMs }) => simulatedDurationMs)),
+  };
 }
 
 /** Bytes and tokens of a task; tokens are those of the samples that its steps pass over. */
@@ -158,7 +167,7 @@ function keepTrained(
   const { accepted } = checked;
   if (accepted?.update === undefined || outcome.kind === "failure" || !keepsTrained(options, cohort.length, context)) return checked;
   const weight = weightOf(strategy, accepted.update, state.server, context);
-  return { ...checked, accepted: { ...accepted, trained: { weights: outcome.trainedWeights, weight } } };
+  return { ...checked, accepted: { ...accepted, trained: { clientId: accepted.clientId, weights: outcome.trainedWeights, weight } } };
 }
 
 export function memberOf(cohort: readonly FederatedClient[], clientId: string): FederatedClient {
@@ -210,12 +219,14 @@ function checkOutcome(setup: RoundSetup, task: TrainTask, outcome: ClientOutcome
   const { deps, layoutFingerprint } = setup;
   const travels = deps.strategy.exchangesWeights;
   const precision = deps.trainerOf?.(task.clientId).precision;
+  const group = deps.groupOf?.get(task.clientId);
   const common = {
     clientId: task.clientId,
     numExamples: task.numExamples,
     learningRate: task.clientLearningRate,
     downloadBytes: travels ? downloadBytes(task) : 0,
     ...(precision === undefined ? {} : { precision }),
+    ...(group === undefined ? {} : { group }),
     ...(deps.peakMemoryBytes === undefined ? {} : { peakMemoryBytes: deps.peakMemoryBytes() }),
   };
   if (outcome.kind === "failure") {

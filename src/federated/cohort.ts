@@ -4,6 +4,7 @@
  */
 import { problemError } from "../errors.js";
 import { assert } from "../util/assert.js";
+import { splitByGroup } from "./groups.js";
 import type { FederatedClient } from "./protocol.js";
 import type { Strategy, TrainingPlan } from "./strategy.js";
 
@@ -22,7 +23,7 @@ export function selectCohort(
 
 /**
  * The participants of a round as the strategy wants them. `participants` are all there are, in the order of the data;
- * `overSelection` times as many as a round wants are drawn.
+ * `overSelection` times as many as a round wants are drawn. Groups draw theirs one after another, each as if it were alone.
  */
 export function selectParticipants(
   strategy: Strategy,
@@ -35,17 +36,16 @@ export function selectParticipants(
   if (strategy.participants === "pooled") return participants;
   if (strategy.cohort === "fixed" && plan.fixedClients !== undefined)
     return findClients(participants, plan.fixedClients);
-  const draw = {
-    roundIndex: strategy.cohort === "fixed" ? 0 : round - 1,
-    numClients: participants.length,
-    // A fixed cohort is what it is in every round.
-    clientsPerRound: strategy.cohort === "fixed" ? plan.clientsPerRound : Math.ceil(plan.clientsPerRound * overSelection),
-  };
-  return selectCohort(draw, sampleIndices).map((index) => {
-    const client = participants[index];
-    assert(client !== undefined, "the sampler draws existing clients");
-    return client;
-  });
+  const roundIndex = strategy.cohort === "fixed" ? 0 : round - 1;
+  // A fixed cohort is what it is in every round.
+  const clientsPerRound = strategy.cohort === "fixed" ? plan.clientsPerRound : Math.ceil(plan.clientsPerRound * overSelection);
+  return splitByGroup(participants, strategy.groups, ({ id }) => id).flatMap((members) =>
+    selectCohort({ roundIndex, numClients: members.length, clientsPerRound }, sampleIndices).map((index) => {
+      const client = members[index];
+      assert(client !== undefined, "the sampler draws existing clients");
+      return client;
+    }),
+  );
 }
 
 function findClients(clients: readonly FederatedClient[], ids: readonly string[]): readonly FederatedClient[] {

@@ -7,7 +7,7 @@ import type { LocalTrainingOptions } from "./client.js";
 import type { SampleIndices } from "./cohort.js";
 import type { LocalTrainer } from "./local-trainer.js";
 import type { Participation } from "./participation.js";
-import type { FederatedClient } from "./protocol.js";
+import type { FederatedClient, GroupOf } from "./protocol.js";
 import type { CheckpointSink, Clock, Evaluate, FederationEvent, MetricsSink } from "./records.js";
 import type { Strategy, TrainingPlan } from "./strategy.js";
 
@@ -34,6 +34,8 @@ export interface FederationDeps {
   /** Where a client trains, in federations of mixed precision: all trainers have one layout. Absent: everybody with `trainer`. */
   readonly trainerOf?: (clientId: string) => { readonly trainer: LocalTrainer; readonly precision: string };
   readonly strategy: Strategy;
+  /** For the clients' rows, whether or not groups have adapters of their own; absent: the data has no groups. */
+  readonly groupOf?: GroupOf;
   /** In the order of the data set, which the draw of cohorts depends on. */
   readonly clients: readonly FederatedClient[];
   readonly sampleIndices: SampleIndices;

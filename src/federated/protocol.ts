@@ -108,7 +108,26 @@ export interface FederationState {
   readonly clients: ReadonlyMap<string, NamedState>;
 }
 
-/** The adapters a strategy has at one moment: one for all, or one of its own per client that took part. */
-export type AdapterSet =
+/** Group by client id, for all clients of the federation. */
+export type GroupOf = ReadonlyMap<string, string>;
+
+/** Adapters that clients have in common: one for all, or one for all clients of a group. */
+export type SharedAdapters =
   | { readonly kind: "global"; readonly weights: Float32Array }
-  | { readonly kind: "perClient"; readonly weights: ReadonlyMap<string, Float32Array> };
+  | { readonly kind: "perGroup"; readonly weights: ReadonlyMap<string, Float32Array>; readonly groupOf: GroupOf };
+
+/**
+ * The adapters a strategy has at one moment: common ones, or one of its own per client that took part, with the common
+ * ones as `shared` where the method has both.
+ */
+export type AdapterSet =
+  | SharedAdapters
+  | { readonly kind: "perClient"; readonly weights: ReadonlyMap<string, Float32Array>; readonly shared?: SharedAdapters };
+
+/** The adapter that a client answers with; undefined for one that has none. */
+export function adapterOf(adapters: AdapterSet, clientId: string): Float32Array | undefined {
+  if (adapters.kind === "global") return adapters.weights;
+  if (adapters.kind === "perClient") return adapters.weights.get(clientId);
+  const group = adapters.groupOf.get(clientId);
+  return group === undefined ? undefined : adapters.weights.get(group);
+}

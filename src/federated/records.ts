@@ -7,9 +7,11 @@ import type { ErrorCode } from "../errors.js";
 import type { PreferenceMetrics } from "./local-trainer.js";
 import type { AdapterSet, FederationState } from "./protocol.js";
 
-/** One measured value; without `clientId` it concerns the adapter of all. */
+/** One measured value; without `clientId` and `group` it concerns all clients together. */
 export interface EvaluationRecord {
   readonly clientId?: string;
+  /** The samples of a group of clients, by whatever adapters these have. */
+  readonly group?: string;
   readonly metric: string;
   readonly value: number;
 }
@@ -48,6 +50,8 @@ export interface ClientRoundRecord {
   readonly simulatedDurationMs?: number;
   /** Of the base model it trained on; only in federations of mixed precision. */
   readonly precision?: string;
+  /** Of the client; only where the data has groups. */
+  readonly group?: string;
   /** Versions the server made while it worked; only with an asynchronous server. */
   readonly staleness?: number;
   /** How often it was asked; absent: once. */

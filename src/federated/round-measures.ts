@@ -15,6 +15,7 @@ const MAX_KEPT_WEIGHTS = 2 ** 28;
 
 /** One client's adapter as it was trained, and what it counts in the method's mean. */
 export interface TrainedAdapter {
+  readonly clientId: string;
   readonly weights: Float32Array;
   readonly weight: number;
 }
@@ -29,7 +30,10 @@ export function weightOf(strategy: Strategy, update: ClientUpdate, state: NamedS
   return strategy.clientWeight?.(update, state, context) ?? update.numExamples;
 }
 
-/** The measures of a round that ended with this server's state; the error only where there is one adapter for all. */
+/**
+ * The measures of a round that ended with this server's state; the error only where there is one adapter for all, or one per
+ * group, whose measures are then `measure@group`.
+ */
 export function measureRound(
   strategy: Strategy,
   trained: readonly TrainedAdapter[],
@@ -37,8 +41,19 @@ export function measureRound(
   context: RoundContext,
 ): readonly RoundMeasure[] {
   const told = Object.entries(strategy.measures?.(result.state) ?? {}).map(([measure, value]) => ({ measure, value }));
-  if (trained.length === 0 || result.adapters.kind !== "global") return told;
+  const { adapters } = result;
+  if (adapters.kind === "perClient") return told;
+  if (adapters.kind === "global") return [...measureMean(trained, adapters.weights, context), ...told];
+  const ofGroups = [...adapters.weights].flatMap(([group, weights]) => {
+    const members = trained.filter(({ clientId }) => adapters.groupOf.get(clientId) === group);
+    return measureMean(members, weights, context).map((measure) => ({ ...measure, measure: `${measure.measure}@${group}` }));
+  });
+  return [...ofGroups, ...told];
+}
+
+function measureMean(trained: readonly TrainedAdapter[], result: Float32Array, { layout }: RoundContext): readonly RoundMeasure[] {
+  if (trained.length === 0) return [];
   const total = trained.reduce((sum, { weight }) => sum + weight, 0);
   const clients = trained.map(({ weights, weight }) => ({ weights, share: weight / total }));
-  return [...measureAggregationError(context.layout, clients, result.adapters.weights), ...told];
+  return measureAggregationError(layout, clients, result);
 }

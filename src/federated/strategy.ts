@@ -16,7 +16,7 @@ import { compareIds } from "../adapter/weights.js";
 import { assert } from "../util/assert.js";
 import { cosineLearningRate } from "./learning-rate.js";
 import { expectedParticipations, localStepsOf } from "./local-steps.js";
-import type { AdapterSet, ClientUpdate, CohortMember, FederationState, NamedState, TrainTask } from "./protocol.js";
+import type { AdapterSet, ClientUpdate, CohortMember, FederationState, GroupOf, NamedState, TrainTask } from "./protocol.js";
 
 /** How much is trained and how; the same for all rounds of a run. */
 export interface TrainingPlan {
@@ -116,6 +116,8 @@ export interface Strategy {
   /** Whether weights travel between server and clients, so that bytes are counted. */
   readonly exchangesWeights: boolean;
   readonly clientSide?: ClientSide;
+  /** The server keeps a state per group, and each group draws a cohort of its own (groups.ts); absent: all clients are one. */
+  readonly groups?: GroupOf;
   /**
    * The server does not wait for a cohort: clients work all the time, and it makes its next version of every `bufferSize`
    * updates (asynchronous.ts). Its state has the global adapter as `adapter`, from which and the context alone `configure` makes

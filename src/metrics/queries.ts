@@ -60,6 +60,8 @@ export interface ClientRoundLine {
   readonly device: string | null;
   readonly simulatedDurationMs: number | null;
   readonly precision: string | null;
+  /** NULL where the data has no groups. */
+  readonly group: string | null;
   readonly staleness: number | null;
   readonly numAttempts: number | null;
   readonly failureCode: string | null;
@@ -78,7 +80,7 @@ export function clientRounds(database: MetricsDatabase, arm: string): readonly C
               rejected_log_probability AS rejectedLogProbability, learning_rate AS learningRate, train_duration_ms AS trainDurationMs,
               tokens_per_second AS tokensPerSecond, update_norm AS updateNorm, upload_bytes AS uploadBytes,
               download_bytes AS downloadBytes, peak_memory_bytes AS peakMemoryBytes, device,
-              simulated_duration_ms AS simulatedDurationMs, precision, staleness, num_attempts AS numAttempts, failure_code AS failureCode,
+              simulated_duration_ms AS simulatedDurationMs, precision, client_group AS "group", staleness, num_attempts AS numAttempts, failure_code AS failureCode,
               failure_message AS failureMessage
          FROM client_rounds WHERE arm = ? ORDER BY round, client_id`,
     )
@@ -282,6 +284,41 @@ export function precisionTotals(database: MetricsDatabase): readonly PrecisionLi
         WHERE c.precision IS NOT NULL
         GROUP BY c.arm, c.precision
         ORDER BY a.arm_index, c.precision`,
+    )
+    .all();
+}
+
+/** A group of clients in an arm. */
+export interface GroupLine {
+  readonly arm: string;
+  readonly group: string;
+  /** Different clients that were asked to train. */
+  readonly numClients: number;
+  readonly numClientRounds: number;
+  readonly numTokens: number;
+  /** Mean over clients and rounds, each counting once; NULL when nothing was trained. */
+  readonly trainLoss: number | null;
+  /** On the group's held-out samples before round 1 and after the last evaluated one; NULL when it was not measured. */
+  readonly lossBefore: number | null;
+  readonly heldOutLoss: number | null;
+}
+
+/** For data with groups, by arm (in order) and group (by name): also groups of which nobody was drawn. */
+export function groupTotals(database: MetricsDatabase): readonly GroupLine[] {
+  return database
+    .prepare<[], GroupLine>(
+      `WITH known AS (SELECT arm, client_group FROM client_rounds WHERE client_group IS NOT NULL
+                      UNION SELECT arm, client_group FROM group_evaluations),
+            losses AS (SELECT arm, client_group, round, value FROM group_evaluations WHERE metric IN ('heldout_loss', 'heldout_dpo_loss'))
+       SELECT k.arm, k.client_group AS "group", count(DISTINCT c.client_id) AS numClients, count(c.client_id) AS numClientRounds,
+              coalesce(sum(c.num_tokens), 0) AS numTokens, avg(c.train_loss) AS trainLoss,
+              (SELECT l.value FROM losses l WHERE l.arm = k.arm AND l.client_group = k.client_group AND l.round = 0) AS lossBefore,
+              (SELECT l.value FROM losses l WHERE l.arm = k.arm AND l.client_group = k.client_group AND l.round > 0
+                ORDER BY l.round DESC LIMIT 1) AS heldOutLoss
+         FROM known k JOIN arms a ON a.name = k.arm
+         LEFT JOIN client_rounds c ON c.arm = k.arm AND c.client_group = k.client_group
+        GROUP BY k.arm, k.client_group
+        ORDER BY a.arm_index, k.client_group`,
     )
     .all();
 }

@@ -56,6 +56,7 @@ export interface ClientRoundRow {
   readonly device?: string;
   readonly simulatedDurationMs?: number;
   readonly precision?: string;
+  readonly group?: string;
   readonly staleness?: number;
   readonly numAttempts?: number;
   readonly failureCode?: string;
@@ -63,8 +64,10 @@ export interface ClientRoundRow {
 }
 
 export interface EvaluationRow {
-  /** Absent: global. */
+  /** Absent: global, or of a group. */
   readonly clientId?: string;
+  /** Never together with a client. */
+  readonly group?: string;
   readonly metric: string;
   /** A number that is not finite is stored as NULL. */
   readonly value: number;

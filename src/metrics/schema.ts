@@ -137,6 +137,19 @@ export const MIGRATIONS: readonly string[] = [
   `
   ALTER TABLE client_rounds ADD COLUMN precision TEXT;                 -- of the client's base model
   `,
+  // Data whose clients are in groups; NULL or empty everywhere else.
+  `
+  ALTER TABLE client_rounds ADD COLUMN client_group TEXT;              -- of the client
+  CREATE TABLE group_evaluations (
+    arm TEXT NOT NULL,
+    round INTEGER NOT NULL,
+    client_group TEXT NOT NULL,               -- whose clients' samples were judged
+    metric TEXT NOT NULL,
+    value REAL,                               -- NULL: not a finite number
+    PRIMARY KEY (arm, round, metric, client_group),
+    FOREIGN KEY (arm, round) REFERENCES rounds (arm, round) ON DELETE CASCADE
+  ) STRICT, WITHOUT ROWID;
+  `,
 ];
 
 /** Columns that differ between two runs that are otherwise the same. */

@@ -55,8 +55,7 @@ export class MetricsStore {
     this.#transaction(() => {
       this.#insert("rounds", roundColumns(arm, row));
       for (const client of row.clients) this.#insert("client_rounds", clientColumns(arm, row.round, client));
-      for (const evaluation of row.evaluations)
-        this.#insert("evaluations", evaluationColumns(arm, row.round, evaluation));
+      this.#insertEvaluations(arm, row.round, row.evaluations);
       for (const measure of row.measures) this.#insert("round_measures", measureColumns(arm, row.round, measure));
       for (const event of row.events) {
         this.#insert("events", eventColumns({ ...event, arm, round: row.round, createdAt: row.startedAt }));
@@ -67,7 +66,7 @@ export class MetricsStore {
   /** Adds measurements to a recorded round, for example of a metric that is computed after the run. */
   recordEvaluations(arm: string, round: number, rows: readonly EvaluationRow[]): void {
     this.#transaction(() => {
-      for (const row of rows) this.#insert("evaluations", evaluationColumns(arm, round, row));
+      this.#insertEvaluations(arm, round, rows);
     });
   }
 
@@ -97,6 +96,13 @@ export class MetricsStore {
   /** Closes the file; safe to call twice. */
   close(): void {
     this.database.close();
+  }
+
+  #insertEvaluations(arm: string, round: number, rows: readonly EvaluationRow[]): void {
+    for (const row of rows) {
+      if (row.group === undefined) this.#insert("evaluations", evaluationColumns(arm, round, row));
+      else this.#insert("group_evaluations", groupEvaluationColumns(arm, round, row.group, row));
+    }
   }
 
   #transaction(work: () => void): void {
@@ -180,6 +186,7 @@ function clientColumns(arm: string, round: number, row: ClientRoundRow): Columns
     device: row.device ?? null,
     simulated_duration_ms: row.simulatedDurationMs ?? null,
     precision: row.precision ?? null,
+    client_group: row.group ?? null,
     staleness: row.staleness ?? null,
     num_attempts: row.numAttempts ?? null,
     failure_code: row.failureCode ?? null,
@@ -195,6 +202,10 @@ function evaluationColumns(arm: string, round: number, row: EvaluationRow): Colu
     metric: row.metric,
     value: Number.isFinite(row.value) ? row.value : null,
   };
+}
+
+function groupEvaluationColumns(arm: string, round: number, group: string, row: EvaluationRow): Columns {
+  return { arm, round, client_group: group, metric: row.metric, value: Number.isFinite(row.value) ? row.value : null };
 }
 
 function measureColumns(arm: string, round: number, row: RoundMeasureRow): Columns {

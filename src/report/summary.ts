@@ -13,6 +13,7 @@ import type { RunRecord } from "../run/run-record.js";
 import { writeFileAtomic } from "../util/atomic-file.js";
 import { formatBytes, formatCount, formatDuration, formatMarkdownTable, formatPercent, formatTable } from "./format.js";
 import type { Column } from "./format.js";
+import { groupTable, linesByGroup, type GroupLine } from "./by-group.js";
 import { linesByPrecision, precisionTable, type PrecisionLine } from "./by-precision.js";
 import { timeToQuality, timeToQualityTable, type TimeToQuality } from "./time-to-quality.js";
 
@@ -63,6 +64,8 @@ export interface Summary {
   readonly timeToQuality?: TimeToQuality;
   /** Absent without arms of mixed precision. */
   readonly byPrecision?: readonly PrecisionLine[];
+  /** Absent without groups of clients. */
+  readonly byGroup?: readonly GroupLine[];
 }
 
 /** The only fields of the stored configuration that the table needs. */
@@ -93,7 +96,12 @@ export function summarizeRun(database: MetricsDatabase): Summary {
   });
   const time = timeToQuality(database);
   const lines = linesByPrecision(database);
-  const common = { ...(time === undefined ? {} : { timeToQuality: time }), ...(lines === undefined ? {} : { byPrecision: lines }) };
+  const groups = linesByGroup(database);
+  const common = {
+    ...(time === undefined ? {} : { timeToQuality: time }),
+    ...(lines === undefined ? {} : { byPrecision: lines }),
+    ...(groups === undefined ? {} : { byGroup: groups }),
+  };
   if (reference === undefined) return { rows, ...common };
   return { reference, rows: rows.map((row) => withDifference(row, rows, reference)), ...common };
 }
@@ -253,8 +261,12 @@ export async function writeSummary(database: MetricsDatabase, paths: RunPaths, r
 }
 
 /** Tables that not every run has. */
-function furtherTables({ timeToQuality: time, byPrecision }: Summary) {
-  return [...(time === undefined ? [] : [timeToQualityTable(time)]), ...(byPrecision === undefined ? [] : [precisionTable(byPrecision)])];
+function furtherTables({ timeToQuality: time, byPrecision, byGroup }: Summary) {
+  return [
+    ...(time === undefined ? [] : [timeToQualityTable(time)]),
+    ...(byPrecision === undefined ? [] : [precisionTable(byPrecision)]),
+    ...(byGroup === undefined ? [] : [groupTable(byGroup)]),
+  ];
 }
 
 function describeRun(database: MetricsDatabase, record: RunRecord): string[] {

@@ -3,7 +3,15 @@
  * Metrics are src/evaluation; here they get the arm's settings and become rows.
  */
 import type { ArmConfig, DpoConfig } from "../config/schema.js";
-import { evaluateGlobal, evaluateGlobalPairs, evaluatePersonal, evaluatePersonalPairs, scoreReference } from "../evaluation/held-out.js";
+import {
+  evaluateGlobal,
+  evaluateGlobalPairs,
+  evaluateGroups,
+  evaluateGroupsPairs,
+  evaluatePersonal,
+  evaluatePersonalPairs,
+  scoreReference,
+} from "../evaluation/held-out.js";
 import type { EvaluationContext as HeldOutContext, PairEvaluationContext } from "../evaluation/held-out.js";
 import type { PairScore } from "../evaluation/preference.js";
 import type { LocalTrainer } from "../federated/local-trainer.js";
@@ -13,9 +21,10 @@ import { assert } from "../util/assert.js";
 import type { ArmSetup } from "./arm.js";
 import type { StartAdapter } from "./start-adapter.js";
 
-/** Metrics of everything or of one client, by the names under which they are stored. */
+/** Metrics of everything, of one client or of a group, by the names under which they are stored. */
 export interface MetricRow {
   readonly clientId?: string;
+  readonly group?: string;
   readonly metrics: Readonly<Record<string, number>>;
 }
 
@@ -59,9 +68,9 @@ async function rowsByPrecision(
   for (const [precision, trainer] of trainers) {
     // References are shared by precision, so each is computed on its own base model.
     const found = await evaluateAdapters(setup, { ...arm, precision: precision as ArmConfig["precision"] }, trainer, start, context);
-    const overall = found.find(({ clientId }) => clientId === undefined);
+    const overall = found.find(({ clientId, group }) => clientId === undefined && group === undefined);
     if (overall === undefined) continue;
-    rows.push({ metrics: Object.fromEntries(Object.entries(overall.metrics).map(([metric, value]) => [`${metric}@${precision}`, value])) });
+    rows.push(withSuffix(overall, precision));
   }
   return rows;
 }
@@ -86,12 +95,17 @@ async function evaluateAdapters(
   };
   const { localSampleStride } = setup.config.evaluation;
   const { dpo } = arm.training;
-  if (dpo !== undefined) return (await evaluatePairs(await pairContext(setup, arm, dpo, start, context), adapters, localSampleStride)).map(named);
-  const rows =
-    adapters.kind === "global"
-      ? await evaluateGlobal(context, adapters.weights)
-      : await evaluatePersonal(context, adapters.weights, localSampleStride);
-  return rows.map(named);
+  const pairs = dpo === undefined ? undefined : await pairContext(setup, arm, dpo, start, context);
+  const judge = async (set: AdapterSet) =>
+    (pairs === undefined ? await evaluateSamples(context, set, localSampleStride) : await evaluatePairs(pairs, set, localSampleStride)).map(named);
+  const rows = await judge(adapters);
+  if (adapters.kind !== "perClient" || adapters.shared === undefined) return rows;
+  return [...rows, ...(await judge(adapters.shared)).map((row) => withSuffix(row, "shared"))];
+}
+
+/** Metrics of another adapter or another base model than the rows that go by the plain names: `metric@suffix`. */
+function withSuffix(row: MetricRow, suffix: string): MetricRow {
+  return { ...row, metrics: Object.fromEntries(Object.entries(row.metrics).map(([metric, value]) => [`${metric}@${suffix}`, value])) };
 }
 
 /** A reference that changes from round to round would measure nothing that rounds can be compared by; the base stands in for it. */
@@ -109,20 +123,33 @@ async function pairContext(
   return { ...context, reference, loss: dpo };
 }
 
-function evaluatePairs(context: PairEvaluationContext, adapters: AdapterSet, stride: number) {
-  return adapters.kind === "global"
-    ? evaluateGlobalPairs(context, adapters.weights)
-    : evaluatePersonalPairs(context, adapters.weights, stride);
+function evaluateSamples(context: HeldOutContext, adapters: AdapterSet, stride: number) {
+  switch (adapters.kind) {
+    case "global":
+      return evaluateGlobal(context, adapters.weights);
+    case "perGroup":
+      return evaluateGroups(context, adapters.weights, stride);
+    case "perClient":
+      return evaluatePersonal(context, adapters.weights, stride);
+  }
 }
 
-function named({ clientId, metrics }: { readonly clientId?: string; readonly metrics: object }): MetricRow {
-  return { ...(clientId === undefined ? {} : { clientId }), metrics: { ...metrics } };
+function evaluatePairs(context: PairEvaluationContext, adapters: AdapterSet, stride: number) {
+  switch (adapters.kind) {
+    case "global":
+      return evaluateGlobalPairs(context, adapters.weights);
+    case "perGroup":
+      return evaluateGroupsPairs(context, adapters.weights, stride);
+    case "perClient":
+      return evaluatePersonalPairs(context, adapters.weights, stride);
+  }
+}
+
+function named({ metrics, ...whose }: { readonly clientId?: string; readonly group?: string; readonly metrics: object }): MetricRow {
+  return { ...whose, metrics: { ...metrics } };
 }
 
 function toRecords(row: MetricRow): EvaluationRecord[] {
-  return Object.entries(row.metrics).map(([metric, value]) => ({
-    ...(row.clientId === undefined ? {} : { clientId: row.clientId }),
-    metric,
-    value,
-  }));
+  const { metrics, ...whose } = row;
+  return Object.entries(metrics).map(([metric, value]) => ({ ...whose, metric, value }));
 }

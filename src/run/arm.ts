@@ -13,6 +13,7 @@ import type { ArmConfig, DpoConfig, ExperimentConfig } from "../config/schema.js
 import { strategyLabel } from "../config/strategy-file.js";
 import { PythonRandom } from "../data/python-random.js";
 import { CheckpointFolder } from "../federated/checkpoint.js";
+import { createGrouped } from "../federated/groups.js";
 import type { LocalTrainer } from "../federated/local-trainer.js";
 import type { FederationDeps, FederationOptions } from "../federated/options.js";
 import type { AdapterSet } from "../federated/protocol.js";
@@ -73,7 +74,7 @@ export async function runArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): 
   const trainer = model.base.trainer(arm.lora);
   const trainers = new Map([...model.bases].map(([precision, base]) => [precision, base.trainer(arm.lora)]));
   const mixed = trainers.size === 1 ? {} : { trainerOf: assignTrainers(trainers, arm, config.seed) };
-  const strategy = await createArmStrategy(arm);
+  const strategy = groupedFor(arm, await createArmStrategy(arm), data);
   const checkpointFolder = paths.checkpoints(arm.name);
   await mkdir(checkpointFolder, { recursive: true });
   const checkpoints = new CheckpointFolder(checkpointFolder, {
@@ -90,6 +91,7 @@ export async function runArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): 
     {
       trainer,
       ...mixed,
+      ...(data.groupOf === undefined ? {} : { groupOf: data.groupOf }),
       strategy,
       clients: data.clients,
       sampleIndices: (seed, population, count) => new PythonRandom(seed).sample(population, count),
@@ -121,6 +123,13 @@ export async function runArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): 
     message: `${String(numAdapters)} adapters saved`,
   });
   emit({ event: "arm_finished", arm: arm.name, adapters: numAdapters });
+}
+
+/** The strategy, once per group where the arm has an adapter for each. Throws CONFIG_INVALID as createGrouped. */
+export function groupedFor({ federation }: ArmConfig, strategy: Strategy, { groupOf }: Pick<TrainingData, "groupOf">): Strategy {
+  if (!federation.adapterPerGroup) return strategy;
+  assert(groupOf !== undefined, "the configuration has groups where an arm has adapters for them");
+  return createGrouped(strategy, groupOf);
 }
 
 /** Each client's trainer, by the precision of its device. All have one layout, or the adapter could not be one. */
@@ -225,7 +234,7 @@ function passOn(event: FederationEvent, arm: string, emit: RunListener): void {
       return;
     }
     case "evaluation": {
-      const overall = event.rows.filter((row) => row.clientId === undefined);
+      const overall = event.rows.filter((row) => row.clientId === undefined && row.group === undefined);
       emit({ event: "evaluated", arm, round, metrics: Object.fromEntries(overall.map((row) => [row.metric, row.value])) });
       return;
     }
@@ -237,9 +246,13 @@ function passOn(event: FederationEvent, arm: string, emit: RunListener): void {
   }
 }
 
-/** One file for a global adapter, one per client otherwise. Returns how many files there are. */
+/** One file for a global adapter, one per group or client otherwise, both where a method has both. Returns how many files there are. */
 async function saveAdapters(setup: ArmSetup, arm: ArmConfig, base: OpenBaseModel, adapters: AdapterSet): Promise<number> {
   const { paths } = setup;
+  if (adapters.kind === "perClient" && adapters.shared !== undefined) {
+    const { shared, ...own } = adapters;
+    return (await saveAdapters(setup, arm, base, shared)) + (await saveAdapters(setup, arm, base, own));
+  }
   if (adapters.kind === "global") {
     const path = paths.adapter(arm.name);
     await mkdir(dirname(path), { recursive: true });
@@ -247,8 +260,9 @@ async function saveAdapters(setup: ArmSetup, arm: ArmConfig, base: OpenBaseModel
     return 1;
   }
   const names = clientFileNames([...adapters.weights.keys()]);
-  for (const [clientId, weights] of adapters.weights) {
-    const path = paths.adapter(arm.name, names.get(clientId) ?? clientId);
+  for (const [name, weights] of adapters.weights) {
+    const fileName = names.get(name) ?? name;
+    const path = adapters.kind === "perGroup" ? paths.groupAdapter(arm.name, fileName) : paths.adapter(arm.name, fileName);
     await mkdir(dirname(path), { recursive: true });
     await base.saveAdapter(path, arm.lora, weights);
   }

@@ -12,6 +12,7 @@ import type { Strategy } from "../federated/strategy.js";
 import { downloadBytes, expectedUploadBytes } from "../federated/traffic.js";
 import type { NativeMemoryPlan } from "../native/binding.js";
 import { assert } from "../util/assert.js";
+import { groupedFor } from "./arm.js";
 import type { MemoryRequest, SourceModel, TrainingEngine } from "./engine.js";
 import { EXACT_VARIANTS } from "./kernel-variants.js";
 import { precisionOf } from "./model-variants.js";
@@ -78,12 +79,13 @@ export async function planExperiment(config: ExperimentConfig, engine: TrainingE
   const base = await engine.openBaseModel(source.path, EXACT_VARIANTS);
   try {
     const startAdapters = await locateStartAdapters(config.training.startAdapter, config.arms);
-    const { clients, counts } = await loadTrainingData(config, tokenizer);
+    const data = await loadTrainingData(config, tokenizer);
+    const { clients, counts } = data;
     const members = clients.map(({ id, numSamples }) => ({ clientId: id, numExamples: numSamples }));
     const arms: ArmEstimate[] = [];
     for (const arm of config.arms) {
       const { layout } = base.trainer(arm.lora);
-      const strategy = await createArmStrategy(arm);
+      const strategy = groupedFor(arm, await createArmStrategy(arm), data);
       const start = startAdapters.get(arm.name);
       if (start !== undefined) await readStartAdapter(start, arm, base);
       const [request] = memoryRequests({ ...config, arms: [arm] });
@@ -112,7 +114,7 @@ function estimateArm(arm: ArmConfig, { source, counts, members, layout, strategy
   const { training } = arm;
   const isPooled = strategy.participants === "pooled";
   const plan = planTraining(training);
-  const cohort = answersPerRound(plan, strategy, members.length);
+  const cohort = answersPerRound(plan, strategy, members);
   const numSteps = Math.round(stepsPerRound(plan, strategy, members) * training.numRounds);
   const tokensPerSample = counts.numTokens / Math.max(1, counts.numSamples);
   const bytesPerRound = strategy.exchangesWeights ? bytesOfRound(strategy, members.slice(0, cohort), layout) : 0;

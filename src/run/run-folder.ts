@@ -5,7 +5,8 @@
  *   run.json               seed, versions, machine, hashes (run-record.ts)
  *   metrics.sqlite         all measurements
  *   checkpoints/<arm>/     the last states of each arm
- *   adapters/<arm>.gguf    the result; for strategies with an adapter per client adapters/<arm>/<client>.gguf
+ *   adapters/<arm>.gguf    the result; for strategies with an adapter per client adapters/<arm>/<client>.gguf, with one per
+ *                          group adapters/<arm>/groups/<group>.gguf
  *   summary.md             the final table
  */
 import { createHash } from "node:crypto";
@@ -32,6 +33,7 @@ export interface RunPaths {
   checkpoints(arm: string): string;
   /** One file, or one per client when a client is named. */
   adapter(arm: string, clientFileName?: string): string;
+  groupAdapter(arm: string, groupFileName: string): string;
 }
 
 /** Paths inside a folder, which need not exist. */
@@ -48,6 +50,7 @@ export function runPaths(folder: string): RunPaths {
       clientFileName === undefined
         ? join(root, "adapters", `${arm}.gguf`)
         : join(root, "adapters", arm, `${clientFileName}.gguf`),
+    groupAdapter: (arm, groupFileName) => join(root, "adapters", arm, "groups", `${groupFileName}.gguf`),
   };
 }
 

@@ -3,14 +3,17 @@
  * and tokenizing are src/data; here they are put in order and what was lost on the way is counted.
  */
 import type { ExperimentConfig } from "../config/schema.js";
+import { groupClients } from "../data/client-groups.js";
+import type { ClientGroups } from "../data/client-groups.js";
 import { describeSampleProblem, readFederatedDataset } from "../data/dataset.js";
 import { splitFederatedDataset } from "../data/federated-dataset.js";
 import type { FederatedSplit } from "../data/federated-dataset.js";
 import type { Sample } from "../data/samples.js";
 import { problemError } from "../errors.js";
-import type { HeldOutSet } from "../evaluation/held-out.js";
+import type { HeldOutGroup, HeldOutSet } from "../evaluation/held-out.js";
 import type { TrainingExample } from "../federated/local-trainer.js";
-import type { FederatedClient } from "../federated/protocol.js";
+import { groupNames } from "../federated/groups.js";
+import type { FederatedClient, GroupOf } from "../federated/protocol.js";
 import type { ModelTokenizer } from "./engine.js";
 import { createTokenize } from "./sample-tokens.js";
 import type { Tokenize } from "./sample-tokens.js";
@@ -19,6 +22,8 @@ export interface TrainingData {
   /** Clients with at least one usable sample, in file order. */
   readonly clients: readonly FederatedClient[];
   readonly heldOut: HeldOutSet;
+  /** Of all clients; absent: the configuration names no groups. */
+  readonly groupOf?: GroupOf;
   /** SHA-256 by role, for the run's record. */
   readonly hashes: Readonly<Record<string, string>>;
   readonly counts: DataCounts;
@@ -40,7 +45,8 @@ export interface DataCounts {
 /** Reads everything the configuration names. Throws DATASET_INVALID, CONFIG_INVALID, IO_FAILED. */
 export async function loadTrainingData(config: ExperimentConfig, tokenizer: ModelTokenizer): Promise<TrainingData> {
   const { data, seed } = config;
-  const dataset = await readFederatedDataset(data.train);
+  const rule = data.groups;
+  const dataset = await readFederatedDataset(data.train, rule === undefined || rule.by === "file" ? {} : { attributeField: rule.field });
   const heldOutDataset = data.heldOutFile === undefined ? undefined : await readFederatedDataset(data.heldOutFile);
   const split = splitFederatedDataset(dataset, {
     seed,
@@ -70,12 +76,16 @@ export async function loadTrainingData(config: ExperimentConfig, tokenizer: Mode
       remedy: "Raise data.maxLength",
     });
   }
-  const heldOut = collectHeldOut(split, tokenize, config);
+  const attributes = new Map(split.clients.map(({ id, attribute }) => [id, attribute === undefined ? {} : { attribute }]));
+  const groups = rule === undefined ? undefined : await groupClients(clients.map(({ id }) => ({ id, ...attributes.get(id) })), rule);
+  const heldOut = collectHeldOut(split, tokenize, config, groups);
   const bad = [...dataset.problems, ...(heldOutDataset?.problems ?? [])];
   return {
     clients,
     heldOut: heldOut.set,
+    ...(groups === undefined ? {} : { groupOf: groups.groupOf }),
     hashes: {
+      ...(groups?.sha256 === undefined ? {} : { "data.groups": groups.sha256 }),
       "data.train": dataset.sha256,
       ...(heldOutDataset === undefined ? {} : { "data.heldOut": heldOutDataset.sha256 }),
     },
@@ -116,10 +126,11 @@ function collectHeldOut(
   split: FederatedSplit,
   tokenize: Tokenize,
   { data, evaluation }: ExperimentConfig,
+  clientGroups: ClientGroups | undefined,
 ): { set: HeldOutSet; numTruncated: number; numDropped: number } {
   const own = split.clients.map(({ id, heldOut }) => ({ id, samples: heldOut.slice(0, evaluation.maxSamplesPerClient) }));
-  const groups = data.heldOutFile === undefined ? own : split.heldOutGroups;
-  const overall = evenlySpaced(groups.flatMap((group) => group.samples), evaluation.maxSamples);
+  const parts = data.heldOutFile === undefined ? own : split.heldOutGroups;
+  const overall = evenlySpaced(parts.flatMap((part) => part.samples), evaluation.maxSamples);
   const distinct = [...new Set([...overall, ...own.flatMap((group) => group.samples)])];
   const tokenized = tokenize(distinct);
   const dropped = new Set(tokenized.droppedIndices);
@@ -130,8 +141,10 @@ function collectHeldOut(
       const position = positions.get(sample);
       return position === undefined ? [] : [position];
     });
+  const groups = clientGroups === undefined ? {} : { groups: groupHeldOut(clientGroups, { own, parts, overall }, positionsOf) };
   return {
     set: {
+      ...groups,
       samples: tokenized.samples,
       overall: positionsOf(overall),
       own: new Map(own.map(({ id, samples }) => [id, positionsOf(samples)] as const).filter(([, list]) => list.length > 0)),
@@ -139,6 +152,28 @@ function collectHeldOut(
     numTruncated: tokenized.numTruncated,
     numDropped: tokenized.numDropped,
   };
+}
+
+interface HeldOutPart {
+  readonly id: string;
+  readonly samples: readonly Sample[];
+}
+
+/** Each group's members, with their own samples and those of the overall set's parts that are named like a member or the group. */
+function groupHeldOut(
+  { groupOf, groupNamed }: ClientGroups,
+  { own, parts, overall }: { readonly own: readonly HeldOutPart[]; readonly parts: readonly HeldOutPart[]; readonly overall: readonly Sample[] },
+  positionsOf: (samples: readonly Sample[]) => readonly number[],
+): ReadonlyMap<string, HeldOutGroup> {
+  const isOverall = new Set(overall);
+  return new Map(
+    groupNames(groupOf).map((group) => {
+      const mine = own.filter(({ id }) => groupOf.get(id) === group).flatMap(({ samples }) => samples);
+      const named = parts.filter(({ id }) => groupNamed(id) === group).flatMap(({ samples }) => samples.filter((sample) => isOverall.has(sample)));
+      const clientIds = [...groupOf].flatMap(([clientId, name]) => (name === group ? [clientId] : []));
+      return [group, { clientIds, positions: [...new Set(positionsOf([...mine, ...named]))] }] as const;
+    }),
+  );
 }
 
 /** At most so many elements at equal distances, the first one included. */

@@ -10,13 +10,13 @@ const CHAT_TEMPLATE =
   "{% endfor %}{% if add_generation_prompt %}{{ 'A' }}{% endif %}";
 
 /** Client ids that a careless program would reorder (whole numbers) or use as a path. */
-const CLIENT_SIZES: readonly (readonly [string, number])[] = [
-  ["42", 9],
-  ["ana", 4],
-  ["7", 2],
-  ["../up", 3],
-  ["Zoë 北", 6],
-  ["b", 5],
+const CLIENTS: readonly (readonly [id: string, size: number, language: string])[] = [
+  ["42", 9, "French"],
+  ["ana", 4, "Spanish"],
+  ["7", 2, "English"],
+  ["../up", 3, "German"],
+  ["Zoë 北", 6, "Spanish"],
+  ["b", 5, "English"],
 ];
 
 export interface TinyExperiment {
@@ -30,10 +30,11 @@ export interface TinyExperiment {
 export function writeTinyExperiment(folder: string, changes: readonly string[] = []): TinyExperiment {
   writeTinyGguf(join(folder, "tiny.gguf"), { chatTemplate: CHAT_TEMPLATE });
   // Written by hand, since an object would sort the ids that look like numbers.
-  const users = CLIENT_SIZES.map(([id, size]) => {
+  const users = CLIENTS.map(([id, size, language]) => {
     const samples = Array.from({ length: size }, (_, index) => ({
       instruction: `${id.slice(0, 1)}${String(index)}+1`,
       response: ` ${String(index + 1)}`,
+      language,
     }));
     return `${JSON.stringify(id)}: ${JSON.stringify(samples)}`;
   });
@@ -52,5 +53,5 @@ export function writeTinyExperiment(folder: string, changes: readonly string[] =
     ...changes,
   ];
   writeFileSync(file, `${lines.join("\n")}\n`);
-  return { folder, file, numClients: CLIENT_SIZES.length };
+  return { folder, file, numClients: CLIENTS.length };
 }

@@ -1,6 +1,6 @@
 /** Metrics of scores, by hand; and which samples each adapter is scored on, with a trainer whose loss is known on paper. */
 import { describe, expect, test } from "vitest";
-import { evaluateGlobal, evaluatePersonal, meanMetrics, summarizeScores } from "../../../src/evaluation/held-out.js";
+import { evaluateGlobal, evaluateGroups, evaluatePersonal, meanMetrics, summarizeScores } from "../../../src/evaluation/held-out.js";
 import type { EvaluationContext } from "../../../src/evaluation/held-out.js";
 import type { EvaluateRequest, EvaluateResult } from "../../../src/federated/local-trainer.js";
 import { QuadraticTrainer, pointSample } from "../../../src/contract/quadratic-trainer.js";
@@ -138,5 +138,67 @@ describe("an adapter per client", () => {
     };
     await evaluatePersonal({ ...makeContext(), onProgress }, adapters, 1);
     expect(told).toEqual([[1, 2], [2, 2]]);
+  });
+});
+
+describe("groups of clients", () => {
+  const groups = new Map([
+    ["left", { clientIds: ["a"], positions: [0, 1] }],
+    ["right", { clientIds: ["b", "c"], positions: [2] }],
+  ]);
+  const grouped = () => {
+    const context = makeContext();
+    return { ...context, heldOut: { ...context.heldOut, groups } };
+  };
+  const losses = (rows: Awaited<ReturnType<typeof evaluateGlobal>>) => rows.map((row) => [row.group, row.clientId, row.metrics.heldout_loss]);
+  const adapters = new Map([
+    ["left", Float32Array.of(0)],
+    ["right", Float32Array.of(2)],
+  ]);
+
+  test("one adapter for all has a row for each group's samples", async () => {
+    expect(losses(await evaluateGlobal(grouped(), Float32Array.of(0)))).toEqual([
+      [undefined, undefined, 10 / 3],
+      ["left", undefined, 1],
+      ["right", undefined, 8],
+      [undefined, "a", 1],
+      [undefined, "b", 8],
+    ]);
+  });
+
+  test("with an adapter per group each overall sample is judged by its group's, once", async () => {
+    const context = grouped();
+    // Left at 0: losses 0 and 2; right at 2: loss 2.
+    expect(losses(await evaluateGroups(context, adapters, 1))).toEqual([
+      [undefined, undefined, 4 / 3],
+      ["left", undefined, 1],
+      ["right", undefined, 2],
+      [undefined, "a", 1],
+      [undefined, "b", 2],
+    ]);
+    expect(context.trainer.calls).toEqual([2, 1]);
+  });
+
+  test("an overall set with samples of no group is judged by every group's adapter, and the row is the mean", async () => {
+    const context = grouped();
+    const heldOut = { ...context.heldOut, groups: new Map([...groups, ["right", { clientIds: ["b"], positions: [] }]]) };
+    // On 0, 2, 4 the adapter 0 has the mean 10/3 and the adapter 2 the mean 4/3.
+    const [overall, ...others] = losses(await evaluateGroups({ ...context, heldOut }, adapters, 1));
+    expect(overall?.[2]).toBeCloseTo(7 / 3, 14);
+    expect(others).toEqual([["left", undefined, 1], [undefined, "a", 1], [undefined, "b", 2]]);
+    const [strided] = losses(await evaluateGroups({ ...context, heldOut }, adapters, 3));
+    // Left has sample 0 (loss 0), right sample 2 (loss 2).
+    expect(strided?.[2]).toBe(1);
+  });
+
+  test("with an adapter per client a group's row is over its members' own samples, each by its client's adapter", async () => {
+    const own = new Map([
+      ["a", Float32Array.of(0)],
+      ["b", Float32Array.of(4)],
+    ]);
+    expect(losses(await evaluatePersonal(grouped(), own, 1)).filter(([group]) => group !== undefined)).toEqual([
+      ["left", undefined, 1],
+      ["right", undefined, 0],
+    ]);
   });
 });

@@ -28,6 +28,7 @@ const goodClient: ClientRoundRow = {
   uploadBytes: 400,
   downloadBytes: 400,
   peakMemoryBytes: 5_000_000_000,
+  group: "north",
 };
 /** What a client has that learned no preferences, has no device and was asked once. */
 const NO_PREFERENCE = {
