@@ -9,7 +9,7 @@
  */
 import type { AdapterLayout } from "./layout.js";
 import { adapterPairs, readProduct, type AdapterPair } from "./pairs.js";
-import { innerProduct, squaredNorm, stackProducts } from "./product-space.js";
+import { innerProduct, squaredNorm, stackProducts, type Product } from "./product-space.js";
 
 /** A number that a round is to be known for: how well it aggregated, what it discarded. */
 export interface RoundMeasure {
@@ -28,21 +28,34 @@ export interface WeightedAdapter {
   readonly share: number;
 }
 
+/** An adapter of the same pairs and scale but of any rank that is a part of the result too, with its sign. */
+export interface BesideTerm {
+  readonly layout: AdapterLayout;
+  readonly weights: Float32Array;
+  readonly factor: number;
+}
+
 interface SquaredNorms {
   readonly ideal: number;
   readonly error: number;
 }
 
 /**
- * The relative error over all pairs, then over those of each layer; shares sum to 1. Where nothing was learned, because
- * every product is zero, there is no relative error and no row.
+ * The relative error over all pairs, then over those of each layer; shares sum to 1. `beside`: what the round changed next to
+ * the trained pair. Where nothing was learned, because every product is zero, there is no relative error and no row.
  */
 export function measureAggregationError(
   layout: AdapterLayout,
   clients: readonly WeightedAdapter[],
   aggregated: Float32Array,
+  beside: readonly BesideTerm[] = [],
 ): readonly RoundMeasure[] {
-  const pairs = adapterPairs(layout).map((pair) => ({ layer: pair.layer, norms: measurePair(pair, clients, aggregated) }));
+  const terms = [{ layout, weights: aggregated, factor: 1 }, ...beside].map((term) => ({ ...term, pairs: adapterPairs(term.layout) }));
+  const pairs = adapterPairs(layout).map((pair, index) => {
+    const parts = terms.flatMap(({ pairs, weights, factor }) => (pairs[index] === undefined ? [] : [{ product: readProduct(weights, pairs[index]), factor }]));
+    const result = stackProducts(parts.map(({ product }) => product), parts.map(({ factor }) => factor));
+    return { layer: pair.layer, norms: measurePair(pair, clients, result) };
+  });
   const layers = [...new Set(pairs.flatMap(({ layer }) => (layer === undefined ? [] : [layer])))];
   return [
     ...relativeError(pairs.map(({ norms }) => norms)),
@@ -52,10 +65,9 @@ export function measureAggregationError(
   ];
 }
 
-function measurePair(pair: AdapterPair, clients: readonly WeightedAdapter[], aggregated: Float32Array): SquaredNorms {
+function measurePair(pair: AdapterPair, clients: readonly WeightedAdapter[], result: Product): SquaredNorms {
   const products = clients.map(({ weights }) => readProduct(weights, pair));
   const ideal = stackProducts(products, clients.map(({ share }) => share));
-  const result = readProduct(aggregated, pair);
   const idealSquared = squaredNorm(ideal);
   const error = idealSquared - 2 * innerProduct(ideal, result) + squaredNorm(result);
   return { ideal: idealSquared, error: Math.max(0, error) };

@@ -7,18 +7,19 @@
  * Without a place beside the pair both methods fold everything into one pair of its rank, and then they are FlexLoRA.
  */
 import { addScaled, makeMatrix, type Matrix } from "./matrix.js";
-import { bestProduct, compactSvd, stackProducts, truncationEnergy, type Energy, type Product } from "./product-space.js";
+import { bestProduct, compactSvd, squaredNorm, stackProducts, truncationEnergy, type Energy, type Product } from "./product-space.js";
 
 /**
- * FedEx-LoRA's residual as factors: sum p_k (B_k - B)(A_k - A), which equals sum p_k B_k A_k - B A because the differences
- * from the means sum to zero. Its rank is at most (K - 1) r; the stack has K r rows. Shares sum to 1.
+ * FedEx-LoRA's residual sum p_k B_k A_k - B A as factors of (K - 1) r rows: it equals sum p_k (B_k - B)(A_k - A), and because the
+ * sum of p_k (B_k - B) is zero any other matrix may stand for A there; with the last client's A_K its own term falls away.
+ * Shares sum to 1. One client has no rows.
  */
 export function meanResidual(products: readonly Product[], shares: readonly number[]): Product {
   const mean = meanFactors(products, shares);
-  return stackProducts(
-    products.map(({ a, bt }) => ({ a: difference(a, mean.a), bt: difference(bt, mean.bt) })),
-    shares,
-  );
+  const last = products.at(-1);
+  const differences = products.slice(0, -1).map(({ a, bt }) => ({ a: difference(a, last?.a ?? a), bt: difference(bt, mean.bt) }));
+  if (differences.length === 0) return { a: makeMatrix(0, mean.a.cols), bt: makeMatrix(0, mean.bt.cols) };
+  return stackProducts(differences, shares.slice(0, -1));
 }
 
 /** The pair of the means of A and of B, which all have one rank. */
@@ -39,9 +40,10 @@ export interface Recompressed {
   readonly energy: Energy;
 }
 
-/** sum + block, cut to the cap; exact, to rounding, while the rank of the sum fits. Absent: there is no sum yet. */
+/** sum + block: side by side while the rows fit the cap, otherwise the nearest product of that rank. Absent: there is no sum yet. */
 export function appendProduct(sum: Product | undefined, block: Product, rankCap: number): Recompressed {
   const both = sum === undefined ? block : stackProducts([sum, block], [1, 1]);
+  if (both.a.rows <= rankCap) return { product: both, energy: { discarded: 0, total: squaredNorm(both) } };
   const svd = compactSvd(both);
   return { product: bestProduct(svd, Math.min(rankCap, svd.s.length)), energy: truncationEnergy(svd, rankCap) };
 }

@@ -7,7 +7,7 @@
  * the end-of-sequence token included.
  */
 import { isPreferencePair, sequencesOf } from "../federated/local-trainer.js";
-import type { LocalTrainer, SampleScore, TokenizedSample, TrainingExample } from "../federated/local-trainer.js";
+import type { FrozenAdapter, LocalTrainer, SampleScore, TokenizedSample, TrainingExample } from "../federated/local-trainer.js";
 import { assert } from "../util/assert.js";
 import { pairScores, summarizeHeldOutPairs } from "./preference.js";
 import type { HeldOutPreferenceMetrics, JudgedPair, PairScore, PreferenceLoss } from "./preference.js";
@@ -51,6 +51,8 @@ export interface EvaluationContext {
   /** Samples for the functions without "Pairs" in their names, pairs for the others. */
   readonly heldOut: HeldOutSet;
   readonly microBatchTokens: number;
+  /** Adapters that belong to each one that is judged; absent: none. */
+  readonly frozenAdapters?: readonly FrozenAdapter[];
   readonly signal?: AbortSignal;
   readonly onProgress?: (done: number, total: number) => void;
 }
@@ -330,14 +332,15 @@ async function scorePairs(
 }
 
 async function scoreSequences(
-  { trainer, microBatchTokens, signal }: EvaluationContext,
+  { trainer, microBatchTokens, frozenAdapters, signal }: EvaluationContext,
   weights: Float32Array | undefined,
   samples: readonly TokenizedSample[],
   groupOffsets?: Uint32Array,
 ): Promise<readonly SampleScore[]> {
   const adapter = weights === undefined ? {} : { weights };
   const groups = groupOffsets === undefined ? {} : { groupOffsets };
-  const result = await trainer.evaluate({ ...adapter, ...groups, samples, microBatchTokens }, signal);
+  const frozen = frozenAdapters === undefined ? {} : { frozenAdapters };
+  const result = await trainer.evaluate({ ...adapter, ...frozen, ...groups, samples, microBatchTokens }, signal);
   assert(result.samples.length === samples.length, "one score per sample");
   return result.samples;
 }

@@ -180,7 +180,8 @@ function trainLocally(
       optimizer: options.optimizer,
       dropout: options.dropout,
       seed: deriveSeed(options.seed, "dropout", task.round, task.clientId),
-      ...(options.preference === undefined ? {} : { objective: objectiveOf(options.preference, weights) }),
+      ...(options.preference === undefined ? {} : { objective: objectiveOf(options.preference, weights, task) }),
+      ...(task.frozenAdapters === undefined ? {} : { frozenAdapters: task.frozenAdapters }),
       ...(task.trainable === undefined ? {} : { trainable: task.trainable }),
       ...(task.proximal === undefined ? {} : { proximal: task.proximal }),
       ...(task.gradientOffset === undefined ? {} : { gradientOffset: task.gradientOffset }),
@@ -190,8 +191,16 @@ function trainLocally(
   );
 }
 
-function objectiveOf({ reference, ...objective }: PreferenceTraining, startWeights: Float32Array): PreferenceObjective {
+/** Frozen adapters are a part of every policy with an adapter, so an adapter from before them cannot be the reference. */
+function objectiveOf({ reference, ...objective }: PreferenceTraining, startWeights: Float32Array, task: TrainTask): PreferenceObjective {
   if (reference === "base") return objective;
+  if (reference !== "round" && task.frozenAdapters !== undefined) {
+    throw problemError("CONFIG_INVALID", {
+      subject: "training.dpo.reference",
+      expected: "base or round with a strategy that keeps adapters beside the trained one",
+      received: "start",
+    });
+  }
   return { ...objective, referenceWeights: reference === "round" ? startWeights : reference.weights };
 }
 

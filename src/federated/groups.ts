@@ -57,13 +57,13 @@ export function createGrouped(inner: Strategy, groups: GroupOf): Strategy {
 }
 
 /** Throws CONFIG_INVALID for a strategy that cannot be made once per group. */
-export function checkGroupable({ name, participants, asynchronous }: Strategy): void {
-  const reason =
-    participants === "pooled"
-      ? "it puts the data of all clients in one place"
-      : asynchronous === undefined
-        ? undefined
-        : "its server has one buffer and one row of versions for all clients";
+export function checkGroupable({ name, participants, asynchronous, keepsFrozen }: Strategy): void {
+  const reasons = [
+    participants === "pooled" && "it puts the data of all clients in one place",
+    asynchronous !== undefined && "its server has one buffer and one row of versions for all clients",
+    keepsFrozen === true && "what it keeps beside the adapter is the same for all results",
+  ];
+  const reason = reasons.find((text) => text !== false);
   if (reason === undefined) return;
   throw problemError("CONFIG_INVALID", {
     subject: "federation.adapterPerGroup",

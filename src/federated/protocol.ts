@@ -5,7 +5,7 @@
  */
 import type { AdapterHalf, AdapterSlice } from "../adapter/slice.js";
 import type { ErrorCode } from "../errors.js";
-import type { PreferenceMetrics, TrainingExample } from "./local-trainer.js";
+import type { FrozenAdapter, PreferenceMetrics, TrainingExample } from "./local-trainer.js";
 
 /** A participant with its own data. The pooled data of all participants is one of these as well. */
 export interface FederatedClient {
@@ -36,6 +36,10 @@ export interface TrainTask extends CohortMember {
    * initial one, which every client makes from the run's seed. Absent: zeros, which train as if they were not there.
    */
   readonly known?: Float32Array;
+  /** Adapters that take part while the client trains (FrozenAdapter), as it has them once it got `sentFrozen`. */
+  readonly frozenAdapters?: readonly FrozenAdapter[];
+  /** What is sent of them: all, or what brings those that the client has from its last round up to date. */
+  readonly sentFrozen?: Float32Array;
   /** The half of each pair that is trained while the other stays as it is; absent: both. */
   readonly trainable?: AdapterHalf;
   /** What of the update is sent back; absent: all of it. */
@@ -118,11 +122,12 @@ export type SharedAdapters =
 
 /**
  * The adapters a strategy has at one moment: common ones, or one of its own per client that took part, with the common
- * ones as `shared` where the method has both.
+ * ones as `shared` where the method has both. `frozen`: adapters of the same modules and scale that belong to each of them.
  */
-export type AdapterSet =
+export type AdapterSet = { readonly frozen?: readonly FrozenAdapter[] } & (
   | SharedAdapters
-  | { readonly kind: "perClient"; readonly weights: ReadonlyMap<string, Float32Array>; readonly shared?: SharedAdapters };
+  | { readonly kind: "perClient"; readonly weights: ReadonlyMap<string, Float32Array>; readonly shared?: SharedAdapters }
+);
 
 /** The adapter that a client answers with; undefined for one that has none. */
 export function adapterOf(adapters: AdapterSet, clientId: string): Float32Array | undefined {

@@ -2,7 +2,9 @@
  * What a finished round is known for beside its result: the aggregation error, from the adapters as the clients trained
  * them, and what the strategy itself tells. Nothing here changes a result.
  */
-import { measureAggregationError, type RoundMeasure } from "../adapter/aggregation-error.js";
+import { measureAggregationError, type BesideTerm, type RoundMeasure } from "../adapter/aggregation-error.js";
+import { layoutOfRank } from "../adapter/joined.js";
+import type { AdapterLayout } from "../adapter/layout.js";
 import type { FederationOptions } from "./options.js";
 import type { AdapterSet, ClientUpdate, NamedState } from "./protocol.js";
 import type { RoundContext, Strategy } from "./strategy.js";
@@ -32,28 +34,39 @@ export function weightOf(strategy: Strategy, update: ClientUpdate, state: NamedS
 
 /**
  * The measures of a round that ended with this server's state; the error only where there is one adapter for all, or one per
- * group, whose measures are then `measure@group`.
+ * group, whose measures are then `measure@group`. What frozen adapters gained since `before` is a part of the result, since the
+ * clients trained beside the former ones.
  */
 export function measureRound(
   strategy: Strategy,
   trained: readonly TrainedAdapter[],
-  result: { readonly state: NamedState; readonly adapters: AdapterSet },
+  result: { readonly state: NamedState; readonly adapters: AdapterSet; readonly before: AdapterSet },
   context: RoundContext,
 ): readonly RoundMeasure[] {
   const told = Object.entries(strategy.measures?.(result.state) ?? {}).map(([measure, value]) => ({ measure, value }));
   const { adapters } = result;
   if (adapters.kind === "perClient") return told;
-  if (adapters.kind === "global") return [...measureMean(trained, adapters.weights, context), ...told];
+  const beside = [...besideTerms(adapters, context.layout, 1), ...besideTerms(result.before, context.layout, -1)];
+  if (adapters.kind === "global") return [...measureMean(trained, adapters.weights, context, beside), ...told];
   const ofGroups = [...adapters.weights].flatMap(([group, weights]) => {
     const members = trained.filter(({ clientId }) => adapters.groupOf.get(clientId) === group);
-    return measureMean(members, weights, context).map((measure) => ({ ...measure, measure: `${measure.measure}@${group}` }));
+    return measureMean(members, weights, context, beside).map((measure) => ({ ...measure, measure: `${measure.measure}@${group}` }));
   });
   return [...ofGroups, ...told];
 }
 
-function measureMean(trained: readonly TrainedAdapter[], result: Float32Array, { layout }: RoundContext): readonly RoundMeasure[] {
+function measureMean(
+  trained: readonly TrainedAdapter[],
+  result: Float32Array,
+  { layout }: RoundContext,
+  beside: readonly BesideTerm[],
+): readonly RoundMeasure[] {
   if (trained.length === 0) return [];
   const total = trained.reduce((sum, { weight }) => sum + weight, 0);
   const clients = trained.map(({ weights, weight }) => ({ weights, share: weight / total }));
-  return measureAggregationError(layout, clients, result);
+  return measureAggregationError(layout, clients, result, beside);
+}
+
+function besideTerms({ frozen = [] }: AdapterSet, layout: AdapterLayout, factor: number): readonly BesideTerm[] {
+  return frozen.map(({ rank, weights }) => ({ layout: layoutOfRank(layout, rank), weights, factor }));
 }

@@ -85,6 +85,7 @@ export async function finishRound(setup: RoundSetup, result: RoundResult): Promi
   const { round, layout } = context;
   const { strategy, clock } = deps;
   const adapters = strategy.adapters(next, layout);
+  const former = strategy.adapters(before, layout);
   const evaluation = await evaluateRound(setup, adapters, round);
   const record: RoundRecord = {
     round,
@@ -95,11 +96,11 @@ export async function finishRound(setup: RoundSetup, result: RoundResult): Promi
     measures: measureRound(
       strategy,
       outcomes.flatMap(({ accepted }) => (accepted?.trained === undefined ? [] : [accepted.trained])),
-      { state: next.server, adapters },
+      { state: next.server, adapters, before: former },
       context,
     ),
     ...(simulatedDurationMs === undefined ? {} : { simulatedDurationMs }),
-    ...(adapters.kind === "global" ? globalUpdateNorm(strategy.adapters(before, layout), adapters) : {}),
+    ...globalUpdateNorm(former, adapters),
   };
   await deps.metrics.recordRound(record);
   deps.onEvent?.({ type: "roundFinished", round, numRounds: options.plan.numRounds, record });

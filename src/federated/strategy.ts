@@ -124,6 +124,8 @@ export interface Strategy {
    * tasks; clients keep nothing. Absent: rounds, in which a cohort starts together.
    */
   readonly asynchronous?: { readonly bufferSize: number };
+  /** Its adapters have frozen ones beside them (`AdapterSet.frozen`), which are the same for all results: not one per group. */
+  readonly keepsFrozen?: boolean;
   /** The server's state before round 1, from the initial adapter weights. */
   init(weights: Float32Array): NamedState;
   configure(state: NamedState, cohort: readonly CohortMember[], context: RoundContext): readonly TrainTask[];

@@ -7,8 +7,8 @@ import { sliceLength } from "../adapter/slice.js";
 import type { ClientUpdate, TrainTask } from "./protocol.js";
 
 /** Server to client. What a client has already (`known`, the anchor it starts from) is not sent. */
-export function downloadBytes({ weights, serverControlVariate }: TrainTask): number {
-  return weights.byteLength + (serverControlVariate?.byteLength ?? 0);
+export function downloadBytes({ weights, sentFrozen, serverControlVariate }: TrainTask): number {
+  return weights.byteLength + (sentFrozen?.byteLength ?? 0) + (serverControlVariate?.byteLength ?? 0);
 }
 
 /** Client to server. */

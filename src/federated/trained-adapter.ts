@@ -20,13 +20,19 @@ export function trainedAdapter(global: Float32Array, { update, slice }: ClientUp
 export interface SharedAdapter {
   readonly weights: Float32Array;
   readonly share: number;
+  /** Highest rank of a pair that the client trained; absent: the adapter's. */
+  readonly rank?: number;
 }
 
 /** The clients' trained adapters with their shares of the data, in ascending order of client id whatever that of the updates. */
 export function sharedAdapters(global: Float32Array, updates: readonly ClientUpdate[], layout: AdapterLayout): readonly SharedAdapter[] {
   const total = updates.reduce((sum, { numExamples }) => sum + numExamples, 0);
   const sorted = [...updates].sort((left, right) => compareIds(left.clientId, right.clientId));
-  return sorted.map((update) => ({ weights: trainedAdapter(global, update, layout), share: update.numExamples / total }));
+  return sorted.map((update) => ({
+    weights: trainedAdapter(global, update, layout),
+    share: update.numExamples / total,
+    ...(update.slice?.ranks === undefined ? {} : { rank: Math.max(...update.slice.ranks) }),
+  }));
 }
 
 /** sum p_k B_k A_k of one pair, stacked: exact, of the summed ranks. */

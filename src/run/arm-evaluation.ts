@@ -95,9 +95,13 @@ async function evaluateAdapters(
   };
   const { localSampleStride } = setup.config.evaluation;
   const { dpo } = arm.training;
+  // References are policies of their own, without what stands beside this arm's adapters.
   const pairs = dpo === undefined ? undefined : await pairContext(setup, arm, dpo, start, context);
+  const frozen = adapters.frozen === undefined ? {} : { frozenAdapters: adapters.frozen };
   const judge = async (set: AdapterSet) =>
-    (pairs === undefined ? await evaluateSamples(context, set, localSampleStride) : await evaluatePairs(pairs, set, localSampleStride)).map(named);
+    (pairs === undefined ? await evaluateSamples({ ...context, ...frozen }, set, localSampleStride) : await evaluatePairs({ ...pairs, ...frozen }, set, localSampleStride)).map(
+      named,
+    );
   const rows = await judge(adapters);
   if (adapters.kind !== "perClient" || adapters.shared === undefined) return rows;
   return [...rows, ...(await judge(adapters.shared)).map((row) => withSuffix(row, "shared"))];

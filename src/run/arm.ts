@@ -5,6 +5,7 @@
 import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { createHash } from "node:crypto";
+import { joinAdapters } from "../adapter/joined.js";
 import { fingerprintLayout } from "../adapter/layout.js";
 import { createArmStrategy } from "../config/arm-strategies.js";
 import { participationOf } from "../config/federation.js";
@@ -246,25 +247,33 @@ function passOn(event: FederationEvent, arm: string, emit: RunListener): void {
   }
 }
 
-/** One file for a global adapter, one per group or client otherwise, both where a method has both. Returns how many files there are. */
+/**
+ * One file for a global adapter, one per group or client otherwise, both where a method has both; each is joined with what is
+ * frozen beside it. Returns how many files there are.
+ */
 async function saveAdapters(setup: ArmSetup, arm: ArmConfig, base: OpenBaseModel, adapters: AdapterSet): Promise<number> {
   const { paths } = setup;
+  const { frozen } = adapters;
   if (adapters.kind === "perClient" && adapters.shared !== undefined) {
     const { shared, ...own } = adapters;
-    return (await saveAdapters(setup, arm, base, shared)) + (await saveAdapters(setup, arm, base, own));
+    const common = frozen === undefined ? shared : { ...shared, frozen };
+    return (await saveAdapters(setup, arm, base, common)) + (await saveAdapters(setup, arm, base, own));
   }
-  if (adapters.kind === "global") {
-    const path = paths.adapter(arm.name);
+  const { layout } = base.trainer(arm.lora);
+  const save = async (path: string, weights: Float32Array): Promise<void> => {
     await mkdir(dirname(path), { recursive: true });
-    await base.saveAdapter(path, arm.lora, adapters.weights);
+    const { rank, loraAlpha } = arm.lora;
+    const joined = joinAdapters(layout, [{ rank, loraAlpha, weights }, ...(frozen ?? [])]);
+    await base.saveAdapter(path, { ...arm.lora, rank: joined.rank, loraAlpha: joined.loraAlpha }, joined.weights);
+  };
+  if (adapters.kind === "global") {
+    await save(paths.adapter(arm.name), adapters.weights);
     return 1;
   }
   const names = clientFileNames([...adapters.weights.keys()]);
   for (const [name, weights] of adapters.weights) {
     const fileName = names.get(name) ?? name;
-    const path = adapters.kind === "perGroup" ? paths.groupAdapter(arm.name, fileName) : paths.adapter(arm.name, fileName);
-    await mkdir(dirname(path), { recursive: true });
-    await base.saveAdapter(path, arm.lora, weights);
+    await save(adapters.kind === "perGroup" ? paths.groupAdapter(arm.name, fileName) : paths.adapter(arm.name, fileName), weights);
   }
   return adapters.weights.size;
 }

@@ -18,7 +18,8 @@ const groupOf = new Map(clients.map(({ id }, k) => [id, k === 4 ? "alone" : k % 
 const NAMES = ["alone", "others", "thirds"];
 const start = (): FederationStart => ({ kind: "weights", weights: Float32Array.of(0.5, 0.25, -1) });
 
-const isGroupable = ({ participants, asynchronous }: Strategy) => participants === "clients" && asynchronous === undefined;
+const isGroupable = ({ participants, asynchronous, keepsFrozen }: Strategy) =>
+  participants === "clients" && asynchronous === undefined && keepsFrozen !== true;
 const groupable = STRATEGY_NAMES.filter((name) => isGroupable(createStrategy(name)));
 
 /** The adapters of one group out of those of a grouped federation. */
@@ -111,5 +112,5 @@ test("groups draw on devices as if they were alone, and the round ends with the 
 });
 
 test.each(STRATEGY_NAMES.filter((name) => !groupable.includes(name)))("strategy %s is refused with a reason", (name) => {
-  expect(() => createGrouped(createStrategy(name), groupOf)).toThrow(/federation\.adapterPerGroup.*rounds of clients.*it puts the data|federation\.adapterPerGroup.*its server has one buffer/u);
+  expect(() => createGrouped(createStrategy(name), groupOf)).toThrow(/federation\.adapterPerGroup.*rounds of clients.*it puts the data|federation\.adapterPerGroup.*(its server has one buffer|what it keeps beside)/u);
 });

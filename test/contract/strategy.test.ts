@@ -59,6 +59,8 @@ const CASES: readonly (readonly [name: string, strategyCase: StrategyCase])[] = 
   ["florist", { exceptions: REFACTORED }],
   ["hetlora", { exceptions: { [FIRST_ROUND]: "clients count by the norm of their product" } }],
   ["lora-fair", { exceptions: { [FIRST_ROUND]: "B is moved towards the mean of the products" } }],
+  ["fedex-lora", {}],
+  ["flora", { exceptions: REFACTORED }],
   ["fedsvd", { exceptions: { ...HALF_ONLY, ...REFACTORED } }],
   ["ditto", { exceptions: { [ALONE]: PULL, [FIRST_ROUND]: OWN_ADAPTERS } }],
   ["ditto", { options: { proximalMu: 0 }, exceptions: { [FIRST_ROUND]: OWN_ADAPTERS } }],

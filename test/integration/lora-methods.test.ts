@@ -4,13 +4,19 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { AGGREGATION_ERROR } from "../../src/adapter/aggregation-error.js";
 import { loadConfig } from "../../src/config/load.js";
+import { evaluateGlobal } from "../../src/evaluation/held-out.js";
 import { runExperiment } from "../../src/experiment.js";
 import { openMetricsDatabase } from "../../src/metrics/database.js";
 import { meanMeasure, measuresByArm } from "../../src/metrics/queries.js";
+import { BaseModel } from "../../src/native/base-model.js";
+import { loadNative } from "../../src/native/load.js";
+import { NativeTrainer } from "../../src/native/native-trainer.js";
+import { Tokenizer } from "../../src/native/tokenizer.js";
+import { loadTrainingData } from "../../src/run/training-data.js";
 import { makeTemporaryFolder } from "../helpers/temporary-folder.js";
 import { writeTinyExperiment } from "../helpers/tiny-experiment.js";
 
-const EXACT = ["ffa-lora", "rolora", "fedsvd"];
+const EXACT = ["ffa-lora", "rolora", "fedsvd", "fedex-lora", "flora"];
 const OTHERS = ["fedavg", "flexlora", "florist", "hetlora", "lora-fair"];
 
 test("every method learns; exact ones have no aggregation error, and the bytes are those of what is sent", async () => {
@@ -50,6 +56,41 @@ test("every method learns; exact ones have no aggregation error, and the bytes a
   expect(bytesOf("ffa-lora")).toMatchObject({ up: 4 * numB, down: 4 * numB });
   expect(bytesOf("rolora")).toMatchObject({ up: 4 * numB, down: 4 * (numA + numB) });
   expect(bytesOf("fedsa-lora")).toMatchObject({ up: 4 * numA, down: 4 * numA });
+  // The pair up and down; the stack of three clients goes down from the second round on, when there is one.
+  expect(bytesOf("fedex-lora")).toMatchObject({ up: 4 * (numA + numB), down: 4 * (numA + numB) });
+  expect(bytesOf("flora")).toMatchObject({ up: 4 * (numA + numB), down: 0 });
   // Each client has an adapter of its own: the ones of the rounds' cohorts together.
   expect(readdirSync(join(out, "adapters", "f16-fedsa-lora")).length).toBeGreaterThan(2);
+});
+
+test.each([
+  // The pair and three residuals of (3 - 1) 2 directions each; three stacks of 3 x 2.
+  ["fedex-lora", 64, 2 + 3 * 4],
+  ["flora", 64, 3 * 6],
+  ["fedex-lora", 3, 2 + 3],
+  ["flora", 3, 3],
+])("the saved file of %s with extraRank %i, one adapter of rank %i, does what the run evaluated", async (name, extraRank, rank) => {
+  const folder = makeTemporaryFolder();
+  process.env["FEDLLM_CACHE_DIR"] = join(folder, "cache");
+  const { file } = writeTinyExperiment(folder, [`arms: {precisions: [source], strategies: [${name}]}`, `strategyOptions: {extraRank: ${String(extraRank)}}`]);
+  const { config } = await loadConfig({ file });
+  const out = join(folder, "out");
+  const { summary } = await runExperiment(config, out);
+  const model = await BaseModel.open(loadNative().addon, config.model, { numThreads: 1 });
+  const tokenizer = await Tokenizer.open(loadNative().addon, config.model);
+  const { options, weights } = await model.loadAdapter(join(out, "adapters", `source-${name}.gguf`));
+  const { heldOut } = await loadTrainingData(config, tokenizer);
+  const [overall] = await evaluateGlobal({ trainer: new NativeTrainer(model, options), heldOut, microBatchTokens: 64 }, weights);
+  tokenizer.dispose();
+  model.dispose();
+  expect(options).toMatchObject({ rank, loraAlpha: 2 * rank });
+  // The same numbers summed in another order.
+  const [base, trained] = [summary.rows[0]?.heldOutLoss ?? Number.NaN, summary.rows[1]?.heldOutLoss ?? Number.NaN];
+  expect(Math.abs((overall?.metrics.heldout_loss ?? Number.NaN) - trained)).toBeLessThan(1e-5 * trained);
+  expect(base - trained).toBeGreaterThan(0.01);
+  const database = openMetricsDatabase(join(out, "metrics.sqlite"), { readonly: true });
+  const discarded = meanMeasure(database, `source-${name}`, "discarded_energy") ?? Number.NaN;
+  database.close();
+  if (extraRank === 64) expect(discarded).toBe(0);
+  else expect(discarded).toBeGreaterThan(0);
 });

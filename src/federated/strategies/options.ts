@@ -51,7 +51,7 @@ export const strategyOptionsSchema = z.strictObject({
     .union([z.array(rank()), z.record(z.string(), rank())])
     .optional()
     .describe(
-      "flexlora, florist, hetlora: adapter rank of each client id (others have lora.rank), or a list of which each client has an entry by its id; default: all have lora.rank",
+      "flexlora, florist, hetlora, flora: adapter rank of each client id (others have lora.rank), or a list of which each client has an entry by its id; default: all have lora.rank",
     ),
   energy: z
     .number()
@@ -59,6 +59,9 @@ export const strategyOptionsSchema = z.strictObject({
     .max(1)
     .optional()
     .describe("florist: part of the squared singular values that is kept; default: 0.99"),
+  extraRank: rank()
+    .optional()
+    .describe("fedex-lora, flora: highest rank of the adapter beside the trained one that takes in what a round adds to the model; default: 64"),
   fairLambda: z.number().positive().optional().describe("lora-fair: how much the refined B is held to the mean B; default: 0.01"),
   pruneFactor: z
     .number()
@@ -130,6 +133,14 @@ export interface PruningOptions extends RankOptions {
   readonly pruneFactor: number;
   readonly pruneLambda: number;
 }
+
+/** FedEx-LoRA. */
+export interface ExtraOptions {
+  readonly extraRank: number;
+}
+
+/** FLoRA. */
+export interface StackOptions extends RankOptions, ExtraOptions {}
 
 /** LoRA-FAIR. */
 export interface FairOptions {

@@ -9,6 +9,9 @@ import { createFedAsync, FEDASYNC_DEFAULTS } from "./fedasync.js";
 import { createFedAvg } from "./fedavg.js";
 import { createFedAvgM, fedAvgMDefaults } from "./fedavgm.js";
 import { createFedBuff, FEDBUFF_DEFAULTS } from "./fedbuff.js";
+import { createFedExLora } from "./fedex-lora.js";
+import { EXTRA_DEFAULTS } from "./extra-adapter.js";
+import { createFlora, FLORA_DEFAULTS } from "./flora.js";
 import { createFedProx, FEDPROX_DEFAULTS } from "./fedprox.js";
 import { createFedYogi, fedYogiDefaults } from "./fedyogi.js";
 import { createFedSaLora } from "./fedsa-lora.js";
@@ -49,6 +52,8 @@ const STRATEGIES: ReadonlyMap<string, StrategySource> = new Map([
   ["florist", withOptions(() => FLORIST_DEFAULTS, createFlorist)],
   ["hetlora", withOptions(() => HETLORA_DEFAULTS, createHetLora)],
   ["lora-fair", withOptions(() => LORA_FAIR_DEFAULTS, createLoraFair)],
+  ["fedex-lora", withOptions(() => EXTRA_DEFAULTS, createFedExLora)],
+  ["flora", withOptions(() => FLORA_DEFAULTS, createFlora)],
   ["fedsvd", withoutOptions(createFedSvd)],
   ["ditto", withOptions(() => DITTO_DEFAULTS, createDitto)],
   ["centralized", withoutOptions(createCentralized)],

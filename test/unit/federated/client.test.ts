@@ -131,3 +131,27 @@ function withTrain(train: LocalTrainer["train"]): LocalTrainer {
     evaluate: (request) => inner.evaluate(request),
   };
 }
+
+test("adapters beside the trained one reach the trainer, but not beside a reference from before them", async () => {
+  const frozenAdapters = [{ rank: 1, loraAlpha: 1, targetModules: ["point"], weights: Float32Array.of(2) }];
+  const inner = new QuadraticTrainer(1);
+  const received: unknown[] = [];
+  const trainer: LocalTrainer = {
+    layout: inner.layout,
+    initialWeights: (seed) => inner.initialWeights(seed),
+    evaluate: (request) => inner.evaluate(request),
+    train: (request) => {
+      received.push(request.frozenAdapters);
+      return inner.train(request);
+    },
+  };
+  await train({}, { trainer });
+  await train({ frozenAdapters }, { trainer });
+  expect(received).toEqual([undefined, frozenAdapters]);
+
+  const preference = { kind: "dpo" as const, beta: 0.1, labelSmoothing: 0, reference: { weights: Float32Array.of(0) } };
+  const deps = { trainer, layoutFingerprint: "layout", sampleIndices };
+  const outcome = await trainClient({ ...task, frozenAdapters }, client, undefined, { ...options, preference }, deps);
+  expect(outcome).toMatchObject({ kind: "failure", failure: { code: "CONFIG_INVALID", message: expect.stringContaining("dpo.reference") as unknown } });
+  expect(received).toHaveLength(2);
+});
