@@ -43,6 +43,8 @@ function lineOf(event: RunEvent): string | undefined {
     }
     case "evaluated":
       return `${event.arm} round ${String(event.round)}: ${describeMetrics(event.metrics)}`;
+    case "fine_tuned":
+      return `${event.arm}: client ${event.clientId} fine-tuned, ${String(event.done)} of ${String(event.total)}`;
     case "arm_finished":
       return `${event.arm}: finished, ${String(event.adapters)} ${event.adapters === 1 ? "adapter" : "adapters"} saved`;
     case "warning":

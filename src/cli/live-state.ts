@@ -127,6 +127,8 @@ export function reduceLiveState(state: LiveState, event: RunEvent, time: number)
         })),
         message: undefined,
       };
+    case "fine_tuned":
+      return { ...state, message: `fine-tuning clients: ${String(event.done)} of ${String(event.total)}` };
     case "warning":
       return { ...state, message: event.message };
     case "model_ready":

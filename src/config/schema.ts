@@ -67,6 +67,13 @@ const dpoShape = {
     .describe("the policy that rewards compare with: base, the model without an adapter; start, the start adapter; round, the adapter that a client starts the round from"),
 };
 
+const personalizationShape = {
+  fineTuneSteps: count().describe("optimizer steps of each client"),
+  learningRate: z.number().positive().optional().describe("default: initialLearningRate"),
+  numClients: count().optional().describe("clients that are drawn for it; default: all that have an adapter"),
+  saveAdapters: z.boolean().default(false).describe("save each fine-tuned adapter, in adapters/ARM/finetuned"),
+};
+
 const trainingShape = {
   numRounds: count().default(100).describe("exchanges between server and clients"),
   clientsPerRound: count().default(10).describe("size of the cohort drawn for each round; all clients when there are fewer"),
@@ -100,6 +107,10 @@ const trainingShape = {
   pooledSteps: count().optional().describe("centralized: optimizer steps per round; default: what all clients of a round make"),
   optimizer: z.strictObject(optimizerShape).prefault({}).describe("AdamW, started anew for each client and round"),
   dpo: z.strictObject(dpoShape).optional().describe("options of objective dpo"),
+  personalization: z
+    .strictObject(personalizationShape)
+    .optional()
+    .describe("fine-tuning of single clients from their adapter after the last round; default: none"),
 };
 
 /** The same fields without defaults: what one arm may override. */

@@ -124,10 +124,13 @@ export type SharedAdapters =
  * The adapters a strategy has at one moment: common ones, or one of its own per client that took part, with the common
  * ones as `shared` where the method has both. `frozen`: adapters of the same modules and scale that belong to each of them.
  */
-export type AdapterSet = { readonly frozen?: readonly FrozenAdapter[] } & (
-  | SharedAdapters
-  | { readonly kind: "perClient"; readonly weights: ReadonlyMap<string, Float32Array>; readonly shared?: SharedAdapters }
-);
+export type AdapterSet =
+  | (SharedAdapters & WithFrozen)
+  | (WithFrozen & { readonly kind: "perClient"; readonly weights: ReadonlyMap<string, Float32Array>; readonly shared?: SharedAdapters & WithFrozen });
+
+interface WithFrozen {
+  readonly frozen?: readonly FrozenAdapter[];
+}
 
 /** The adapter that a client answers with; undefined for one that has none. */
 export function adapterOf(adapters: AdapterSet, clientId: string): Float32Array | undefined {

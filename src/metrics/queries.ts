@@ -322,3 +322,37 @@ export function groupTotals(database: MetricsDatabase): readonly GroupLine[] {
     )
     .all();
 }
+
+/** A kind of personal adapter against the adapter that the same clients had without it. */
+export interface PersonalLine {
+  readonly arm: string;
+  /** `fine-tuned`: after the last round; `personal`: trained beside a common one. */
+  readonly adapter: string;
+  /** Clients with both losses. */
+  readonly numClients: number;
+  /** Means over these clients, each counting once, of the loss on their own held-out data. */
+  readonly lossBefore: number;
+  readonly ownLoss: number;
+  /** Clients whose own adapter has the lower loss. */
+  readonly numGained: number;
+}
+
+/** By arm (in order) and kind, in the last round that has both losses. */
+export function personalGains(database: MetricsDatabase): readonly PersonalLine[] {
+  return database
+    .prepare<[], PersonalLine>(
+      `WITH kinds (adapter, before, after) AS (VALUES
+              ('personal', 'heldout_loss@shared', 'heldout_loss'), ('fine-tuned', 'heldout_loss', 'heldout_loss@finetuned'),
+              ('personal', 'heldout_dpo_loss@shared', 'heldout_dpo_loss'), ('fine-tuned', 'heldout_dpo_loss', 'heldout_dpo_loss@finetuned')),
+            pairs AS (SELECT o.arm, k.adapter, o.round, b.value AS before, o.value AS own
+                        FROM kinds k JOIN evaluations o ON o.metric = k.after
+                        JOIN evaluations b ON b.metric = k.before AND b.arm = o.arm AND b.round = o.round AND b.client_id = o.client_id)
+       SELECT p.arm, p.adapter, count(*) AS numClients, avg(p.before) AS lossBefore, avg(p.own) AS ownLoss, sum(p.own < p.before) AS numGained
+         FROM pairs p JOIN arms a ON a.name = p.arm
+        WHERE p.round = (SELECT max(l.round) FROM pairs l WHERE l.arm = p.arm AND l.adapter = p.adapter)
+          AND p.before IS NOT NULL AND p.own IS NOT NULL
+        GROUP BY p.arm, p.adapter
+        ORDER BY a.arm_index, p.adapter DESC`,
+    )
+    .all();
+}

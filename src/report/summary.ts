@@ -14,6 +14,7 @@ import { writeFileAtomic } from "../util/atomic-file.js";
 import { formatBytes, formatCount, formatDuration, formatMarkdownTable, formatPercent, formatTable } from "./format.js";
 import type { Column } from "./format.js";
 import { groupTable, linesByGroup, type GroupLine } from "./by-group.js";
+import { linesOfPersonal, personalTable, type PersonalLine } from "./personal.js";
 import { linesByPrecision, precisionTable, type PrecisionLine } from "./by-precision.js";
 import { timeToQuality, timeToQualityTable, type TimeToQuality } from "./time-to-quality.js";
 
@@ -66,6 +67,8 @@ export interface Summary {
   readonly byPrecision?: readonly PrecisionLine[];
   /** Absent without groups of clients. */
   readonly byGroup?: readonly GroupLine[];
+  /** Absent when no client has an adapter of its own beside a common one. */
+  readonly personal?: readonly PersonalLine[];
 }
 
 /** The only fields of the stored configuration that the table needs. */
@@ -97,10 +100,12 @@ export function summarizeRun(database: MetricsDatabase): Summary {
   const time = timeToQuality(database);
   const lines = linesByPrecision(database);
   const groups = linesByGroup(database);
+  const personal = linesOfPersonal(database);
   const common = {
     ...(time === undefined ? {} : { timeToQuality: time }),
     ...(lines === undefined ? {} : { byPrecision: lines }),
     ...(groups === undefined ? {} : { byGroup: groups }),
+    ...(personal === undefined ? {} : { personal }),
   };
   if (reference === undefined) return { rows, ...common };
   return { reference, rows: rows.map((row) => withDifference(row, rows, reference)), ...common };
@@ -261,11 +266,12 @@ export async function writeSummary(database: MetricsDatabase, paths: RunPaths, r
 }
 
 /** Tables that not every run has. */
-function furtherTables({ timeToQuality: time, byPrecision, byGroup }: Summary) {
+function furtherTables({ timeToQuality: time, byPrecision, byGroup, personal }: Summary) {
   return [
     ...(time === undefined ? [] : [timeToQualityTable(time)]),
     ...(byPrecision === undefined ? [] : [precisionTable(byPrecision)]),
     ...(byGroup === undefined ? [] : [groupTable(byGroup)]),
+    ...(personal === undefined ? [] : [personalTable(personal)]),
   ];
 }
 

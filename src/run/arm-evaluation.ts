@@ -14,7 +14,7 @@ import {
 } from "../evaluation/held-out.js";
 import type { EvaluationContext as HeldOutContext, PairEvaluationContext } from "../evaluation/held-out.js";
 import type { PairScore } from "../evaluation/preference.js";
-import type { LocalTrainer } from "../federated/local-trainer.js";
+import type { FrozenAdapter, LocalTrainer } from "../federated/local-trainer.js";
 import type { AdapterSet } from "../federated/protocol.js";
 import type { Evaluate, EvaluationContext, EvaluationRecord } from "../federated/records.js";
 import { assert } from "../util/assert.js";
@@ -26,6 +26,35 @@ export interface MetricRow {
   readonly clientId?: string;
   readonly group?: string;
   readonly metrics: Readonly<Record<string, number>>;
+}
+
+/** The suffix of metrics of adapters that were fine-tuned after the last round. */
+export const FINE_TUNED = "finetuned";
+
+/** Judges an adapter of a client by the client's own held-out data; no rows for a client without any. */
+export type EvaluateOwn = (
+  clientId: string,
+  weights: Float32Array,
+  frozen: readonly FrozenAdapter[] | undefined,
+) => Promise<readonly EvaluationRecord[]>;
+
+/** For the adapters that clients have after fine-tuning. */
+export function makeOwnEvaluation(setup: ArmSetup, arm: ArmConfig, trainer: LocalTrainer, start: StartAdapter | undefined): EvaluateOwn {
+  const { samples, own } = setup.data.heldOut;
+  return async (clientId, weights, frozen) => {
+    const positions = own.get(clientId);
+    if (positions === undefined) return [];
+    const heldOut = { samples, overall: [], own: new Map([[clientId, positions]]) };
+    const quiet: ArmSetup = { ...setup, data: { ...setup.data, heldOut }, emit: () => undefined };
+    const context: EvaluationContext = {
+      round: arm.training.numRounds,
+      isLastRound: true,
+      adapters: { kind: "perClient", weights: new Map([[clientId, weights]]), ...(frozen === undefined ? {} : { frozen }) },
+      ...(setup.signal === undefined ? {} : { signal: setup.signal }),
+    };
+    const rows = await evaluateAdapters(quiet, arm, trainer, start, context);
+    return rows.map((row) => withSuffix(row, FINE_TUNED)).flatMap(toRecords);
+  };
 }
 
 /** Results that arms with the same base model share; filled as arms need them. */
@@ -97,11 +126,11 @@ async function evaluateAdapters(
   const { dpo } = arm.training;
   // References are policies of their own, without what stands beside this arm's adapters.
   const pairs = dpo === undefined ? undefined : await pairContext(setup, arm, dpo, start, context);
-  const frozen = adapters.frozen === undefined ? {} : { frozenAdapters: adapters.frozen };
-  const judge = async (set: AdapterSet) =>
-    (pairs === undefined ? await evaluateSamples({ ...context, ...frozen }, set, localSampleStride) : await evaluatePairs({ ...pairs, ...frozen }, set, localSampleStride)).map(
-      named,
-    );
+  const judge = async (set: AdapterSet) => {
+    const frozen = set.frozen === undefined ? {} : { frozenAdapters: set.frozen };
+    if (pairs !== undefined) return (await evaluatePairs({ ...pairs, ...frozen }, set, localSampleStride)).map(named);
+    return (await evaluateSamples({ ...context, ...frozen }, set, localSampleStride)).map(named);
+  };
   const rows = await judge(adapters);
   if (adapters.kind !== "perClient" || adapters.shared === undefined) return rows;
   return [...rows, ...(await judge(adapters.shared)).map((row) => withSuffix(row, "shared"))];

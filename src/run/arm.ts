@@ -3,9 +3,7 @@
  * evaluation, and the adapters saved at the end. An arm that was finished before is left as it is.
  */
 import { mkdir } from "node:fs/promises";
-import { dirname } from "node:path";
 import { createHash } from "node:crypto";
-import { joinAdapters } from "../adapter/joined.js";
 import { fingerprintLayout } from "../adapter/layout.js";
 import { createArmStrategy } from "../config/arm-strategies.js";
 import { participationOf } from "../config/federation.js";
@@ -17,7 +15,6 @@ import { CheckpointFolder } from "../federated/checkpoint.js";
 import { createGrouped } from "../federated/groups.js";
 import type { LocalTrainer } from "../federated/local-trainer.js";
 import type { FederationDeps, FederationOptions } from "../federated/options.js";
-import type { AdapterSet } from "../federated/protocol.js";
 import type { PreferenceTraining } from "../federated/client.js";
 import type { FederationEvent } from "../federated/records.js";
 import { runServer } from "../federated/server.js";
@@ -27,13 +24,14 @@ import { events } from "../metrics/queries.js";
 import type { MetricsStore } from "../metrics/store.js";
 import { assert } from "../util/assert.js";
 import { deriveSeed } from "../util/random.js";
-import { makeArmEvaluation } from "./arm-evaluation.js";
+import { makeArmEvaluation, makeOwnEvaluation } from "./arm-evaluation.js";
 import type { SharedResults } from "./arm-evaluation.js";
 import type { OpenBaseModel } from "./engine.js";
+import { fineTuneArm } from "./fine-tuning.js";
 import type { RunListener } from "./events.js";
 import type { PeakMemory } from "./peak-memory.js";
-import { clientFileNames } from "./run-folder.js";
 import type { RunPaths } from "./run-folder.js";
+import { saveAdapters } from "./save-adapters.js";
 import { readStartAdapter } from "./start-adapter.js";
 import type { StartAdapter, StartAdapterFile } from "./start-adapter.js";
 import type { TrainingData } from "./training-data.js";
@@ -87,39 +85,39 @@ export async function runArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): 
   const start = await findStart(checkpoints, emit, () => startAdapter?.weights ?? trainer.initialWeights(deriveSeed(config.seed, "initial-adapter")));
   setup.peakMemory.reset();
   emit({ event: "arm_started", arm: arm.name, round: start.kind === "snapshot" ? start.snapshot.round : 0 });
-  const result = await runServer(
-    federationOptions(setup, arm, model, { strategy, startAdapter }),
-    {
-      trainer,
-      ...mixed,
-      ...(data.groupOf === undefined ? {} : { groupOf: data.groupOf }),
-      strategy,
-      clients: data.clients,
-      sampleIndices: (seed, population, count) => new PythonRandom(seed).sample(population, count),
-      clock: { monotonicMs: () => performance.now(), now: () => new Date() },
-      metrics: {
-        recordRound: (record) => {
-          store.recordRound(arm.name, record);
-        },
-        removeAfterRound: (round) => {
-          store.deleteAfterRound(arm.name, round);
-        },
+  const options = federationOptions(setup, arm, model, { strategy, startAdapter });
+  const deps: FederationDeps = {
+    trainer,
+    ...mixed,
+    ...(data.groupOf === undefined ? {} : { groupOf: data.groupOf }),
+    strategy,
+    clients: data.clients,
+    sampleIndices: (seed, population, count) => new PythonRandom(seed).sample(population, count),
+    clock: { monotonicMs: () => performance.now(), now: () => new Date() },
+    metrics: {
+      recordRound: (record) => {
+        store.recordRound(arm.name, record);
       },
-      checkpoints,
-      peakMemoryBytes: () => setup.peakMemory.read(),
-      onEvent: (event) => {
-        passOn(event, arm.name, emit);
+      removeAfterRound: (round) => {
+        store.deleteAfterRound(arm.name, round);
       },
-      ...(data.heldOut.samples.length === 0 ? {} : { evaluate: makeArmEvaluation(setup, arm, trainers, startAdapter) }),
-      ...(setup.signal === undefined ? {} : { signal: setup.signal }),
     },
-    start,
-  );
-  const numAdapters = await saveAdapters(setup, arm, model.base, result.adapters);
+    checkpoints,
+    peakMemoryBytes: () => setup.peakMemory.read(),
+    onEvent: (event) => {
+      passOn(event, arm.name, emit);
+    },
+    ...(data.heldOut.samples.length === 0 ? {} : { evaluate: makeArmEvaluation(setup, arm, trainers, startAdapter) }),
+    ...(setup.signal === undefined ? {} : { signal: setup.signal }),
+  };
+  const { round, adapters } = await runServer(options, deps, start);
+  const evaluateOwn = makeOwnEvaluation(setup, arm, trainer, startAdapter);
+  const numSaved = await saveAdapters(setup, arm, model.base, adapters);
+  const numAdapters = numSaved + (await fineTuneArm(setup, { arm, base: model.base, options, deps, adapters, evaluateOwn }));
   store.recordEvent({
     kind: ARM_FINISHED,
     arm: arm.name,
-    round: result.round,
+    round,
     createdAt: new Date().toISOString(),
     message: `${String(numAdapters)} adapters saved`,
   });
@@ -245,35 +243,4 @@ function passOn(event: FederationEvent, arm: string, emit: RunListener): void {
       emit({ event: "round_finished", arm, round, durationMs, numUpdates: numSucceeded, trainLoss, ...reward });
     }
   }
-}
-
-/**
- * One file for a global adapter, one per group or client otherwise, both where a method has both; each is joined with what is
- * frozen beside it. Returns how many files there are.
- */
-async function saveAdapters(setup: ArmSetup, arm: ArmConfig, base: OpenBaseModel, adapters: AdapterSet): Promise<number> {
-  const { paths } = setup;
-  const { frozen } = adapters;
-  if (adapters.kind === "perClient" && adapters.shared !== undefined) {
-    const { shared, ...own } = adapters;
-    const common = frozen === undefined ? shared : { ...shared, frozen };
-    return (await saveAdapters(setup, arm, base, common)) + (await saveAdapters(setup, arm, base, own));
-  }
-  const { layout } = base.trainer(arm.lora);
-  const save = async (path: string, weights: Float32Array): Promise<void> => {
-    await mkdir(dirname(path), { recursive: true });
-    const { rank, loraAlpha } = arm.lora;
-    const joined = joinAdapters(layout, [{ rank, loraAlpha, weights }, ...(frozen ?? [])]);
-    await base.saveAdapter(path, { ...arm.lora, rank: joined.rank, loraAlpha: joined.loraAlpha }, joined.weights);
-  };
-  if (adapters.kind === "global") {
-    await save(paths.adapter(arm.name), adapters.weights);
-    return 1;
-  }
-  const names = clientFileNames([...adapters.weights.keys()]);
-  for (const [name, weights] of adapters.weights) {
-    const fileName = names.get(name) ?? name;
-    await save(adapters.kind === "perGroup" ? paths.groupAdapter(arm.name, fileName) : paths.adapter(arm.name, fileName), weights);
-  }
-  return adapters.weights.size;
 }

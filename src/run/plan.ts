@@ -115,7 +115,8 @@ function estimateArm(arm: ArmConfig, { source, counts, members, layout, strategy
   const isPooled = strategy.participants === "pooled";
   const plan = planTraining(training);
   const cohort = answersPerRound(plan, strategy, members);
-  const numSteps = Math.round(stepsPerRound(plan, strategy, members) * training.numRounds);
+  const { fineTuneSteps = 0, numClients = members.length } = training.personalization ?? {};
+  const numSteps = Math.round(stepsPerRound(plan, strategy, members) * training.numRounds) + fineTuneSteps * Math.min(numClients, members.length);
   const tokensPerSample = counts.numTokens / Math.max(1, counts.numSamples);
   const bytesPerRound = strategy.exchangesWeights ? bytesOfRound(strategy, members.slice(0, cohort), layout) : 0;
   const weightBytes = estimateWeightBytes(source, arm.precision);

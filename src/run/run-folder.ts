@@ -6,7 +6,8 @@
  *   metrics.sqlite         all measurements
  *   checkpoints/<arm>/     the last states of each arm
  *   adapters/<arm>.gguf    the result; for strategies with an adapter per client adapters/<arm>/<client>.gguf, with one per
- *                          group adapters/<arm>/groups/<group>.gguf
+ *                          group adapters/<arm>/groups/<group>.gguf; of clients that were fine-tuned after the last round
+ *                          adapters/<arm>/finetuned/<client>.gguf
  *   summary.md             the final table
  */
 import { createHash } from "node:crypto";
@@ -34,6 +35,7 @@ export interface RunPaths {
   /** One file, or one per client when a client is named. */
   adapter(arm: string, clientFileName?: string): string;
   groupAdapter(arm: string, groupFileName: string): string;
+  fineTunedAdapter(arm: string, clientFileName: string): string;
 }
 
 /** Paths inside a folder, which need not exist. */
@@ -50,6 +52,7 @@ export function runPaths(folder: string): RunPaths {
       clientFileName === undefined
         ? join(root, "adapters", `${arm}.gguf`)
         : join(root, "adapters", arm, `${clientFileName}.gguf`),
+    fineTunedAdapter: (arm, clientFileName) => join(root, "adapters", arm, "finetuned", `${clientFileName}.gguf`),
     groupAdapter: (arm, groupFileName) => join(root, "adapters", arm, "groups", `${groupFileName}.gguf`),
   };
 }

@@ -28,8 +28,9 @@ export function createDitto({ proximalMu }: ProximalOptions = DITTO_DEFAULTS): S
         return { nextState: { arrays: { adapter: personalWeights }, numbers: {} } };
       },
     },
-    adapters: ({ clients }) => ({
+    adapters: ({ server, clients }) => ({
       kind: "perClient",
+      shared: { kind: "global", weights: stateArray(server, "adapter") },
       weights: new Map([...clients].map(([clientId, state]) => [clientId, stateArray(state, "adapter")])),
     }),
   };

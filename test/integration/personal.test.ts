@@ -1,0 +1,70 @@
+/** Clients' own adapters in whole runs on the real addon: Ditto beside its global adapter, and fine-tuning after the last round. */
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { loadConfig } from "../../src/config/load.js";
+import { resumeExperiment, runExperiment } from "../../src/experiment.js";
+import { openMetricsDatabase } from "../../src/metrics/database.js";
+import { evaluationsByArm } from "../../src/metrics/queries.js";
+import { readRunContents } from "../helpers/run-contents.js";
+import { makeTemporaryFolder } from "../helpers/temporary-folder.js";
+import { writeTinyExperiment } from "../helpers/tiny-experiment.js";
+
+const ARMS = [
+  "arms:",
+  "  - {name: tuned, precision: F16, strategy: fedavg, training: {personalization: {fineTuneSteps: 6, saveAdapters: true}}}",
+  "  - {name: some, precision: F16, strategy: fedavg, training: {personalization: {fineTuneSteps: 2, numClients: 2, learningRate: 0.001}}}",
+  "  - {name: ditto, precision: F16, strategy: ditto, training: {clientsPerRound: 6}}",
+];
+
+async function loadTiny() {
+  const folder = makeTemporaryFolder();
+  process.env["FEDLLM_CACHE_DIR"] = join(folder, "cache");
+  const { file } = writeTinyExperiment(folder, ARMS);
+  return { config: (await loadConfig({ file })).config, folder };
+}
+
+function ownLosses(folder: string, arm: string, metric: string): ReadonlyMap<string, number | null> {
+  const database = openMetricsDatabase(join(folder, "metrics.sqlite"), { readonly: true });
+  const lines = evaluationsByArm(database, arm).filter((line) => line.round === 3 && line.metric === metric && line.clientId !== null);
+  database.close();
+  return new Map(lines.map(({ clientId, value }) => [clientId ?? "", value]));
+}
+
+test("own adapters are judged on the clients' own data beside the common ones, saved, and survive interruption", async () => {
+  const { config, folder } = await loadTiny();
+  const [undisturbed, stopped] = [join(folder, "undisturbed"), join(folder, "stopped")];
+  const { summary } = await runExperiment(config, undisturbed);
+
+  const [tuned, before] = ["heldout_loss@finetuned", "heldout_loss"].map((metric) => ownLosses(undisturbed, "tuned", metric));
+  expect(tuned?.size).toBe(6);
+  expect([...(tuned?.keys() ?? [])]).toEqual([...(before?.keys() ?? [])]);
+  expect(ownLosses(undisturbed, "some", "heldout_loss@finetuned").size).toBe(2);
+  expect(readdirSync(join(undisturbed, "adapters/tuned/finetuned"))).toHaveLength(6);
+  expect(existsSync(join(undisturbed, "adapters/some"))).toBe(false);
+
+  expect(ownLosses(undisturbed, "ditto", "heldout_loss@shared").size).toBe(6);
+  expect(existsSync(join(undisturbed, "adapters/ditto.gguf"))).toBe(true);
+  expect(readdirSync(join(undisturbed, "adapters/ditto"))).toHaveLength(6);
+
+  expect(summary.personal?.map(({ arm, adapter, numClients }) => [arm, adapter, numClients])).toEqual([
+    ["tuned", "fine-tuned", 6],
+    ["some", "fine-tuned", 2],
+    ["ditto", "personal", 6],
+  ]);
+  // Six more steps at the full rate on a client's own data: its samples are alike, so the mean falls.
+  const [line] = summary.personal ?? [];
+  expect(line?.ownLoss).toBeLessThan(line?.lossBefore ?? Number.NaN);
+
+  const interrupt = new AbortController();
+  const run = runExperiment(config, stopped, {
+    signal: interrupt.signal,
+    onEvent: (event) => {
+      if (event.event === "fine_tuned" && event.arm === "tuned" && event.done === 3) interrupt.abort();
+    },
+  });
+  await expect(run).rejects.toMatchObject({ code: "CANCELLED" });
+  expect(ownLosses(stopped, "tuned", "heldout_loss@finetuned").size).toBe(3);
+  await resumeExperiment(stopped);
+  expect(readRunContents(stopped)).toEqual(readRunContents(undisturbed));
+});
