@@ -255,6 +255,13 @@ adapter_options read_adapter_options(const Napi::Value & value) {
         const Napi::Value name = names.Get(i);
         options.target_modules.push_back(read_text(name, "adapter.targetModules[" + std::to_string(i) + "]"));
     }
+    const Napi::Value layers = object.Get("layers");
+    if (!layers.IsUndefined()) {
+        options.layers = read_layers(layers, "adapter.layers");
+        if (options.layers.empty()) {
+            throw parameter_error("CONFIG_INVALID", "adapter.layers", "at least one layer number", "none");
+        }
+    }
     return options;
 }
 

@@ -129,6 +129,13 @@ Napi::Object make_adapter_options(Napi::Env env, const adapter_options & options
     object.Set("rank", make_count(env, double(options.rank)));
     object.Set("loraAlpha", make_count(env, double(options.lora_alpha)));
     object.Set("targetModules", modules);
+    if (!options.layers.empty()) {
+        Napi::Array layers = Napi::Array::New(env, options.layers.size());
+        for (size_t i = 0; i < options.layers.size(); ++i) {
+            layers.Set(uint32_t(i), make_count(env, double(options.layers[i])));
+        }
+        object.Set("layers", layers);
+    }
     return object;
 }
 

@@ -1,6 +1,5 @@
 // Adapter <-> GGUF file in the form that llama_adapter_lora_init reads: keys general.type = adapter,
 // general.architecture = the base's, adapter.type = lora, adapter.lora.alpha; tensors <weight>.lora_a and .lora_b in F32.
-#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <set>
@@ -12,6 +11,29 @@
 namespace fedllm {
 
 namespace {
+
+// Rank, modules and layers, as the names and shapes of A tell them; whether every pair is there is checked by the layout.
+void read_shape(const gguf_file & file, int64_t n_layers, adapter_options & options) {
+    const auto fail = [&](const std::string & text) { throw train_error("ADAPTER_INVALID", file.path() + ": " + text); };
+    std::set<int64_t> layers;
+    for (const char * module : MODULE_NAMES) {
+        bool is_targeted = false;
+        for (int64_t l = 0; l < n_layers; ++l) {
+            const gguf_tensor * tensor = file.find_tensor("blk." + std::to_string(l) + "." + module + ".weight.lora_a");
+            if (tensor == nullptr) continue;
+            is_targeted = true;
+            layers.insert(l);
+            if (options.rank != 0 && tensor->ne[1] != options.rank) {
+                fail("tensor " + tensor->name + ": expected rank " + std::to_string(options.rank) + " as in the others, received " + std::to_string(tensor->ne[1]));
+            }
+            if (tensor->ne[1] > (1 << 20)) fail("tensor " + tensor->name + ": expected a small rank, received " + std::to_string(tensor->ne[1]));
+            options.rank = int32_t(tensor->ne[1]);
+        }
+        if (is_targeted) options.target_modules.push_back(module);
+    }
+    if (layers.empty()) fail("expected tensors such as blk.0.attn_q.weight.lora_a, received none of a known module and layer");
+    if (int64_t(layers.size()) < n_layers) options.layers.assign(layers.begin(), layers.end());
+}
 
 // A damaged file is an invalid adapter here, not a model that failed to load.
 std::shared_ptr<gguf_file> open_adapter(const std::string & path) {
@@ -54,17 +76,7 @@ loaded_adapter adapter_load_gguf(const std::string & path, const base_model & mo
     }
     loaded_adapter adapter;
     adapter.options.lora_alpha = float(file->get_float("adapter.lora.alpha").value_or(0.0));
-    for (const char * module : MODULE_NAMES) {
-        const gguf_tensor * tensor = file->find_tensor(std::string("blk.0.") + module + ".weight.lora_a");
-        if (tensor == nullptr) continue;
-        adapter.options.target_modules.push_back(module);
-        if (adapter.options.rank != 0 && tensor->ne[1] != adapter.options.rank) {
-            fail("tensor " + tensor->name + ": expected rank " + std::to_string(adapter.options.rank) + " as in the others, received " + std::to_string(tensor->ne[1]));
-        }
-        if (tensor->ne[1] > (1 << 20)) fail("tensor " + tensor->name + ": expected a small rank, received " + std::to_string(tensor->ne[1]));
-        adapter.options.rank = int32_t(tensor->ne[1]);
-    }
-    if (adapter.options.rank == 0) fail("expected tensors such as blk.0.attn_q.weight.lora_a, received none of a known module");
+    read_shape(*file, model.info().n_layers, adapter.options);
     const adapter_layout layout = adapter_make_layout(model, adapter.options);
     if (file->tensors().size() != layout.tensors.size()) {
         fail("expected " + std::to_string(layout.tensors.size()) + " tensors, received " + std::to_string(file->tensors().size()));

@@ -31,6 +31,19 @@ std::vector<module_kind> resolve_modules(const adapter_options & options) {
     return modules;
 }
 
+// All layers when none are named.
+std::vector<int64_t> resolve_layers(const adapter_options & options, int64_t n_layers) {
+    std::vector<int64_t> layers = options.layers;
+    for (size_t i = 0; i < layers.size(); ++i) {
+        if (layers[i] < 0 || layers[i] >= n_layers || (i > 0 && layers[i] <= layers[i - 1])) {
+            throw train_error("ADAPTER_INVALID", "layers: expected ascending numbers from 0 to " + std::to_string(n_layers - 1) + ", received " +
+                                                     std::to_string(layers[i]) + (i > 0 ? " after " + std::to_string(layers[i - 1]) : ""));
+        }
+    }
+    for (int64_t l = 0; options.layers.empty() && l < n_layers; ++l) layers.push_back(l);
+    return layers;
+}
+
 [[noreturn]] void refuse_module(const base_model & model, module_kind module) {
     std::string there;
     for (size_t m = 0; m < MODULE_COUNT; ++m) {
@@ -49,7 +62,7 @@ adapter_layout adapter_make_layout(const base_model & model, const adapter_optio
     }
     adapter_layout layout;
     const std::vector<module_kind> modules = resolve_modules(options);
-    for (int64_t l = 0; l < model.info().n_layers; ++l) {
+    for (const int64_t l : resolve_layers(options, model.info().n_layers)) {
         for (module_kind module : modules) {
             const ggml_tensor * weight = model.layers()[size_t(l)].linear[size_t(module)];
             if (weight == nullptr) refuse_module(model, module);

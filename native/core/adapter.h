@@ -14,6 +14,7 @@ struct adapter_options {
     int32_t                  rank = 0;
     float                    lora_alpha = 0.0f;
     std::vector<std::string> target_modules;  // names of MODULE_NAMES, any order, no duplicates
+    std::vector<int64_t>     layers = {};     // that have pairs, ascending; empty: all
 
     float scale() const { return lora_alpha / float(rank); }
 };
@@ -40,7 +41,8 @@ struct adapter_layout {
     size_t                      n_parameters = 0;
 };
 
-// Throws ADAPTER_INVALID for a rank outside 1..min(d_in, d_out), an unknown or repeated module, a non-finite lora_alpha.
+// Throws ADAPTER_INVALID for a rank outside 1..min(d_in, d_out), an unknown or repeated module, a non-finite lora_alpha, layers that the
+// model does not have or that do not ascend.
 adapter_layout adapter_make_layout(const base_model & model, const adapter_options & options);
 
 // A uniform in +-1/sqrt(d_in) (PEFT's Kaiming-uniform with a = sqrt(5)), seeded by (seed, tensor name); B zero.

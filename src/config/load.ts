@@ -321,6 +321,13 @@ function checkAcrossFields(config: ExperimentConfig): void {
 
 function checkArm(arm: ArmConfig): void {
   const { training, lora } = arm;
+  if (lora.layers?.some((layer, place) => layer <= (lora.layers?.[place - 1] ?? -1)) === true) {
+    throw problemError("CONFIG_INVALID", {
+      subject: `lora.layers of arm ${arm.name}`,
+      expected: "ascending numbers",
+      received: lora.layers.join(", "),
+    });
+  }
   if (training.finalLearningRate > training.initialLearningRate) {
     throw problemError("CONFIG_INVALID", {
       subject: `training.finalLearningRate of arm ${arm.name}`,

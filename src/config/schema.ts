@@ -51,6 +51,11 @@ const loraShape = {
     .min(1)
     .default(["attn_q", "attn_v"])
     .describe("linear layers that get an adapter, by their exact GGUF names"),
+  layers: z
+    .array(z.int().min(0).max(999))
+    .min(1)
+    .optional()
+    .describe("transformer layers that get one, ascending, the first is 0; nothing below the lowest is computed backward; default: all"),
 };
 
 const dpoShape = {

@@ -48,6 +48,8 @@ export interface FrozenAdapter {
   readonly rank: number;
   readonly loraAlpha: number;
   readonly targetModules: readonly string[];
+  /** Layers that have pairs, ascending; absent: all. */
+  readonly layers?: readonly number[];
   /** In the layout order of these options. */
   readonly weights: Float32Array;
 }

@@ -12,7 +12,7 @@ import type {
   NativeTuneOptions,
   NativeTuneResult,
 } from "./binding.js";
-import { checkInteger, checkNumber, checkWeights } from "./checks.js";
+import { checkInteger, checkLayers, checkNumber, checkWeights } from "./checks.js";
 import { awaitNative, callNative } from "./native-error.js";
 
 /** Most threads ggml can use (GGML_MAX_N_THREADS). */
@@ -100,5 +100,6 @@ export class BaseModel {
 
 function checkAdapterOptions(options: NativeAdapterOptions): void {
   checkInteger(options.rank, "adapter.rank", 1, MAX_RANK);
+  if (options.layers !== undefined) checkLayers(options.layers, "adapter.layers");
   checkNumber(options.loraAlpha, "adapter.loraAlpha", { min: 0, openMin: true, max: MAX_FLOAT32 });
 }

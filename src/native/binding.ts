@@ -137,6 +137,8 @@ export interface NativeAdapterOptions {
   readonly loraAlpha: number;
   /** Subset of attn_q, attn_k, attn_v, attn_output, ffn_gate, ffn_up, ffn_down, attn_qkv that the architecture has. */
   readonly targetModules: readonly string[];
+  /** Layers that have pairs, ascending; absent: all. */
+  readonly layers?: readonly number[];
 }
 
 export interface NativeLayoutTensor {

@@ -45,6 +45,17 @@ export function checkInteger(value: number, subject: string, min: number, max: n
   });
 }
 
+/** Throws CONFIG_INVALID unless these are ascending layer numbers, at least one; which the model has is checked by the addon. */
+export function checkLayers(layers: readonly number[], subject: string): void {
+  const isAscending = layers.every((layer, place) => Number.isSafeInteger(layer) && layer >= 0 && layer > (layers[place - 1] ?? -1));
+  if (isAscending && layers.length > 0) return;
+  throw problemError("CONFIG_INVALID", {
+    subject,
+    expected: "ascending layer numbers, at least one",
+    received: layers.length === 0 ? "none" : layers.join(", "),
+  });
+}
+
 /** Throws ADAPTER_INVALID unless there are exactly `length` weights and all are finite. */
 export function checkWeights(weights: Float32Array, subject: string, length: number): void {
   if (weights.length !== length) {

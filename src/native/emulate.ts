@@ -1,6 +1,6 @@
 /** Makes emulators: GGUF files of a model with some of its layers left out. */
-import { problemError } from "../errors.js";
 import type { NativeAddon } from "./binding.js";
+import { checkLayers } from "./checks.js";
 import { awaitNative } from "./native-error.js";
 
 export interface EmulateRequest {
@@ -17,13 +17,6 @@ export interface EmulateRequest {
  * else at its new place), IO_FAILED.
  */
 export async function emulateModel(addon: NativeAddon, { inputPath, outputPath, layers }: EmulateRequest): Promise<void> {
-  const bad = layers.find((layer, place) => !Number.isSafeInteger(layer) || layer < 0 || layer <= (layers[place - 1] ?? -1));
-  if (bad !== undefined || layers.length === 0) {
-    throw problemError("CONFIG_INVALID", {
-      subject: "layers",
-      expected: "ascending layer numbers, at least one",
-      received: layers.length === 0 ? "none" : layers.join(", "),
-    });
-  }
+  checkLayers(layers, "layers");
   await awaitNative(() => addon.emulateModel(inputPath, outputPath, layers));
 }

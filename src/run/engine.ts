@@ -22,7 +22,7 @@ export interface ModelTokenizer extends SampleTokenizer {
 }
 
 /** What an adapter file says about itself. */
-export type AdapterShape = Pick<LoraConfig, "rank" | "loraAlpha"> & { readonly targetModules: readonly string[] };
+export type AdapterShape = Pick<LoraConfig, "rank" | "loraAlpha"> & { readonly targetModules: readonly string[]; readonly layers?: readonly number[] | undefined };
 
 /** One precision of the base model, opened; trainers over it share its weights. */
 export interface OpenBaseModel {

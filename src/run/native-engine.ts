@@ -133,6 +133,6 @@ function wrapBaseModel(model: BaseModel): OpenBaseModel {
   };
 }
 
-function adapterOptions({ rank, loraAlpha, targetModules }: LoraConfig): NativeAdapterOptions {
-  return { rank, loraAlpha, targetModules };
+function adapterOptions({ rank, loraAlpha, targetModules, layers }: LoraConfig): NativeAdapterOptions {
+  return { rank, loraAlpha, targetModules, ...(layers === undefined ? {} : { layers }) };
 }

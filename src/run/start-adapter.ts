@@ -8,7 +8,7 @@ import { parse } from "yaml";
 import { z } from "zod";
 import type { ArmConfig } from "../config/schema.js";
 import { FedllmError, problemError } from "../errors.js";
-import type { OpenBaseModel } from "./engine.js";
+import type { AdapterShape, OpenBaseModel } from "./engine.js";
 import { hashFile } from "./file-hash.js";
 import { hasRun, runPaths, RUNS_FOLDER } from "./run-folder.js";
 import type { RunPaths } from "./run-folder.js";
@@ -85,7 +85,7 @@ export async function locateStartAdapters(
 /** Reads an arm's start adapter. Throws ADAPTER_INVALID when it does not fit the model or has another shape than the arm's. */
 export async function readStartAdapter(file: StartAdapterFile, arm: ArmConfig, base: OpenBaseModel): Promise<StartAdapter> {
   const { lora, weights } = await readAdapter(file, base);
-  const shapes = [lora, arm.lora].map(({ rank, loraAlpha, targetModules }) => `rank ${String(rank)}, loraAlpha ${String(loraAlpha)}, targetModules ${[...targetModules].sort().join(", ")}`);
+  const shapes = [lora, arm.lora].map(describeShape);
   if (shapes[0] !== shapes[1]) {
     throw problemError("ADAPTER_INVALID", {
       subject: `start adapter ${file.path}`,
@@ -95,6 +95,11 @@ export async function readStartAdapter(file: StartAdapterFile, arm: ArmConfig, b
     });
   }
   return { ...file, weights };
+}
+
+function describeShape({ rank, loraAlpha, targetModules, layers }: AdapterShape): string {
+  const place = layers === undefined ? "all layers" : `layers ${layers.join(", ")}`;
+  return `rank ${String(rank)}, loraAlpha ${String(loraAlpha)}, targetModules ${[...targetModules].sort().join(", ")}, ${place}`;
 }
 
 async function readAdapter({ path }: StartAdapterFile, base: OpenBaseModel) {

@@ -228,6 +228,11 @@ describe("wrong fields", () => {
     expect(message).toContain("expected each module once");
   });
 
+  test("layers that do not ascend are refused", async () => {
+    const message = await messageOf(loadConfig(set("data.train=a.json", "lora.layers=[1, 1]")));
+    expect(message).toContain("lora.layers of arm source-fedavg: expected ascending numbers, received 1, 1");
+  });
+
   test("a missing data section is named", async () => {
     expect(await messageOf(loadConfig({}))).toContain("data: expected a section with fields, received nothing");
   });

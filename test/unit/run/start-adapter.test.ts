@@ -67,6 +67,6 @@ test("an adapter of another shape is refused with both shapes, one of the same s
   expect(await readStartAdapter(file, arm, baseOf(4))).toEqual({ ...file, weights });
   expect(file.sha256).toMatch(/^[0-9a-f]{64}$/);
   await expect(readStartAdapter(file, arm, baseOf(8))).rejects.toThrow(
-    `start adapter ${path}: expected the shape of arm source-fedavg (rank 4, loraAlpha 32, targetModules attn_q, attn_v), received rank 8`,
+    `start adapter ${path}: expected the shape of arm source-fedavg (rank 4, loraAlpha 32, targetModules attn_q, attn_v, all layers), received rank 8`,
   );
 });
