@@ -116,7 +116,7 @@ async function trainPersonally(
   options: LocalTrainingOptions,
   deps: ClientDeps,
 ): Promise<TrainResult | undefined> {
-  const task = deps.clientSide?.personalTask?.(ownTask, ownState);
+  const task = deps.clientSide?.personalTask?.(ownTask, ownState, deps.trainer.layout);
   if (task === undefined) return undefined;
   const result = await trainLocally(task, task.weights, samples, options, deps);
   checkTrainedShape(result, task, task.weights);

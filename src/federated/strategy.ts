@@ -67,7 +67,7 @@ export interface ClientSide {
    * A second training on the same samples, for an adapter of the client's own: what comes of it goes to `finish` and nowhere
    * else. Absent: a client trains once.
    */
-  personalTask?(task: TrainTask, ownState: NamedState | undefined): TrainTask;
+  personalTask?(task: TrainTask, ownState: NamedState | undefined, layout: AdapterLayout): TrainTask;
   /**
    * What leaves the client beside the update, and the state the client keeps if the round succeeds. With an answerSlice the
    * client answers with less than the task asks for: no pair of a higher rank, and the same half.

@@ -1,5 +1,5 @@
 /** Clients' own adapters in whole runs on the real addon: Ditto beside its global adapter, and fine-tuning after the last round. */
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { loadConfig } from "../../src/config/load.js";
@@ -15,6 +15,8 @@ const ARMS = [
   "  - {name: tuned, precision: F16, strategy: fedavg, training: {personalization: {fineTuneSteps: 6, saveAdapters: true}}}",
   "  - {name: some, precision: F16, strategy: fedavg, training: {personalization: {fineTuneSteps: 2, numClients: 2, learningRate: 0.001}}}",
   "  - {name: ditto, precision: F16, strategy: ditto, training: {clientsPerRound: 6}}",
+  "  - {name: feddpa, precision: F16, strategy: feddpa, training: {clientsPerRound: 6}}",
+  "  - {name: plain, precision: F16, strategy: fedavg, training: {clientsPerRound: 6}}",
 ];
 
 async function loadTiny() {
@@ -51,7 +53,13 @@ test("own adapters are judged on the clients' own data beside the common ones, s
     ["tuned", "fine-tuned", 6],
     ["some", "fine-tuned", 2],
     ["ditto", "personal", 6],
+    ["feddpa", "personal", 6],
   ]);
+  // Beside the personal ones the global adapter of both is FedAvg's.
+  for (const arm of ["ditto", "feddpa"]) {
+    expect(ownLosses(undisturbed, arm, "heldout_loss@shared")).toEqual(ownLosses(undisturbed, "plain", "heldout_loss"));
+    expect(readFileSync(join(undisturbed, `adapters/${arm}.gguf`))).toEqual(readFileSync(join(undisturbed, "adapters/plain.gguf")));
+  }
   // Six more steps at the full rate on a client's own data: its samples are alike, so the mean falls.
   const [line] = summary.personal ?? [];
   expect(line?.ownLoss).toBeLessThan(line?.lossBefore ?? Number.NaN);

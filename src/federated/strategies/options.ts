@@ -70,6 +70,12 @@ export const strategyOptionsSchema = z.strictObject({
     .optional()
     .describe("hetlora: part of its rank that a client keeps when it prunes itself; 1: never; default: 0.9"),
   pruneLambda: z.number().min(0).optional().describe("hetlora: weight of the penalty on the directions to prune; default: 0.001"),
+  globalWeight: z
+    .number()
+    .positive()
+    .max(1)
+    .optional()
+    .describe("feddpa: weight of the global adapter beside a client's local one; default: 0.5"),
   own: z
     .record(z.string(), z.unknown())
     .optional()
@@ -141,6 +147,11 @@ export interface ExtraOptions {
 
 /** FLoRA. */
 export interface StackOptions extends RankOptions, ExtraOptions {}
+
+/** FedDPA. */
+export interface DualOptions {
+  readonly globalWeight: number;
+}
 
 /** LoRA-FAIR. */
 export interface FairOptions {

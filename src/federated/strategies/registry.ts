@@ -12,6 +12,7 @@ import { createFedBuff, FEDBUFF_DEFAULTS } from "./fedbuff.js";
 import { createFedExLora } from "./fedex-lora.js";
 import { EXTRA_DEFAULTS } from "./extra-adapter.js";
 import { createFlora, FLORA_DEFAULTS } from "./flora.js";
+import { createFedDpa, FEDDPA_DEFAULTS } from "./feddpa.js";
 import { createFedProx, FEDPROX_DEFAULTS } from "./fedprox.js";
 import { createFedYogi, fedYogiDefaults } from "./fedyogi.js";
 import { createFedSaLora } from "./fedsa-lora.js";
@@ -56,6 +57,7 @@ const STRATEGIES: ReadonlyMap<string, StrategySource> = new Map([
   ["flora", withOptions(() => FLORA_DEFAULTS, createFlora)],
   ["fedsvd", withoutOptions(createFedSvd)],
   ["ditto", withOptions(() => DITTO_DEFAULTS, createDitto)],
+  ["feddpa", withOptions(() => FEDDPA_DEFAULTS, createFedDpa)],
   ["centralized", withoutOptions(createCentralized)],
 ]);
 
