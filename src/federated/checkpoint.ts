@@ -75,6 +75,12 @@ export class CheckpointFolder implements CheckpointSink {
     await this.#removeClientStates(hashes, kept.filter((name) => name !== newest));
   }
 
+  /** The state as a file of its own, which the next checkpoint keeps if it names it. Throws IO_FAILED. */
+  async stage(state: NamedState): Promise<NamedState> {
+    await this.#clientStates.store(state);
+    return this.#clientStates.release(state);
+  }
+
   /** The same state, in which clients' states that were saved are read from their files when they are asked for. */
   release({ server, clients }: FederationState): FederationState {
     return { server, clients: new Map([...clients].map(([id, state]) => [id, this.#clientStates.release(state)])) };

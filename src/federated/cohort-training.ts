@@ -147,7 +147,7 @@ export async function trainMember(setup: RoundSetup, work: CohortWork, task: Tra
       onProgress: (progress) => deps.onEvent?.({ type: "clientProgress", round, clientId, ...progress }),
     });
   const { outcome, failedAttempts } = await untilAnswered(attempt, task, options.participation, appointment);
-  const answer = keepTrained(setup, checkOutcome(setup, task, outcome), outcome, work);
+  const answer = await stageState(setup, keepTrained(setup, checkOutcome(setup, task, outcome), outcome, work));
   const checked = withAppointment(answer, appointment, failedAttempts);
   deps.onEvent?.({
     type: checked.failure === undefined ? "clientFinished" : "clientFailed",
@@ -155,6 +155,13 @@ export async function trainMember(setup: RoundSetup, work: CohortWork, task: Tra
     client: checked.record,
   });
   return checked;
+}
+
+/** A large cohort's next states are not held in memory until the round is over. */
+async function stageState({ deps: { checkpoints } }: RoundSetup, checked: CheckedOutcome): Promise<CheckedOutcome> {
+  const nextState = checked.accepted?.nextState;
+  if (checked.accepted === undefined || nextState === undefined || checkpoints?.stage === undefined) return checked;
+  return { ...checked, accepted: { ...checked.accepted, nextState: await checkpoints.stage(nextState) } };
 }
 
 /** With the adapter as it was trained, where that is to be measured. */

@@ -5,7 +5,7 @@
 import type { RoundMeasure } from "../adapter/aggregation-error.js";
 import type { ErrorCode } from "../errors.js";
 import type { PreferenceMetrics } from "./local-trainer.js";
-import type { AdapterSet, FederationState } from "./protocol.js";
+import type { AdapterSet, FederationState, NamedState } from "./protocol.js";
 
 /** One measured value; without `clientId` and `group` it concerns all clients together. */
 export interface EvaluationRecord {
@@ -114,6 +114,11 @@ export interface Snapshot {
 /** Keeps snapshots; durable when the promise fulfils. */
 export interface CheckpointSink {
   save(snapshot: Snapshot): Promise<void>;
+  /**
+   * A client's next state, stored ahead of the snapshot that will name it: equal to the given one, without holding it in memory.
+   * One that no snapshot names is forgotten with the next snapshot. Absent: states stay in memory until they are saved.
+   */
+  stage?(state: NamedState): Promise<NamedState>;
   /** Equal to the given state, without holding in memory what was saved of the clients; absent: they stay in memory. */
   release?(state: FederationState): FederationState;
 }

@@ -96,6 +96,17 @@ describe("clients that break off", () => {
     expect(rows.length - failed.length).toBe(40);
   });
 
+  test("the server asks others until somebody can work, whoever it began with", async () => {
+    const many = Array.from({ length: 9 }, (_, k) => makeClient(`client-${String(k)}`, [pointSample(k, 1, 2)]));
+    const deviceOf = (clientId: string) => machine(1, clientId === "client-5" ? {} : { memoryBytes: 1 });
+    const settings = makeOptions({ numRounds: 3, clientsPerRound: 2 }, { participation: { overSelection: 1, attempts: 1, deviceOf, memoryBytesNeeded: () => 2 } });
+    const deps = makeDeps("fedasync", { clients: many });
+    await runServer(settings, deps, start);
+    const succeeded = deps.metrics.records.map(({ clients: rows }) => rows.filter(({ failureCode }) => failureCode === undefined).map(({ clientId }) => clientId));
+    expect(succeeded).toEqual([["client-5"], ["client-5"], ["client-5"]]);
+    expect(deps.metrics.records.some(({ clients: rows }) => rows.length > 3)).toBe(true);
+  });
+
   test("all of them end the run", async () => {
     const deviceOf = () => machine(1, { memoryBytes: 1 });
     const tooSmall = makeOptions({ numRounds: 1 }, { participation: { overSelection: 1, attempts: 1, deviceOf, memoryBytesNeeded: () => 2 } });
