@@ -7,11 +7,13 @@ import { randomUUID } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { basename } from "node:path";
 import { resolveModelPath } from "./config/builtin.js";
+import { createArmStrategy } from "./config/arm-strategies.js";
 import { fingerprintConfig, loadConfig } from "./config/load.js";
 import type { ExperimentConfig } from "./config/schema.js";
 import { isStrategyFile, strategyLabel } from "./config/strategy-file.js";
 import { FedllmError, errorCodeOf, isFedllmError } from "./errors.js";
 import { ensureSqlite } from "./metrics/ensure-sqlite.js";
+import { events } from "./metrics/queries.js";
 import { MetricsStore } from "./metrics/store.js";
 import { summarizeRun, writeSummary } from "./report/summary.js";
 import type { NativeKernelVariants } from "./native/binding.js";
@@ -24,6 +26,8 @@ import type { RunListener } from "./run/events.js";
 import { hashFile } from "./run/file-hash.js";
 import { EXACT_VARIANTS } from "./run/kernel-variants.js";
 import type { ModelVariant } from "./run/model-variants.js";
+import { openEmulator, placeArm } from "./run/emulator.js";
+import type { OpenEmulator, PlacedArm } from "./run/emulator.js";
 import { createPeakMemory } from "./run/peak-memory.js";
 import { stringifyConfig } from "./run/resolved-config.js";
 import { checkNewFolder, findRun, runPaths } from "./run/run-folder.js";
@@ -110,6 +114,8 @@ async function withLock(paths: RunPaths, options: RunOptions, work: () => Promis
 interface Prepared {
   readonly engine: TrainingEngine;
   readonly source: SourceModel;
+  /** All arms, in order. */
+  readonly arms: readonly PlacedArm[];
   readonly variants: ReadonlyMap<string, ModelVariant>;
   readonly kernelVariants: Readonly<Record<string, NativeKernelVariants>>;
   readonly data: TrainingData;
@@ -160,6 +166,7 @@ async function prepare(config: ExperimentConfig, options: RunOptions, earlier: R
   throwIfAborted(options.signal);
   const startAdapters = await locateStartAdapters(config.training.startAdapter, config.arms);
   const source = await engine.openSource(resolveModelPath(config.model));
+  const arms = await Promise.all(config.arms.map(async (arm) => placeArm(arm, await createArmStrategy(arm), source.numLayers)));
   const variants = new Map<string, ModelVariant>();
   for (const precision of new Set(config.arms.flatMap(precisionsOf))) {
     throwIfAborted(options.signal);
@@ -175,6 +182,7 @@ async function prepare(config: ExperimentConfig, options: RunOptions, earlier: R
   return {
     engine,
     source,
+    arms,
     variants,
     kernelVariants,
     data,
@@ -282,7 +290,8 @@ async function runArms(
   };
   const models = new BaseModels(prepared.engine, prepared.variants, setup.emit, prepared.kernelVariants);
   try {
-    for (const [armIndex, arm] of config.arms.entries()) {
+    for (const [armIndex, placed] of prepared.arms.entries()) {
+      const { arm } = placed;
       throwIfAborted(options.signal);
       if (isArmFinished(store, arm.name)) {
         setup.emit({ event: "arm_skipped", arm: arm.name, reason: "finished before" });
@@ -301,11 +310,46 @@ async function runArms(
         modelWeightBytes: base.weightBytes,
         numParameters: base.trainer(arm.lora).layout.numParameters,
       });
-      await runArm(setup, arm, { base, bases, sha256: variant.sha256 });
+      const emulator = await openArmEmulator(setup, prepared.engine, models, placed);
+      try {
+        await runArm(setup, arm, { base, bases, sha256: variant.sha256, ...(emulator === undefined ? {} : { emulator }) });
+      } finally {
+        emulator?.dispose();
+      }
     }
   } finally {
     models.dispose();
   }
+}
+
+/** Kind of the event that says what an arm's emulator is made of. */
+const EMULATOR_MADE = "emulatorMade";
+
+/** What an arm's clients get instead of the model; its layers and hash are noted once. */
+async function openArmEmulator(
+  setup: ArmSetup,
+  engine: TrainingEngine,
+  models: BaseModels,
+  { arm, layers }: PlacedArm,
+): Promise<OpenEmulator | undefined> {
+  if (layers === undefined) return undefined;
+  const { precision, name, lora } = arm;
+  const emulator = await openEmulator(engine, {
+    modelPath: models.variant(precision).path,
+    path: setup.paths.emulator(name),
+    layers,
+    lora,
+    open: (path) => models.openBeside(precision, path),
+  });
+  const isNoted = events(setup.store.database).some((event) => event.kind === EMULATOR_MADE && event.arm === name);
+  if (isNoted) return emulator;
+  setup.store.recordEvent({
+    kind: EMULATOR_MADE,
+    arm: name,
+    createdAt: new Date().toISOString(),
+    message: `layers ${layers.kept.join(" ")}; SHA-256 ${emulator.sha256}`,
+  });
+  return emulator;
 }
 
 async function createDefaultEngine(config: ExperimentConfig, onProgress: (line: string) => void): Promise<TrainingEngine> {

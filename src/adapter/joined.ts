@@ -31,6 +31,12 @@ export function targetModulesOf(layout: AdapterLayout): readonly string[] {
   return [...new Set(modules)];
 }
 
+/** Numbers of the layers that have pairs, ascending; absent where pairs are not of layers. */
+export function layersOf(layout: AdapterLayout): { readonly layers?: readonly number[] } {
+  const layers = new Set(adapterPairs(layout).flatMap(({ layer }) => (layer === undefined ? [] : [layer])));
+  return layers.size === 0 ? {} : { layers: [...layers].sort((left, right) => left - right) };
+}
+
 /** The smallest dimension of a weight with a pair: no adapter of these modules may have a higher rank. */
 export function highestRank(layout: AdapterLayout): number {
   return adapterPairs(layout).reduce((lowest, { dIn, dOut }) => Math.min(lowest, dIn, dOut), Number.POSITIVE_INFINITY);

@@ -10,6 +10,7 @@
  *   the updates and not on their order. Clients that failed are simply absent.
  * - A client's own state is read by `begin`, replaced by what `finish` returns, and only after the whole round.
  */
+import type { EmulatorShape } from "../adapter/emulator-layers.js";
 import type { AdapterLayout } from "../adapter/layout.js";
 import type { AdapterSlice } from "../adapter/slice.js";
 import { compareIds } from "../adapter/weights.js";
@@ -126,6 +127,11 @@ export interface Strategy {
   readonly asynchronous?: { readonly bufferSize: number };
   /** Its adapters have frozen ones beside them (`AdapterSet.frozen`), which are the same for all results: not one per group. */
   readonly keepsFrozen?: boolean;
+  /**
+   * Clients train on an emulator of the model, which has fewer layers, and never see the others; the adapter sits on the first and
+   * last layers and is judged in both models. Absent: clients have the model.
+   */
+  readonly emulator?: EmulatorShape;
   /** The server's state before round 1, from the initial adapter weights. */
   init(weights: Float32Array): NamedState;
   configure(state: NamedState, cohort: readonly CohortMember[], context: RoundContext): readonly TrainTask[];

@@ -19,6 +19,7 @@ import type { AdapterSet } from "../federated/protocol.js";
 import type { Evaluate, EvaluationContext, EvaluationRecord } from "../federated/records.js";
 import { assert } from "../util/assert.js";
 import type { ArmSetup } from "./arm.js";
+import type { OpenEmulator } from "./emulator.js";
 import type { StartAdapter } from "./start-adapter.js";
 
 /** Metrics of everything, of one client or of a group, by the names under which they are stored. */
@@ -65,11 +66,17 @@ export interface SharedResults {
   readonly reference: Map<string, readonly PairScore[]>;
 }
 
+/** Where adapters are judged: on the base model in each precision, and in the emulator that clients have. */
+export interface ArmTrainers {
+  readonly trainers: ReadonlyMap<string, LocalTrainer>;
+  readonly emulator?: Pick<OpenEmulator, "trainer" | "sha256"> | undefined;
+}
+
 /** The evaluation of an arm's rounds; round 0 is what training begins with. */
 export function makeArmEvaluation(
   setup: ArmSetup,
   arm: ArmConfig,
-  trainers: ReadonlyMap<string, LocalTrainer>,
+  { trainers, emulator }: ArmTrainers,
   start: StartAdapter | undefined,
 ): Evaluate {
   const trainer = trainers.get(arm.precision);
@@ -81,8 +88,23 @@ export function makeArmEvaluation(
     const rows = known ?? (await evaluateAdapters(setup, arm, trainer, start, context));
     if (context.round === 0) setup.shared.start.set(key, rows);
     const others = trainers.size > 1 && context.isLastRound ? await rowsByPrecision(setup, arm, trainers, start, context) : [];
-    return [...rows, ...others].flatMap(toRecords);
+    const emulated = emulator === undefined ? [] : await rowsOnEmulator(setup, arm, emulator, start, context);
+    return [...rows, ...others, ...emulated].flatMap(toRecords);
   };
+}
+
+/** What the adapter is worth in the model that clients have: `metric@emulator`, beside the plain names of the full model. */
+async function rowsOnEmulator(
+  setup: ArmSetup,
+  arm: ArmConfig,
+  { trainer, sha256 }: Pick<OpenEmulator, "trainer" | "sha256">,
+  start: StartAdapter | undefined,
+  context: EvaluationContext,
+): Promise<readonly MetricRow[]> {
+  // References are shared by precision, and this is another model.
+  const apart = `${arm.precision} emulator ${sha256}` as ArmConfig["precision"];
+  const rows = await evaluateAdapters(setup, { ...arm, precision: apart }, trainer, start, context);
+  return rows.map((row) => withSuffix(row, "emulator"));
 }
 
 /** What the adapter of a federation of mixed precision is worth on each base model: `metric@precision`. */

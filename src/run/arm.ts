@@ -27,6 +27,7 @@ import { deriveSeed } from "../util/random.js";
 import { makeArmEvaluation, makeOwnEvaluation } from "./arm-evaluation.js";
 import type { SharedResults } from "./arm-evaluation.js";
 import type { OpenBaseModel } from "./engine.js";
+import type { OpenEmulator } from "./emulator.js";
 import { fineTuneArm } from "./fine-tuning.js";
 import type { RunListener } from "./events.js";
 import type { PeakMemory } from "./peak-memory.js";
@@ -60,6 +61,8 @@ export interface ArmModel {
   /** By precision, the arm's own first; more than one where clients train on different ones. */
   readonly bases: ReadonlyMap<string, OpenBaseModel>;
   readonly sha256: string;
+  /** What clients train on when they do not get the base. */
+  readonly emulator?: OpenEmulator;
 }
 
 /** True when an earlier process finished this arm. */
@@ -67,10 +70,11 @@ export function isArmFinished(store: MetricsStore, arm: string): boolean {
   return events(store.database).some((event) => event.kind === ARM_FINISHED && event.arm === arm);
 }
 
-/** Trains an arm from its start or its last checkpoint to its end and saves its adapters. */
+/** Trains an arm from its start or its last checkpoint to its end and saves its adapters. Its `lora` is that of the base. */
 export async function runArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): Promise<void> {
   const { config, paths, data, store, emit } = setup;
-  const trainer = model.base.trainer(arm.lora);
+  const judge = model.base.trainer(arm.lora);
+  const trainer = model.emulator?.trainer ?? judge;
   const trainers = new Map([...model.bases].map(([precision, base]) => [precision, base.trainer(arm.lora)]));
   const mixed = trainers.size === 1 ? {} : { trainerOf: assignTrainers(trainers, arm, config.seed) };
   const strategy = groupedFor(arm, await createArmStrategy(arm), data);
@@ -107,11 +111,11 @@ export async function runArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): 
     onEvent: (event) => {
       passOn(event, arm.name, emit);
     },
-    ...(data.heldOut.samples.length === 0 ? {} : { evaluate: makeArmEvaluation(setup, arm, trainers, startAdapter) }),
+    ...(data.heldOut.samples.length === 0 ? {} : { evaluate: makeArmEvaluation(setup, arm, { trainers, emulator: model.emulator }, startAdapter) }),
     ...(setup.signal === undefined ? {} : { signal: setup.signal }),
   };
   const { round, adapters } = await runServer(options, deps, start);
-  const evaluateOwn = makeOwnEvaluation(setup, arm, trainer, startAdapter);
+  const evaluateOwn = makeOwnEvaluation(setup, arm, judge, startAdapter);
   const numSaved = await saveAdapters(setup, arm, model.base, adapters);
   const numAdapters = numSaved + (await fineTuneArm(setup, { arm, base: model.base, options, deps, adapters, evaluateOwn }));
   store.recordEvent({
@@ -167,6 +171,7 @@ function fingerprintArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): strin
     startAdapter: setup.startAdapters.get(arm.name)?.sha256,
     hashes: data.hashes,
     model: model.sha256,
+    emulator: model.emulator?.sha256,
   });
   return createHash("sha256").update(text).digest("hex");
 }
@@ -188,7 +193,7 @@ function federationOptions(
     ...(training.dpo === undefined ? {} : { preference: preferenceTraining(training.dpo, startAdapter) }),
     // Pooled data is one participant by nature.
     minClients: strategy.participants === "pooled" ? 1 : training.minClients,
-    participation: participationOf(arm.federation, config.seed, ({ precision = arm.precision }) => model.bases.get(precision)?.weightBytes ?? 0),
+    participation: participationOf(arm.federation, config.seed, ({ precision = arm.precision }) => (model.emulator ?? model.bases.get(precision))?.weightBytes ?? 0),
     // The trainer uses all threads for one client; several at once would only need more memory.
     maxConcurrentClients: 1,
     evaluateEvery: config.evaluation.every ?? training.numRounds,

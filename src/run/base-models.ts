@@ -66,6 +66,11 @@ export class BaseModels {
     return base;
   }
 
+  /** Another file that is computed as a precision's model is; the caller disposes of it. */
+  async openBeside(precision: string, path: string): Promise<OpenBaseModel> {
+    return this.#engine.openBaseModel(path, this.#kernels[precision] ?? EXACT_VARIANTS);
+  }
+
   variant(precision: string): ModelVariant {
     const variant = this.#variants.get(precision);
     assert(variant !== undefined, "every precision of an arm has a variant");

@@ -58,6 +58,8 @@ export interface TrainingEngine {
   ensureVariant(source: SourceModel, precision: string): Promise<ModelVariant>;
   /** The fastest kernel variants for a model on this device, the same ones at each call; absent: there is only the exact one. */
   chooseVariants?(path: string, sha256: string): Promise<NativeKernelVariants>;
+  /** Writes a model with only these layers of another one; rejects as emulateModel. */
+  emulate(inputPath: string, outputPath: string, layers: readonly number[]): Promise<void>;
   openBaseModel(path: string, variants: NativeKernelVariants): Promise<OpenBaseModel>;
   /** How training would be computed and what it would take; loads nothing. Rejects with OUT_OF_MEMORY and the numbers when no plan fits. */
   planMemory(path: string, request: MemoryRequest): Promise<NativeMemoryPlan>;

@@ -3,6 +3,7 @@ import { readEnvironment } from "../config/environment.js";
 import type { LoraConfig } from "../config/schema.js";
 import { BaseModel } from "../native/base-model.js";
 import type { NativeAddon, NativeAdapterOptions, NativeKernelVariants, NativeMemoryPlan, NativePlanRequest } from "../native/binding.js";
+import { emulateModel } from "../native/emulate.js";
 import { ensureAddon } from "../native/build.js";
 import { locateLibraries, type NativeBackend } from "../native/libraries.js";
 import { awaitNative } from "../native/native-error.js";
@@ -78,6 +79,7 @@ export async function createNativeEngine(options: NativeEngineOptions): Promise<
         }
       });
     },
+    emulate: (inputPath, outputPath, layers) => emulateModel(native.addon, { inputPath, outputPath, layers }),
     openBaseModel: async (path, variants) => wrapBaseModel(await open(path, variants)),
     planMemory: (path, request) => planOn(deviceName, path, request),
   };

@@ -13,6 +13,7 @@ import { downloadBytes, expectedUploadBytes } from "../federated/traffic.js";
 import type { NativeMemoryPlan } from "../native/binding.js";
 import { assert } from "../util/assert.js";
 import { groupedFor } from "./arm.js";
+import { placeArm } from "./emulator.js";
 import type { MemoryRequest, SourceModel, TrainingEngine } from "./engine.js";
 import { EXACT_VARIANTS } from "./kernel-variants.js";
 import { precisionOf } from "./model-variants.js";
@@ -83,9 +84,11 @@ export async function planExperiment(config: ExperimentConfig, engine: TrainingE
     const { clients, counts } = data;
     const members = clients.map(({ id, numSamples }) => ({ clientId: id, numExamples: numSamples }));
     const arms: ArmEstimate[] = [];
-    for (const arm of config.arms) {
+    for (const written of config.arms) {
+      const own = await createArmStrategy(written);
+      const { arm } = placeArm(written, own, source.numLayers);
       const { layout } = base.trainer(arm.lora);
-      const strategy = groupedFor(arm, await createArmStrategy(arm), data);
+      const strategy = groupedFor(arm, own, data);
       const start = startAdapters.get(arm.name);
       if (start !== undefined) await readStartAdapter(start, arm, base);
       const [request] = memoryRequests({ ...config, arms: [arm] });

@@ -8,6 +8,7 @@
  *   adapters/<arm>.gguf    the result; for strategies with an adapter per client adapters/<arm>/<client>.gguf, with one per
  *                          group adapters/<arm>/groups/<group>.gguf; of clients that were fine-tuned after the last round
  *                          adapters/<arm>/finetuned/<client>.gguf
+ *   emulators/<arm>.gguf   what clients get of the model, where a strategy does not give them all of it
  *   summary.md             the final table
  */
 import { createHash } from "node:crypto";
@@ -35,6 +36,7 @@ export interface RunPaths {
   /** One file, or one per client when a client is named. */
   adapter(arm: string, clientFileName?: string): string;
   groupAdapter(arm: string, groupFileName: string): string;
+  emulator(arm: string): string;
   fineTunedAdapter(arm: string, clientFileName: string): string;
 }
 
@@ -53,6 +55,7 @@ export function runPaths(folder: string): RunPaths {
         ? join(root, "adapters", `${arm}.gguf`)
         : join(root, "adapters", arm, `${clientFileName}.gguf`),
     fineTunedAdapter: (arm, clientFileName) => join(root, "adapters", arm, "finetuned", `${clientFileName}.gguf`),
+    emulator: (arm) => join(root, "emulators", `${arm}.gguf`),
     groupAdapter: (arm, groupFileName) => join(root, "adapters", arm, "groups", `${groupFileName}.gguf`),
   };
 }

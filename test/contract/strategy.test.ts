@@ -62,6 +62,7 @@ const CASES: readonly (readonly [name: string, strategyCase: StrategyCase])[] = 
   ["fedex-lora", {}],
   ["flora", { exceptions: REFACTORED }],
   ["fedsvd", { exceptions: { ...HALF_ONLY, ...REFACTORED } }],
+  ["fedot", {}],
   ["ditto", { exceptions: { [ALONE]: PULL, [FIRST_ROUND]: OWN_ADAPTERS } }],
   ["ditto", { options: { proximalMu: 0 }, exceptions: { [FIRST_ROUND]: OWN_ADAPTERS } }],
   ["feddpa", { exceptions: { [ALONE]: "a local adapter starts without the product of the global one", [FIRST_ROUND]: OWN_ADAPTERS } }],

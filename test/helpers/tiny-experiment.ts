@@ -1,7 +1,7 @@
 /** A whole experiment small enough for tests: a tiny random model, six clients with skewed sizes, and its file. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { writeTinyGguf } from "../fixtures/tiny-gguf.js";
+import { writeTinyGguf, type TinyModelOptions } from "../fixtures/tiny-gguf.js";
 
 /** A chat format of a few tokens, so that samples stay short. */
 const CHAT_TEMPLATE =
@@ -27,8 +27,8 @@ export interface TinyExperiment {
 }
 
 /** Writes model, data and an experiment with two arms; `changes` are YAML lines put at the end of the file. */
-export function writeTinyExperiment(folder: string, changes: readonly string[] = []): TinyExperiment {
-  writeTinyGguf(join(folder, "tiny.gguf"), { chatTemplate: CHAT_TEMPLATE });
+export function writeTinyExperiment(folder: string, changes: readonly string[] = [], model: TinyModelOptions = {}): TinyExperiment {
+  writeTinyGguf(join(folder, "tiny.gguf"), { chatTemplate: CHAT_TEMPLATE, ...model });
   // Written by hand, since an object would sort the ids that look like numbers.
   const users = CLIENTS.map(([id, size, language]) => {
     const samples = Array.from({ length: size }, (_, index) => ({

@@ -9,7 +9,7 @@
  * sum instead, which is never more than the cap; so does everybody when the block is the larger one.
  */
 import { appendProduct } from "../../adapter/extra-products.js";
-import { layoutOfRank, targetModulesOf } from "../../adapter/joined.js";
+import { layersOf, layoutOfRank, targetModulesOf } from "../../adapter/joined.js";
 import type { AdapterLayout } from "../../adapter/layout.js";
 import { adapterPairs, readProduct, writeProduct, type AdapterPair } from "../../adapter/pairs.js";
 import type { Product } from "../../adapter/product-space.js";
@@ -32,7 +32,7 @@ export function extraAdapters(state: NamedState, layout: AdapterLayout): { reado
   const rank = state.numbers["extraRank"] ?? 0;
   if (rank === 0) return {};
   const { loraAlpha } = layoutOfRank(layout, rank);
-  return { frozen: [{ rank, loraAlpha, targetModules: targetModulesOf(layout), weights: stateArray(state, "extra") }] };
+  return { frozen: [{ rank, loraAlpha, targetModules: targetModulesOf(layout), ...layersOf(layout), weights: stateArray(state, "extra") }] };
 }
 
 /** The task with the sum, and what of it this client has to be sent. */

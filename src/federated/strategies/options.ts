@@ -76,6 +76,14 @@ export const strategyOptionsSchema = z.strictObject({
     .max(1)
     .optional()
     .describe("feddpa: weight of the global adapter beside a client's local one; default: 0.5"),
+  firstLayers: z.int().min(0).max(1000).optional().describe("fedot: layers at the bottom of the model that have the adapter; default: 2"),
+  lastLayers: z.int().min(0).max(1000).optional().describe("fedot: layers at the top that have it; default: 2"),
+  dropRate: z
+    .number()
+    .min(0)
+    .lt(1)
+    .optional()
+    .describe("fedot: part of the layers between them that clients do not get; default: 0.5"),
   own: z
     .record(z.string(), z.unknown())
     .optional()
@@ -156,4 +164,11 @@ export interface DualOptions {
 /** LoRA-FAIR. */
 export interface FairOptions {
   readonly fairLambda: number;
+}
+
+/** FedOT. */
+export interface OffsiteOptions {
+  readonly firstLayers: number;
+  readonly lastLayers: number;
+  readonly dropRate: number;
 }

@@ -13,6 +13,7 @@ import { createFedExLora } from "./fedex-lora.js";
 import { EXTRA_DEFAULTS } from "./extra-adapter.js";
 import { createFlora, FLORA_DEFAULTS } from "./flora.js";
 import { createFedDpa, FEDDPA_DEFAULTS } from "./feddpa.js";
+import { createFedOt, FEDOT_DEFAULTS } from "./fedot.js";
 import { createFedProx, FEDPROX_DEFAULTS } from "./fedprox.js";
 import { createFedYogi, fedYogiDefaults } from "./fedyogi.js";
 import { createFedSaLora } from "./fedsa-lora.js";
@@ -56,6 +57,7 @@ const STRATEGIES: ReadonlyMap<string, StrategySource> = new Map([
   ["fedex-lora", withOptions(() => EXTRA_DEFAULTS, createFedExLora)],
   ["flora", withOptions(() => FLORA_DEFAULTS, createFlora)],
   ["fedsvd", withoutOptions(createFedSvd)],
+  ["fedot", withOptions(() => FEDOT_DEFAULTS, createFedOt)],
   ["ditto", withOptions(() => DITTO_DEFAULTS, createDitto)],
   ["feddpa", withOptions(() => FEDDPA_DEFAULTS, createFedDpa)],
   ["centralized", withoutOptions(createCentralized)],
