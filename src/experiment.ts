@@ -10,8 +10,9 @@ import { resolveModelPath } from "./config/builtin.js";
 import { createArmStrategy } from "./config/arm-strategies.js";
 import { fingerprintConfig, loadConfig } from "./config/load.js";
 import type { ExperimentConfig } from "./config/schema.js";
+import { profileModels } from "./config/federation.js";
 import { isStrategyFile, strategyLabel } from "./config/strategy-file.js";
-import { FedllmError, errorCodeOf, isFedllmError } from "./errors.js";
+import { FedllmError, errorCodeOf, isFedllmError, problemError } from "./errors.js";
 import { ensureSqlite } from "./metrics/ensure-sqlite.js";
 import { events } from "./metrics/queries.js";
 import { MetricsStore } from "./metrics/store.js";
@@ -168,9 +169,11 @@ async function prepare(config: ExperimentConfig, options: RunOptions, earlier: R
   const source = await engine.openSource(resolveModelPath(config.model));
   const arms = await Promise.all(config.arms.map(async (arm) => placeArm(arm, await createArmStrategy(arm), source.numLayers)));
   const variants = new Map<string, ModelVariant>();
+  const files = new Map(config.arms.flatMap(({ federation }) => [...profileModels(federation)]));
   for (const precision of new Set(config.arms.flatMap(precisionsOf))) {
     throwIfAborted(options.signal);
-    variants.set(precision, await engine.ensureVariant(source, precision));
+    const path = files.get(precision);
+    variants.set(precision, path === undefined ? await engine.ensureVariant(source, precision) : { precision, path, sha256: await hashModel(path), made: false });
   }
   throwIfAborted(options.signal);
   const kernelVariants = await chooseKernelVariants(config, engine, variants, earlier);
@@ -195,6 +198,14 @@ async function prepare(config: ExperimentConfig, options: RunOptions, earlier: R
       ...(await hashStrategies(config)),
     },
   };
+}
+
+/** SHA-256 of a file that a device names. Throws CONFIG_INVALID when it cannot be read. */
+async function hashModel(path: string): Promise<string> {
+  return hashFile(path).catch((error: unknown) => {
+    const received = error instanceof Error ? error.message : String(error);
+    throw problemError("CONFIG_INVALID", { subject: `federation.devices.profiles: model ${path}`, expected: "a readable GGUF file", received }, error);
+  });
 }
 
 /** By precision: those that the run began with, otherwise the exact ones or what is fastest here. */

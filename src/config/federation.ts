@@ -1,4 +1,5 @@
 /** The section `federation`: clients that are slow or fail, and the devices that a simulated clock gives them. */
+import { basename } from "node:path";
 import { z } from "zod";
 import { problemError } from "../errors.js";
 import { deviceOf, type DeviceAssignment, type DeviceProfile } from "../federated/devices.js";
@@ -18,6 +19,11 @@ const profile = z.strictObject({
     .enum(PRECISION_NAMES)
     .optional()
     .describe("weights of the base model that clients with this device train on; default: the arm's precision"),
+  model: z
+    .string()
+    .regex(/.\.gguf$/i, "a .gguf file")
+    .optional()
+    .describe("GGUF file of the same model that clients with this device train on, instead of a precision made from the experiment's model"),
 });
 
 const devicesSection = z.strictObject({
@@ -77,6 +83,7 @@ export function checkFederationConfig(federation: FederationConfig, place: strin
       received: "no devices",
     });
   }
+  checkProfileModels(devices.profiles, place);
   const known = Object.keys(devices.profiles);
   for (const [field, names] of [["shares", Object.keys(devices.shares)], ["clients", Object.values(devices.clients)]] as const) {
     const unknown = names.find((name) => !Object.hasOwn(devices.profiles, name));
@@ -96,6 +103,53 @@ export function checkFederationConfig(federation: FederationConfig, place: strin
   });
 }
 
+/** The base model of a profile: a precision, or for a file of its own the file's name; undefined: the arm's. */
+export function baseModelOf({ precision, model }: Pick<z.output<typeof profile>, "precision" | "model">): string | undefined {
+  return model === undefined ? precision : basename(model);
+}
+
+/** The files that profiles name, by the file's name. */
+export function profileModels({ devices }: FederationConfig): ReadonlyMap<string, string> {
+  return new Map(Object.values(devices?.profiles ?? {}).flatMap(({ model }) => (model === undefined ? [] : [[basename(model), model] as const])));
+}
+
+/** Without the folders of the files that profiles name: what the files hold is recorded as a hash. */
+export function withoutFolders(federation: FederationConfig): FederationConfig {
+  const { devices } = federation;
+  if (devices === undefined) return federation;
+  const profiles = Object.entries(devices.profiles).map(([name, { model, ...rest }]) => [name, model === undefined ? rest : { ...rest, model: basename(model) }] as const);
+  return { ...federation, devices: { ...devices, profiles: Object.fromEntries(profiles) } };
+}
+
+/** Where in an experiment profiles may name files: the paths of the fields `model` in the common section and in those of the arms. */
+export function profileModelFields(experiment: object): readonly (readonly string[])[] {
+  const { federation, arms } = experiment as { readonly federation?: unknown; readonly arms?: unknown };
+  const sections: (readonly [readonly string[], unknown])[] = [[["federation"], federation]];
+  const isList = Array.isArray(arms);
+  const entries = isList ? arms : ((arms as { readonly byStrategy?: object } | undefined)?.byStrategy ?? {});
+  for (const [name, arm] of Object.entries(entries as Record<string, { readonly federation?: unknown } | undefined>)) {
+    sections.push([["arms", ...(isList ? [] : ["byStrategy"]), name, "federation"], arm?.federation]);
+  }
+  return sections.flatMap(([path, section]) => {
+    const { devices } = (section ?? {}) as { readonly devices?: { readonly profiles?: object } };
+    return Object.keys(devices?.profiles ?? {}).map((name) => [...path, "devices", "profiles", name, "model"]);
+  });
+}
+
+function checkProfileModels(profiles: Readonly<Record<string, z.output<typeof profile>>>, place: string): void {
+  const files = new Map<string, string>();
+  for (const [name, { precision, model }] of Object.entries(profiles)) {
+    if (model === undefined) continue;
+    const subject = `federation.devices.profiles.${name}${place}`;
+    if (precision !== undefined) throw problemError("CONFIG_INVALID", { subject, expected: "either precision or model", received: "both" });
+    const known = files.get(basename(model));
+    if (known !== undefined && known !== model) {
+      throw problemError("CONFIG_INVALID", { subject: `${subject}.model`, expected: `a file name of its own, since figures go by it (another is ${known})`, received: model });
+    }
+    files.set(basename(model), model);
+  }
+}
+
 /** What the federation needs to know; `memoryBytesNeeded` is the size of a device's base model. */
 export function participationOf(federation: FederationConfig, seed: number, memoryBytesNeeded: (device: DeviceProfile) => number): Participation {
   const { overSelection, clientTimeoutSeconds, attempts, devices } = federation;
@@ -108,7 +162,8 @@ export function participationOf(federation: FederationConfig, seed: number, memo
 function assignmentOf({ profiles, shares, clients, speedSpread }: NonNullable<FederationConfig["devices"]>): DeviceAssignment {
   return {
     profiles: Object.entries(profiles).map(([name, values]): DeviceProfile => {
-      const { tokensPerSecond, uploadMbps, downloadMbps, memoryGiB, failureProbability, precision } = values;
+      const { tokensPerSecond, uploadMbps, downloadMbps, memoryGiB, failureProbability } = values;
+      const precision = baseModelOf(values);
       return {
         name,
         tokensPerSecond,

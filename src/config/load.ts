@@ -13,7 +13,7 @@ import { checkGroupable } from "../federated/groups.js";
 import { assert } from "../util/assert.js";
 import { checkCommonOptions, loadStrategies, mergeStrategyOptions } from "./arm-strategies.js";
 import type { ArmStrategyInput, StrategySources } from "./arm-strategies.js";
-import { checkFederationConfig, type FederationConfig } from "./federation.js";
+import { checkFederationConfig, profileModelFields, withoutFolders, type FederationConfig } from "./federation.js";
 import { checkObjective, withObjectiveDefaults } from "./objective.js";
 import { describeIssues, valueAt } from "./problems.js";
 import type { OriginOf } from "./problems.js";
@@ -212,7 +212,7 @@ function resolvePaths(
   workingFolder: string,
 ): ParsedExperiment {
   const result = structuredClone(parsed);
-  for (const field of PATH_FIELDS) {
+  for (const field of [...PATH_FIELDS, ...profileModelFields(result)]) {
     const value = valueAt(result, field);
     if (typeof value !== "string" || value.startsWith("builtin:")) continue;
     const overridden = overrides.some((entry) => entry.path.every((part, index) => field[index] === part));
@@ -355,7 +355,7 @@ function checkArm(arm: ArmConfig): void {
 export function fingerprintConfig(config: ExperimentConfig): string {
   const shaping = {
     ...without(config, ["name", "model"]),
-    arms: config.arms.map((arm) => ({ ...arm, strategy: strategyLabel(arm.strategy) })),
+    arms: config.arms.map((arm) => ({ ...arm, strategy: strategyLabel(arm.strategy), federation: withoutFolders(arm.federation) })),
     data: { ...shapingDataFields(config), hasHeldOutFile: config.data.heldOutFile !== undefined },
     training: { objective: config.training.objective, hasStartAdapter: config.training.startAdapter !== undefined },
   };

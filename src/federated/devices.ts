@@ -13,7 +13,7 @@ export interface DeviceProfile {
   readonly downloadBytesPerSecond: number;
   /** Absent: enough. */
   readonly memoryBytes?: number;
-  /** Precision of the base model it trains on; absent: the one that all without a precision have. */
+  /** Precision of the base model it trains on, or the name of its own file of it; absent: the one that all without a precision have. */
   readonly precision?: string;
   /** Probability that one attempt at a round breaks off: switched off, out of the network. */
   readonly failureProbability: number;

@@ -6,7 +6,7 @@ import { mkdir } from "node:fs/promises";
 import { createHash } from "node:crypto";
 import { fingerprintLayout } from "../adapter/layout.js";
 import { createArmStrategy } from "../config/arm-strategies.js";
-import { participationOf } from "../config/federation.js";
+import { participationOf, withoutFolders } from "../config/federation.js";
 import { shapingDataFields } from "../config/load.js";
 import type { ArmConfig, DpoConfig, ExperimentConfig } from "../config/schema.js";
 import { strategyLabel } from "../config/strategy-file.js";
@@ -161,7 +161,7 @@ function fingerprintArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): strin
   const { config, data } = setup;
   const { seed, evaluation, numThreads, device } = config;
   const text = JSON.stringify({
-    arm: { ...arm, strategy: strategyLabel(arm.strategy) },
+    arm: { ...arm, strategy: strategyLabel(arm.strategy), federation: withoutFolders(arm.federation) },
     seed,
     evaluation,
     numThreads,

@@ -3,6 +3,7 @@
  * of mixed precision, where every client trains the one adapter on the file of its device. Those must be the same model:
  * architecture, shapes and tokenizer are compared, whatever the files say about their origin.
  */
+import { baseModelOf } from "../config/federation.js";
 import type { ArmConfig } from "../config/schema.js";
 import { problemError } from "../errors.js";
 import type { NativeKernelVariants, NativeModelInfo } from "../native/binding.js";
@@ -12,9 +13,12 @@ import type { RunListener } from "./events.js";
 import { EXACT_VARIANTS } from "./kernel-variants.js";
 import type { ModelVariant } from "./model-variants.js";
 
-/** Precisions of an arm's clients, its own first: that one's file is what the adapter is judged with. */
-export function precisionsOf({ precision, federation }: Pick<ArmConfig, "precision" | "federation">): readonly ArmConfig["precision"][] {
-  const others = Object.values(federation.devices?.profiles ?? {}).flatMap((profile) => profile.precision ?? []);
+/**
+ * Precisions of an arm's clients, its own first: that one's file is what the adapter is judged with. A device with a file of its
+ * own stands here with the file's name.
+ */
+export function precisionsOf({ precision, federation }: Pick<ArmConfig, "precision" | "federation">): readonly string[] {
+  const others = Object.values(federation.devices?.profiles ?? {}).flatMap((profile) => baseModelOf(profile) ?? []);
   return [...new Set([precision, ...others])];
 }
 

@@ -1,10 +1,12 @@
 /** Whole runs on simulated devices with the real addon: mixed precision in one federation, and an asynchronous server that is interrupted. */
+import { copyFileSync, mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { loadConfig } from "../../src/config/load.js";
 import { resumeExperiment, runExperiment } from "../../src/experiment.js";
 import { openMetricsDatabase } from "../../src/metrics/database.js";
 import { clientRounds, precisionTotals } from "../../src/metrics/queries.js";
+import { writeTinyGguf } from "../fixtures/tiny-gguf.js";
 import { makeTemporaryFolder } from "../helpers/temporary-folder.js";
 import { readRunContents } from "../helpers/run-contents.js";
 import { writeTinyExperiment } from "../helpers/tiny-experiment.js";
@@ -67,6 +69,47 @@ describe("a federation of a server with F16, a desktop with Q8_0 and a laptop wi
     const plain = await updatesOf([arm]);
     expect(mixed.get("42")).toBe(plain.get("42"));
     expect(mixed.get("7")).not.toBe(plain.get("7"));
+  });
+});
+
+describe("devices with files of their own", () => {
+  const arm = "arms: [{name: mixed, precision: F16, strategy: fedavg, training: {clientsPerRound: 6, numRounds: 1}}]";
+  const profiles = (laptop: string) => [
+    "federation: {devices: {profiles: {",
+    `  server: {tokensPerSecond: 1000}, laptop: {tokensPerSecond: 100, ${laptop}}},`,
+    '  clients: {"42": server, ana: laptop, "7": laptop, "../up": server, "Zoë 北": laptop, b: laptop}}}',
+  ];
+  const rowsOf = (out: string) => {
+    const database = openMetricsDatabase(join(out, "metrics.sqlite"), { readonly: true });
+    const rows = clientRounds(database, "mixed").map(({ clientId, precision, updateNorm, trainLoss }) => ({ clientId, precision, updateNorm, trainLoss }));
+    database.close();
+    return rows;
+  };
+
+  test("train on them as on the same precision and are recorded by name and hash", async () => {
+    const made = await loadTiny([arm, ...profiles("precision: Q8_0")]);
+    await runExperiment(made.config, join(made.folder, "out"));
+    const { config, folder } = await loadTiny([arm, ...profiles("model: other/eight-bits.gguf")]);
+    mkdirSync(join(folder, "other"));
+    const quantized = await runExperiment(made.config, join(folder, "made"));
+    expect(quantized.record.hashes["model.Q8_0"]).toBeDefined();
+    const cached = readdirSync(process.env["FEDLLM_CACHE_DIR"] ?? "", { recursive: true, encoding: "utf8" }).find((name) => name.includes("Q8_0"));
+    copyFileSync(join(process.env["FEDLLM_CACHE_DIR"] ?? "", cached ?? ""), join(folder, "other/eight-bits.gguf"));
+    const out = join(folder, "out");
+    const { record } = await runExperiment(config, out);
+    expect(record.hashes["model.eight-bits.gguf"]).toBe(quantized.record.hashes["model.Q8_0"]);
+    const named = rowsOf(join(made.folder, "out")).map((row) => ({ ...row, precision: row.precision === "Q8_0" ? "eight-bits.gguf" : row.precision }));
+    expect(rowsOf(out)).toEqual(named);
+    expect(new Set(named.map(({ precision }) => precision))).toEqual(new Set(["F16", "eight-bits.gguf"]));
+  });
+
+  test("must be of the same model, must be there, and cannot have a precision too", async () => {
+    const other = await loadTiny([arm, ...profiles("model: other.gguf")]);
+    writeTinyGguf(join(other.folder, "other.gguf"), { chatTemplate: "{{ 'different' }}" });
+    await expect(runExperiment(other.config, join(other.folder, "out"))).rejects.toMatchObject({ code: "MODEL_UNSUPPORTED" });
+    const missing = await loadTiny([arm, ...profiles("model: nowhere.gguf")]);
+    await expect(runExperiment(missing.config, join(missing.folder, "out"))).rejects.toThrow(/nowhere\.gguf.*a readable GGUF file/u);
+    await expect(loadTiny([arm, ...profiles("model: other.gguf, precision: Q8_0")])).rejects.toThrow(/either precision or model/u);
   });
 });
 
