@@ -34,6 +34,25 @@ export function withObjectiveDefaults(raw: unknown): unknown {
   return { ...raw, ...Object.fromEntries(filled) };
 }
 
+/** What the native core would refuse at the first step, refused before anything is loaded. */
+function checkLoss({ name, training: { labelSmoothing, lossScale } }: ArmConfig, objective: ExperimentConfig["training"]["objective"]): void {
+  if (objective === "dpo" && labelSmoothing !== 0) {
+    throw problemError("CONFIG_INVALID", {
+      subject: `training.labelSmoothing of arm ${name}`,
+      expected: "0 with objective dpo, whose own is training.dpo.labelSmoothing",
+      received: String(labelSmoothing),
+    });
+  }
+  const exponent = Math.log2(lossScale ?? 1);
+  if (!Number.isInteger(exponent) || exponent < -24 || exponent > 126) {
+    throw problemError("CONFIG_INVALID", {
+      subject: `training.lossScale of arm ${name}`,
+      expected: "a power of two from 2^-24 to 2^126",
+      received: String(lossScale),
+    });
+  }
+}
+
 function isSection(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
@@ -43,6 +62,7 @@ export function checkObjective(config: ExperimentConfig): void {
   const { data, training } = config;
   for (const arm of config.arms) {
     checkSteps(arm);
+    checkLoss(arm, training.objective);
     if (arm.training.dpo?.reference === "start" && training.startAdapter === undefined) {
       throw problemError("CONFIG_INVALID", {
         subject: `training.dpo.reference of arm ${arm.name}`,

@@ -110,6 +110,29 @@ const trainingShape = {
     .optional()
     .describe("client ids of strategies that keep one cohort (local); default: the cohort of round 1"),
   pooledSteps: count().optional().describe("centralized: optimizer steps per round; default: what all clients of a round make"),
+  labelSmoothing: z
+    .number()
+    .min(0)
+    .lt(1)
+    .default(0)
+    .describe("part of each supervised token's target that is spread over the whole vocabulary; objective sft only"),
+  neftuneAlpha: z
+    .number()
+    .min(0)
+    .max(1e3)
+    .default(0)
+    .describe("NEFTune: uniform noise of alpha / sqrt(tokens * width) on the embeddings while training; usual values are 5 to 15, 0: none"),
+  loraPlusRatio: z
+    .number()
+    .positive()
+    .max(1e4)
+    .default(1)
+    .describe("LoRA+: learning rate of B over that of A, which is the client learning rate; its paper advises 16"),
+  lossScale: z
+    .number()
+    .positive()
+    .optional()
+    .describe("a power of two that gradients are multiplied by on the device; default: 1 on the CPU, 1024 elsewhere, where it is halved when it overflows"),
   optimizer: z.strictObject(optimizerShape).prefault({}).describe("AdamW, started anew for each client and round"),
   dpo: z.strictObject(dpoShape).optional().describe("options of objective dpo"),
   personalization: z

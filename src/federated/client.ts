@@ -15,6 +15,7 @@ import type {
   PreferenceObjective,
   TrainingExample,
   TrainProgress,
+  TrainRequest,
   TrainResult,
 } from "./local-trainer.js";
 import type { ClientFailure, ClientUpdate, FederatedClient, NamedState, TrainTask } from "./protocol.js";
@@ -28,9 +29,14 @@ export interface LocalTrainingOptions {
   readonly optimizer: OptimizerOptions;
   /** LoRA dropout probability, 0 <= p < 1. */
   readonly dropout: number;
+  /** What is minimised beyond the plain loss, and how; absent: nothing. */
+  readonly loss?: LossOptions;
   /** Absent: clients learn answers, and their samples are no pairs. */
   readonly preference?: PreferenceTraining;
 }
+
+/** See TrainRequest. */
+export type LossOptions = Pick<TrainRequest, "labelSmoothing" | "neftuneAlpha" | "loraPlusRatio" | "lossScale">;
 
 /** How clients learn from pairs of answers. */
 export interface PreferenceTraining extends Omit<PreferenceObjective, "referenceWeights"> {
@@ -179,6 +185,7 @@ function trainLocally(
       clientLearningRate: task.clientLearningRate,
       optimizer: options.optimizer,
       dropout: options.dropout,
+      ...options.loss,
       seed: deriveSeed(options.seed, "dropout", task.round, task.clientId),
       ...(options.preference === undefined ? {} : { objective: objectiveOf(options.preference, weights, task) }),
       ...(task.frozenAdapters === undefined ? {} : { frozenAdapters: task.frozenAdapters }),

@@ -15,7 +15,7 @@ import { CheckpointFolder } from "../federated/checkpoint.js";
 import { createGrouped } from "../federated/groups.js";
 import type { LocalTrainer } from "../federated/local-trainer.js";
 import type { FederationDeps, FederationOptions } from "../federated/options.js";
-import type { PreferenceTraining } from "../federated/client.js";
+import type { LossOptions, PreferenceTraining } from "../federated/client.js";
 import type { FederationEvent } from "../federated/records.js";
 import { runServer } from "../federated/server.js";
 import type { FederationStart } from "../federated/server.js";
@@ -189,6 +189,7 @@ function federationOptions(
     microBatchTokens: training.microBatchTokens,
     optimizer: { ...optimizer, ...(maxGradientNorm === null ? {} : { maxGradientNorm }) },
     dropout: lora.dropout,
+    loss: lossOptions(training),
     plan: planTraining(training),
     ...(training.dpo === undefined ? {} : { preference: preferenceTraining(training.dpo, startAdapter) }),
     // Pooled data is one participant by nature.
@@ -200,6 +201,16 @@ function federationOptions(
     evaluateBeforeTraining: data.heldOut.samples.length > 0,
     measureAggregation: config.evaluation.aggregationError,
     checkpointEvery: config.checkpoint.every,
+  };
+}
+
+/** What differs from the plain loss. */
+function lossOptions({ labelSmoothing, neftuneAlpha, loraPlusRatio, lossScale }: ArmConfig["training"]): LossOptions {
+  return {
+    ...(labelSmoothing === 0 ? {} : { labelSmoothing }),
+    ...(neftuneAlpha === 0 ? {} : { neftuneAlpha }),
+    ...(loraPlusRatio === 1 ? {} : { loraPlusRatio }),
+    ...(lossScale === undefined ? {} : { lossScale }),
   };
 }
 

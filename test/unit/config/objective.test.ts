@@ -63,6 +63,9 @@ describe("fields that do not go together", () => {
     [["training.objective=dpo", "training.dpo.reference=start"], "training.dpo.reference of arm source-fedavg: expected base or round, since there is no"],
     [["training.objective=dpo", "training.dpo.labelSmoothing=0.5"], "training.dpo.labelSmoothing (--set): expected a number of less than 0.5"],
     [["training.objective=dpo", "training.dpo.beta=0"], "training.dpo.beta (--set): expected a number of at least 0.000001"],
+    [["training.objective=dpo", "training.labelSmoothing=0.1"], "training.labelSmoothing of arm source-fedavg: expected 0 with objective dpo"],
+    [["training.labelSmoothing=1"], "training.labelSmoothing (--set): expected a number of less than 1"],
+    [["training.lossScale=3"], "training.lossScale of arm source-fedavg: expected a power of two from 2^-24 to 2^126, received 3"],
     [["training.objective=ppo"], "training.objective (--set): expected one of sft, dpo"],
   ])("%j", async (settings, message) => {
     await expect(load(...settings)).rejects.toThrow(message);
