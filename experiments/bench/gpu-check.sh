@@ -35,15 +35,20 @@ shapes=("TinyLlama 2048 22 32 4 5632 32000" "3B 3072 28 24 8 8192 128256" "8B 40
   "$programs/core_test" --libs "$libs" --device "$device" 2>/dev/null | tail -80
   echo '```'
   echo
-  echo "| shape | sequence | base | tokens/s | GFLOP/s of 4N |"
-  echo "|---|---|---|---|---|"
+  echo "| shape | sequence | base | tokens/s | GFLOP/s of 4N | GB on the device |"
+  echo "|---|---|---|---|---|---|"
   for shape in "${shapes[@]}"; do
     read -r name dims <<<"$shape"
     for sequence in 512 2048; do
       for type in F16 Q8_0 MIXED; do
-        # shellcheck disable=SC2086  # the shape is six words on purpose
-        bench --shape $dims --type "$type" --sequence "$sequence" | sed -n 's/.*"tokens_per_second": \([0-9.]*\), "gflops": \([0-9.]*\).*/\1 | \2/p' |
-          sed "s/^/| $name | $sequence | ${type/MIXED/as Q4_K_M} | /; s/$/ |/"
+        for transposes in none bf16 q8_0; do
+          # shellcheck disable=SC2086  # the shape is six words on purpose
+          bench --shape $dims --type "$type" --sequence "$sequence" --transposes "$transposes" |
+            sed -n 's/.*"tokens_per_second": \([0-9.]*\), "gflops": \([0-9.]*\).*"device_megabytes": \([0-9]*\).*/\1 \2 \3/p' |
+            while read -r rate flops megabytes; do
+              echo "| $name | $sequence | ${type/MIXED/as Q4_K_M}, transposes $transposes | $rate | $flops | $(awk "BEGIN { print $megabytes / 1000 }") |"
+            done
+        done
       done
       if python3 -c 'import peft, transformers' 2>/dev/null; then
         # shellcheck disable=SC2086

@@ -36,4 +36,4 @@ for _ in range(6):
     optimizer.zero_grad()
     torch.cuda.synchronize()
     best = min(best, time.perf_counter() - begin)
-print(f"{sequence / best:.1f} | {4 * n_matmul * sequence / best / 1e9:.1f}")
+print(f"{sequence / best:.1f} | {4 * n_matmul * sequence / best / 1e9:.1f} | {torch.cuda.max_memory_reserved() / 1e9:.2f}")

@@ -29,6 +29,7 @@ struct bench_options {
     std::string type = "F16";
     std::string targets = "attn_q,attn_v";
     std::string device;
+    transpose_cache transposes = transpose_cache::none;
     fedllm_test::fixture_options shape;
     int64_t sequence = 512, batch = 1, rank = 16, steps = 4;
     int     threads = 2;
@@ -44,6 +45,7 @@ struct bench_options {
 const char * USAGE =
     "usage: core_bench [--libs DIR] [--model FILE | --shape DIM LAYERS HEADS KV_HEADS FFN VOCAB] [--type F32|F16|BF16|Q8_0|Q4_0|Q4_K|Q5_K|Q6_K|MIXED]\n"
     "                  [--sequence N] [--batch N] [--rank N] [--targets a,b] [--steps N] [--threads N] [--device NAME] [--portable] [--recompute] [--forward] [--product f32|bf16]\n"
+    "                  [--transposes none|bf16|f16|q8_0]   stored copies of W^T; not on the CPU\n"
     "                  [--profile]      where the time goes, operation by operation\n"
     "                  [--processor-time]  the profile in processor seconds of all threads, for busy machines\n"
     "                  [--prompt-rate]  llama.cpp's own prompt rate on the same file, batches of 512, and the ratio\n"
@@ -51,6 +53,23 @@ const char * USAGE =
 
 double now() { return fedllm_bench::clock_seconds(false); }
 double processor_now() { return fedllm_bench::clock_seconds(true); }
+
+transpose_cache transposes_by_name(const std::string & name) {
+    if (name == "none") return transpose_cache::none;
+    if (name == "bf16") return transpose_cache::bf16;
+    if (name == "f16") return transpose_cache::f16;
+    if (name == "q8_0") return transpose_cache::q8_0;
+    std::fputs(USAGE, stderr);
+    std::exit(2);
+}
+
+// Free bytes of the named device; 0: the CPU, whose memory is counted as the process's.
+size_t free_device_bytes(const std::string & name) {
+    for (const device_info & info : backend_list_devices()) {
+        if (!name.empty() && info.name == name) return info.free_bytes;
+    }
+    return 0;
+}
 
 bench_options parse(int argc, char ** argv) {
     bench_options o;
@@ -75,6 +94,7 @@ bench_options parse(int argc, char ** argv) {
         else if (name == "--type") o.type = text();
         else if (name == "--targets") o.targets = text();
         else if (name == "--device") o.device = text();
+        else if (name == "--transposes") o.transposes = transposes_by_name(text());
         else if (name == "--sequence") o.sequence = number();
         else if (name == "--batch") o.batch = number();
         else if (name == "--rank") o.rank = number();
@@ -176,6 +196,7 @@ struct bench {
     std::shared_ptr<base_model>       model;
     std::vector<micro_batch>          batches;
     bool                              profiling = false;
+    size_t                            free_after = 0;
     fedllm_bench::graph_profile       profile{ options.processor_time };
 
     // Runs the steps; while profiling, what is outside the graphs goes into the profile too.
@@ -196,6 +217,7 @@ struct bench {
             times.processor_seconds = std::min(times.processor_seconds, processor_now() - processor_begin);
             if (profiling) profile.add("building graphs, inputs, results", (options.processor_time ? processor_now() - processor_begin : now() - begin) - (profile.total_seconds() - graph_begin));
         }
+        free_after = free_device_bytes(options.device);  // while the graphs still have their memory
         return times;
     }
 
@@ -221,7 +243,8 @@ void run(const bench_options & o) {
     backend_load_all(o.libs_dir);
     const std::string path = model_path(o);
     if (!o.write.empty()) return;
-    bench b{ o, base_model::load(path, { o.device, o.threads, { o.product } }), {} };
+    const size_t free_before = free_device_bytes(o.device);
+    bench b{ o, base_model::load(path, { o.device, o.threads, { o.product, o.transposes } }), {} };
     const model_info & info = b.model->info();
     b.batches = make_batches(o, info.n_vocab);
     const step_times times = b.time_steps();
@@ -236,6 +259,7 @@ void run(const bench_options & o) {
                 "\"tokens_per_second\": %.1f, \"gflops\": %.1f, \"gemm_gflops\": %.1f, \"fraction_of_gemm\": %.3f, \"peak_megabytes\": %.0f, \"kernel\": \"%s\"",
                 o.model.empty() ? o.type.c_str() : "file", o.product == weight_product::bf16 ? "bf16" : "f32", double(info.n_parameters), times.loss / n_tokens,
                 times.seconds, times.processor_seconds, rate, flops, gemm, flops / gemm, double(usage.ru_maxrss) / 1024.0, cpu_select_kernels().name);
+    if (free_before > 0) std::printf(", \"device_megabytes\": %.0f", (double(free_before) - double(b.free_after)) / 1e6);
     if (o.prompt_rate) {
         const double prompt = fedllm_bench::measure_prompt_rate(path, 512, o.threads, o.steps);
         std::printf(", \"prompt_tokens_per_second\": %.1f, \"of_prompt_rate\": %.3f", prompt, prompt > 0.0 ? rate / prompt : 0.0);

@@ -6,6 +6,7 @@
 
 #include "device-memory.h"
 #include "error.h"
+#include "transposes.h"
 
 namespace fedllm {
 
@@ -118,7 +119,7 @@ void memory_planner::count_weights(memory_plan & plan) const {
     if (plan.streams) {
         plan.parts.weights = plan.needed + rich_.sum() <= limit_ ? rich_.sum() : lean_.sum();
     } else {
-        plan.parts.weights = model_.info().weight_bytes;
+        plan.parts.weights = model_.info().weight_bytes + (is_cpu_ ? 0 : transposes_bytes(model_.matrices(), model_.options().variants.transposes));
         // Loaded weights are in the device's memory already; on the CPU their pages can be given up and read again.
         if (model_.options().placement == weight_placement::resident) return;
     }

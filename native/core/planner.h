@@ -28,7 +28,7 @@ struct plan_request {
 // Bytes. Weights, transposes, adapter, activations and checkpoints are in the device's memory, the rest in the host's; on the CPU
 // that is the same.
 struct memory_parts {
-    size_t weights = 0;       // of the base; on the CPU pages of the mapped file; with streaming what is on the device at once
+    size_t weights = 0;       // of the base, with stored transposes; on the CPU pages of the mapped file; with streaming what is on the device at once
     size_t adapter = 0;       // flat weights and gradients, frozen adapters
     size_t activations = 0;   // tensors of the largest graph
     size_t checkpoints = 0;   // layers' inputs and middles where weights are streamed; else they are activations
