@@ -94,3 +94,14 @@ test.each([
   if (extraRank === 64) expect(discarded).toBe(0);
   else expect(discarded).toBeGreaterThan(0);
 });
+
+test("what stands beside the pair keeps to the pair's layers", async () => {
+  const folder = makeTemporaryFolder();
+  process.env["FEDLLM_CACHE_DIR"] = join(folder, "cache");
+  const names = ["fedex-lora", "flora", "feddpa"];
+  const { file } = writeTinyExperiment(folder, [`arms: [${names.map((name) => `{precision: F16, strategy: ${name}, lora: {layers: [1]}}`).join(", ")}]`]);
+  const { config } = await loadConfig({ file });
+  const { summary } = await runExperiment(config, join(folder, "out"));
+  const base = summary.rows.find(({ adapter }) => adapter === "base")?.heldOutLoss ?? Number.NaN;
+  for (const name of names) expect([name, (summary.rows.find(({ adapter }) => adapter === name)?.heldOutLoss ?? base) < base]).toEqual([name, true]);
+});

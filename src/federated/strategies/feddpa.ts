@@ -10,7 +10,7 @@
  * one file. v_k starts with the A of the first w that the client gets.
  */
 import { gatherSlice, scatterSlice, type AdapterSlice } from "../../adapter/slice.js";
-import { targetModulesOf } from "../../adapter/joined.js";
+import { layersOf, targetModulesOf } from "../../adapter/joined.js";
 import type { AdapterLayout } from "../../adapter/layout.js";
 import { assert } from "../../util/assert.js";
 import type { FrozenAdapter } from "../local-trainer.js";
@@ -25,7 +25,7 @@ const B_HALF: AdapterSlice = { half: "b" };
 /** Server state: `adapter`. Client state: `adapter`, its local one, from its first accepted round. */
 export function createFedDpa({ globalWeight }: DualOptions = FEDDPA_DEFAULTS): Strategy {
   const beside = (weights: Float32Array, layout: AdapterLayout): readonly FrozenAdapter[] => [
-    { rank: layout.rank, loraAlpha: globalWeight * layout.loraAlpha, targetModules: targetModulesOf(layout), weights },
+    { rank: layout.rank, loraAlpha: globalWeight * layout.loraAlpha, targetModules: targetModulesOf(layout), ...layersOf(layout), weights },
   ];
   return {
     ...createFedAvg(),
