@@ -356,3 +356,31 @@ export function personalGains(database: MetricsDatabase): readonly PersonalLine[
     )
     .all();
 }
+
+/** An adapter in the two models of an arm whose clients train on an emulator; losses on the overall held-out samples. */
+export interface EmulatorLine {
+  readonly arm: string;
+  /** Of the last evaluation. */
+  readonly round: number;
+  /** Before training, or NULL when that was not measured, and after the round. */
+  readonly emulatorBefore: number | null;
+  readonly emulatorLoss: number;
+  readonly fullBefore: number | null;
+  readonly fullLoss: number;
+}
+
+/** By arm, in order. */
+export function emulatorLosses(database: MetricsDatabase): readonly EmulatorLine[] {
+  return database
+    .prepare<[], EmulatorLine>(
+      `WITH kinds (full, emulated) AS (VALUES ('heldout_loss', 'heldout_loss@emulator'), ('heldout_dpo_loss', 'heldout_dpo_loss@emulator')),
+            pairs AS (SELECT e.arm, e.round, e.value AS emulated, f.value AS full
+                        FROM kinds k JOIN evaluations e ON e.metric = k.emulated AND e.client_id IS NULL
+                        JOIN evaluations f ON f.metric = k.full AND f.arm = e.arm AND f.round = e.round AND f.client_id IS NULL)
+       SELECT p.arm, p.round, s.emulated AS emulatorBefore, p.emulated AS emulatorLoss, s.full AS fullBefore, p.full AS fullLoss
+         FROM pairs p JOIN arms a ON a.name = p.arm LEFT JOIN pairs s ON s.arm = p.arm AND s.round = 0
+        WHERE p.round = (SELECT max(l.round) FROM pairs l WHERE l.arm = p.arm) AND p.emulated IS NOT NULL AND p.full IS NOT NULL
+        ORDER BY a.arm_index`,
+    )
+    .all();
+}

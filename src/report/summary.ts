@@ -14,6 +14,7 @@ import { writeFileAtomic } from "../util/atomic-file.js";
 import { formatBytes, formatCount, formatDuration, formatMarkdownTable, formatPercent, formatTable } from "./format.js";
 import type { Column } from "./format.js";
 import { groupTable, linesByGroup, type GroupLine } from "./by-group.js";
+import { emulatorTable, linesOfEmulators, type EmulatorLine } from "./emulated.js";
 import { linesOfPersonal, personalTable, type PersonalLine } from "./personal.js";
 import { linesByPrecision, precisionTable, type PrecisionLine } from "./by-precision.js";
 import { timeToQuality, timeToQualityTable, type TimeToQuality } from "./time-to-quality.js";
@@ -69,6 +70,8 @@ export interface Summary {
   readonly byGroup?: readonly GroupLine[];
   /** Absent when no client has an adapter of its own beside a common one. */
   readonly personal?: readonly PersonalLine[];
+  /** Absent when all clients train on the full model. */
+  readonly emulated?: readonly EmulatorLine[];
 }
 
 /** The only fields of the stored configuration that the table needs. */
@@ -101,11 +104,13 @@ export function summarizeRun(database: MetricsDatabase): Summary {
   const lines = linesByPrecision(database);
   const groups = linesByGroup(database);
   const personal = linesOfPersonal(database);
+  const emulated = linesOfEmulators(database);
   const common = {
     ...(time === undefined ? {} : { timeToQuality: time }),
     ...(lines === undefined ? {} : { byPrecision: lines }),
     ...(groups === undefined ? {} : { byGroup: groups }),
     ...(personal === undefined ? {} : { personal }),
+    ...(emulated === undefined ? {} : { emulated }),
   };
   if (reference === undefined) return { rows, ...common };
   return { reference, rows: rows.map((row) => withDifference(row, rows, reference)), ...common };
@@ -266,12 +271,13 @@ export async function writeSummary(database: MetricsDatabase, paths: RunPaths, r
 }
 
 /** Tables that not every run has. */
-function furtherTables({ timeToQuality: time, byPrecision, byGroup, personal }: Summary) {
+function furtherTables({ timeToQuality: time, byPrecision, byGroup, personal, emulated }: Summary) {
   return [
     ...(time === undefined ? [] : [timeToQualityTable(time)]),
     ...(byPrecision === undefined ? [] : [precisionTable(byPrecision)]),
     ...(byGroup === undefined ? [] : [groupTable(byGroup)]),
     ...(personal === undefined ? [] : [personalTable(personal)]),
+    ...(emulated === undefined ? [] : [emulatorTable(emulated)]),
   ];
 }
 

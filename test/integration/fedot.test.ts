@@ -1,5 +1,5 @@
 /** Federated offsite tuning in whole runs on a real model of six layers: what clients get, what comes of it, and that it goes on. */
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { loadConfig } from "../../src/config/load.js";
@@ -8,6 +8,7 @@ import { openMetricsDatabase } from "../../src/metrics/database.js";
 import { evaluationsByArm, events } from "../../src/metrics/queries.js";
 import { BaseModel } from "../../src/native/base-model.js";
 import { loadNative } from "../../src/native/load.js";
+import { runCli } from "../helpers/run-cli.js";
 import { readRunContents } from "../helpers/run-contents.js";
 import { makeTemporaryFolder } from "../helpers/temporary-folder.js";
 import { writeTinyExperiment } from "../helpers/tiny-experiment.js";
@@ -40,12 +41,18 @@ function lossesOf(out: string, arm: string, metric: string): readonly (number | 
 
 test("clients learn on a model without some layers, and the adapter serves the full one", async () => {
   const { config, out } = await loadArms(`[${fedOt("firstLayers: 1, lastLayers: 1, dropRate: 0.5")}]`);
-  await runExperiment(config, out);
+  const { summary, paths } = await runExperiment(config, out);
   const inEmulator = lossesOf(out, ARM, "heldout_loss@emulator");
   const inFullModel = lossesOf(out, ARM, "heldout_loss");
   expect([inEmulator.length, inFullModel.length]).toEqual([4, 4]);
   expect(inEmulator[3]).toBeLessThan(inEmulator[0] ?? 0);
   expect(inFullModel[3]).not.toBe(inFullModel[0]);
+
+  expect(summary.emulated).toEqual([
+    { arm: ARM, round: 3, emulatorBefore: inEmulator[0], emulatorLoss: inEmulator[3], fullBefore: inFullModel[0], fullLoss: inFullModel[3] },
+  ]);
+  expect(readFileSync(paths.summary, "utf8")).toContain((inFullModel[3] ?? 0).toFixed(4));
+  expect(readFileSync(paths.summary, "utf8")).toContain("Adapters trained on an emulator");
 
   const { addon } = loadNative();
   const emulator = await BaseModel.open(addon, join(out, "emulators", `${ARM}.gguf`), { numThreads: 1 });
@@ -75,6 +82,14 @@ test("an emulator of all layers gives FedAvg on the first and last ones, bit for
   expect(lossesOf(out, ARM, "heldout_loss@emulator")).toEqual(expected);
   const { adapters } = readRunContents(out);
   expect(adapters[`${ARM}.gguf`]).toBe(adapters["f16-fedavg.gguf"]);
+});
+
+test("the dry run knows the layers", async () => {
+  const { folder } = await loadArms(`[${fedOt("firstLayers: 1, lastLayers: 1")}]`);
+  const { stdout, stderr } = await runCli(["run", join(folder, "experiment.yaml"), "--dry-run", "--json"]);
+  expect(stderr).toBe("");
+  // Rank 2 on attn_q and attn_v of two of the six layers.
+  expect(JSON.parse(stdout)).toMatchObject({ arms: [{ name: ARM, trainableParameters: 2 * 2 * (512 + 384) }] });
 });
 
 test("interrupted after a round and resumed, it ends like a run that was left alone", async () => {
