@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "errors.h"
+#include "inner.h"
 #include "objective-options.h"
 #include "option-readers.h"
 
@@ -169,6 +170,7 @@ train_options train_request::view() const {
     train_options result   = options;
     result.frozen          = view_frozen(frozen);
     result.samples         = samples.view();
+    result.outer           = outer.empty() ? nullptr : outer.data();
     result.proximal_anchor = proximal_anchor.empty() ? nullptr : proximal_anchor.data();
     result.gradient_offset = gradient_offset.empty() ? nullptr : gradient_offset.data();
     if (result.objective.preference && !reference_weights.empty()) {
@@ -306,8 +308,13 @@ train_request read_train_request(const Napi::Value & value, const base_model & m
     train_request      request;
     train_options &    options    = request.options;
     options.adapter               = read_adapter_options(object.Get("adapter"));
-    const size_t n_parameters     = adapter_make_layout(model, options.adapter).n_parameters;
-    request.weights               = read_weights(object.Get("weights"), "weights", n_parameters);
+    const adapter_layout layout   = adapter_make_layout(model, options.adapter);
+    const Napi::Value outer       = object.Get("outer");
+    const size_t n_trained        = outer.IsUndefined() ? layout.n_parameters : inner_count(layout, options.adapter.rank);
+    if (!outer.IsUndefined()) {
+        request.outer = read_weights(outer, "outer", layout.n_parameters);
+    }
+    request.weights               = read_weights(object.Get("weights"), "weights", n_trained);
     request.frozen                = read_frozen(object.Get("frozenAdapters"), model);
     request.samples               = read_samples(object.Get("samples"), model.info().n_vocab);
     options.local_steps           = read_integer(object.Get("localSteps"), "localSteps", 1, MAX_STEPS);
@@ -318,8 +325,8 @@ train_request read_train_request(const Napi::Value & value, const base_model & m
     options.optimizer             = read_optimizer(object);
     options.dropout               = read_number(object.Get("dropout"), "dropout", PROBABILITY);
     options.seed                  = read_seed(object.Get("seed"), "seed");
-    read_corrections(object, n_parameters, request);
-    read_objective(object, n_parameters, request);
+    read_corrections(object, n_trained, request);
+    read_objective(object, layout.n_parameters, request);
     return request;
 }
 

@@ -38,6 +38,7 @@ struct train_request {
     samples_copy       samples;
     std::vector<float> weights;
     std::vector<frozen_copy> frozen;
+    std::vector<float> outer;            // empty: none
     std::vector<float> proximal_anchor;  // empty: none
     std::vector<float> gradient_offset;  // empty: none
     std::vector<float> reference_weights;  // of preferences; empty: the base alone

@@ -9,6 +9,7 @@
 #include "batch.h"
 #include "engine.h"
 #include "error.h"
+#include "inner.h"
 #include "objective.h"
 #include "optimizer.h"
 #include "planned-engine.h"
@@ -34,6 +35,9 @@ void check_options(const train_options & o) {
     require_option(o.optimizer.weight_decay >= 0.0 && std::isfinite(o.optimizer.weight_decay), "weightDecay", "a finite number of at least 0", o.optimizer.weight_decay);
     require_option(!o.optimizer.max_gradient_norm || *o.optimizer.max_gradient_norm > 0.0, "maxGradientNorm", "above 0", o.optimizer.max_gradient_norm.value_or(0.0));
     require_option(o.proximal_mu >= 0.0 && std::isfinite(o.proximal_mu), "proximalMu", "a finite number of at least 0", o.proximal_mu);
+    if (o.outer != nullptr && (o.trained != trained_half::both || o.lora_plus_ratio != 1.0)) {
+        throw train_error("CONFIG_INVALID", "outer: expected neither trainable nor loraPlusRatio, since only the matrices between A and B are trained, received one of them");
+    }
     require_option(o.proximal_mu == 0.0 || o.proximal_anchor != nullptr, "proximalAnchor", "weights to stay near to, since proximalMu is set", o.proximal_mu);
 }
 
@@ -119,9 +123,9 @@ constexpr int MAX_HALVINGS = 24;
 
 // Sums and gradient of a step, which is computed again with half the scale while its gradient overflows and its loss does not.
 static step_sums compute_step(planned_engine & runner, const step_objective & objective, const train_options & o, int64_t step, train_result & result,
-                              std::vector<float> & gradient) {
+                              const std::vector<float> & pairs, std::vector<float> & gradient) {
     const auto compute = [&](engine & device, int64_t micro_batch_tokens) {
-        device.set_weights(result.weights);
+        device.set_weights(pairs);
         const step_sums sums = objective.accumulate(device, step_groups(o, step), micro_batch_tokens, random_combine(o.seed, uint64_t(step)), result.loss_scale);
         device.get_gradient(gradient);
         return sums;
@@ -145,11 +149,15 @@ train_result train(const base_model & model, const train_options & o, const std:
     engine_options settings;
     settings.dropout = o.dropout;
     settings.seed = o.seed;
-    settings.trained = o.trained;
+    settings.trained = o.outer == nullptr ? o.trained : trained_half::b;
     settings.frozen = o.frozen;
     settings.allocation_limit = o.memory.allocation_limit;
     planned_engine runner(model, plan_of(o), settings);
-    const std::vector<parameter_range> ranges = trained_ranges(adapter_make_layout(model, o.adapter), o.trained, o.lora_plus_ratio);
+    const adapter_layout layout = adapter_make_layout(model, o.adapter);
+    std::optional<inner_factors> inner;
+    if (o.outer != nullptr) inner.emplace(layout, o.adapter.rank, o.outer);
+    const std::vector<parameter_range> ranges =
+        inner ? std::vector<parameter_range>{ { 0, inner_count(layout, o.adapter.rank), 1.0 } } : trained_ranges(layout, o.trained, o.lora_plus_ratio);
     adamw optimizer(o.optimizer, ranges);
     train_result result;
     result.weights = start_weights;
@@ -158,7 +166,9 @@ train_result train(const base_model & model, const train_options & o, const std:
     step_objective objective(o.objective, o.samples, cancel);
     runner.run([&](engine & device, int64_t micro_batch_tokens) { objective.prepare(device, used_groups(o), micro_batch_tokens); });
     for (int64_t step = 0; step < o.local_steps; ++step) {
-        const step_sums sums = compute_step(runner, objective, o, step, result, gradient);
+        const step_sums sums = inner ? compute_step(runner, objective, o, step, result, inner->compose(result.weights), gradient)
+                                     : compute_step(runner, objective, o, step, result, result.weights, gradient);
+        if (inner) gradient = inner->project(gradient);
         finish_gradient(o, ranges, result.weights, sums.weight, gradient);
         const double loss = sums.loss / sums.weight;
         const double norm = vector_norm(gradient);

@@ -86,6 +86,9 @@ struct train_options {
     double            learning_rate = 0.0;
     double            lora_plus_ratio = 1.0;  // the learning rate of B over that of A, which is learning_rate (Hayou et al. 2024, LoRA+)
     trained_half      trained = trained_half::both;
+    // A and B in layout order, fixed: then the inner matrices R between them are trained (inner.h), and the start weights, the
+    // anchor, the offset and the result are R's. Not with `trained` or lora_plus_ratio. nullptr: A and B are trained.
+    const float *     outer = nullptr;
     optimizer_options optimizer;
     double            dropout = 0.0;     // on the input of A, inverted scaling as in PEFT
     uint64_t          seed = 0;          // of dropout and NEFTune's noise

@@ -7,6 +7,7 @@
  * last number, so that methods which tell A from B run on it too; the loss knows nothing of the pair.
  * Pairs of answers are quadratic-preference.ts.
  */
+import { composeInner, projectToInner } from "../adapter/inner.js";
 import type { AdapterLayout } from "../adapter/layout.js";
 import { FedllmError } from "../errors.js";
 import type {
@@ -62,13 +63,16 @@ export class QuadraticTrainer implements LocalTrainer {
       await wait(this.#delayMs());
       if (signal?.aborted === true) throw new FedllmError("CANCELLED", "the quadratic trainer was cancelled");
       const batch = batchAt(request, step);
-      const { gradient, loss, preference } = computeStep(request, weights, batch);
+      const { outer } = request;
+      const whole = outer === undefined ? weights : composeInner(this.layout, outer, weights);
+      const { gradient: slopes, loss, preference } = computeStep(request, whole, batch);
+      const gradient = outer === undefined ? slopes : projectToInner(this.layout, outer, slopes);
       if (preference !== undefined) preferenceSteps.push(preference);
       stepLosses[step] = loss;
       gradientNorms[step] = Math.hypot(...gradient);
       numTokens += batch.reduce((sum, sample) => sum + sample.tokens.length, 0);
       for (const [i, slope] of gradient.entries()) {
-        if (!this.#isTrained(i, request.trainable)) continue;
+        if (outer === undefined && !this.#isTrained(i, request.trainable)) continue;
         const { proximal, gradientOffset, clientLearningRate } = request;
         const kept = random() < request.dropout ? 0 : slope;
         const w = weights[i] ?? 0;

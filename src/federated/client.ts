@@ -2,6 +2,7 @@
  * The client's part of a round: draw the sub-sample, train, return the update and beside it the client's own next
  * state. A failure is returned as a value; only cancellation is thrown. Checking the update is the server's part.
  */
+import { composeInner } from "../adapter/inner.js";
 import { gatherSlice, scatterSlice } from "../adapter/slice.js";
 import { findNonFinite, subtractWeights } from "../adapter/weights.js";
 import { errorCodeOf, problemError } from "../errors.js";
@@ -97,7 +98,7 @@ export async function trainClient(
     };
     return {
       kind: "update",
-      trainedWeights: result.weights,
+      trainedWeights: wholeAdapter(result.weights, ownTask, deps),
       update:
         finished?.controlVariateUpdate === undefined
           ? update
@@ -152,6 +153,11 @@ function makeStartWeights({ weights, slice, known }: TrainTask, { trainer: { lay
   return scatterSlice(known ?? new Float32Array(layout.numParameters), layout, slice, weights);
 }
 
+/** A and B of what was trained, also where it is the inner matrices between them. */
+function wholeAdapter(weights: Float32Array, { outer }: TrainTask, { trainer }: Pick<ClientDeps, "trainer">): Float32Array {
+  return outer === undefined ? weights : composeInner(trainer.layout, outer, weights);
+}
+
 /** The samples that the task trains on. Throws DATASET_INVALID for a client without any. */
 export async function readRoundSamples(
   task: TrainTask,
@@ -187,7 +193,10 @@ function trainLocally(
       dropout: options.dropout,
       ...options.loss,
       seed: deriveSeed(options.seed, "dropout", task.round, task.clientId),
-      ...(options.preference === undefined ? {} : { objective: objectiveOf(options.preference, weights, task) }),
+      ...(options.preference === undefined
+        ? {}
+        : { objective: objectiveOf(options.preference, wholeAdapter(weights, task, { trainer }), task) }),
+      ...(task.outer === undefined ? {} : { outer: task.outer }),
       ...(task.frozenAdapters === undefined ? {} : { frozenAdapters: task.frozenAdapters }),
       ...(task.trainable === undefined ? {} : { trainable: task.trainable }),
       ...(task.proximal === undefined ? {} : { proximal: task.proximal }),

@@ -58,6 +58,12 @@ export interface FrozenAdapter {
 export interface TrainRequest {
   /** Adapter weights to start from; not changed. */
   readonly weights: Float32Array;
+  /**
+   * A and B in layout order, fixed: what is trained are the inner matrices between them (src/adapter/inner.ts), and the weights,
+   * the proximal anchor, the gradient offset and the result are theirs. Not with `trainable` or `loraPlusRatio`. Absent: A and
+   * B are trained.
+   */
+  readonly outer?: Float32Array;
   /** Absent: none. */
   readonly frozenAdapters?: readonly FrozenAdapter[];
   /**

@@ -36,6 +36,13 @@ export interface TrainTask extends CohortMember {
    * initial one, which every client makes from the run's seed. Absent: zeros, which train as if they were not there.
    */
   readonly known?: Float32Array;
+  /**
+   * A and B, fixed, as the client has them once it got `sentOuter`: what is trained and sent are the inner matrices between them
+   * (src/adapter/inner.ts), in `weights` and in the answer. Not with a slice. Absent: A and B are trained.
+   */
+  readonly outer?: Float32Array;
+  /** Absent: the client has them. */
+  readonly sentOuter?: Float32Array;
   /** Adapters that take part while the client trains (FrozenAdapter), as it has them once it got `sentFrozen`. */
   readonly frozenAdapters?: readonly FrozenAdapter[];
   /** What is sent of them: all, or what brings those that the client has from its last round up to date. */
@@ -64,7 +71,10 @@ export interface TrainTask extends CohortMember {
 /** Client to server: the result of a task. */
 export interface ClientUpdate extends CohortMember {
   readonly round: number;
-  /** Trained weights minus the weights at the start, rounded to single precision: the `slice` of them, or all without one. */
+  /**
+   * Trained weights minus the weights at the start, rounded to single precision: the `slice` of them, or all without one; of
+   * inner matrices when the task has `outer`.
+   */
   readonly update: Float32Array;
   readonly slice?: AdapterSlice;
   /** Fingerprint of the layout the client trained in. */

@@ -2,13 +2,15 @@
  * Bytes that cross between server and client in a round, counted from the vectors that are really handed over. Headers
  * (ids, counts, rates, ranks: some dozen bytes) are not counted, for any method.
  */
+import { innerLength } from "../adapter/inner.js";
 import type { AdapterLayout } from "../adapter/layout.js";
 import { sliceLength } from "../adapter/slice.js";
 import type { ClientUpdate, TrainTask } from "./protocol.js";
 
 /** Server to client. What a client has already (`known`, the anchor it starts from) is not sent. */
-export function downloadBytes({ weights, sentFrozen, serverControlVariate }: TrainTask): number {
-  return weights.byteLength + (sentFrozen?.byteLength ?? 0) + (serverControlVariate?.byteLength ?? 0);
+export function downloadBytes({ weights, sentOuter, sentFrozen, serverControlVariate }: TrainTask): number {
+  const vectors = [weights, sentOuter, sentFrozen, serverControlVariate];
+  return vectors.reduce((sum, vector) => sum + (vector?.byteLength ?? 0), 0);
 }
 
 /** Client to server. */
@@ -17,7 +19,8 @@ export function uploadBytes({ update, controlVariateUpdate }: ClientUpdate): num
 }
 
 /** Client to server, as far as the task tells before it is done: a client may answer with less. */
-export function expectedUploadBytes({ answerSlice, serverControlVariate }: TrainTask, layout: AdapterLayout): number {
-  const numWeights = answerSlice === undefined ? layout.numParameters : sliceLength(layout, answerSlice);
+export function expectedUploadBytes({ outer, answerSlice, serverControlVariate }: TrainTask, layout: AdapterLayout): number {
+  const numTrained = outer === undefined ? layout.numParameters : innerLength(layout);
+  const numWeights = answerSlice === undefined ? numTrained : sliceLength(layout, answerSlice);
   return Float32Array.BYTES_PER_ELEMENT * numWeights + (serverControlVariate?.byteLength ?? 0);
 }

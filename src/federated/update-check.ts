@@ -1,4 +1,5 @@
 /** What the server demands of an update before it may count; a refused one is a ClientFailure with UPDATE_REJECTED. */
+import { innerLength } from "../adapter/inner.js";
 import type { AdapterLayout } from "../adapter/layout.js";
 import { adapterPairs } from "../adapter/pairs.js";
 import { sliceLength } from "../adapter/slice.js";
@@ -22,7 +23,7 @@ export function checkUpdate(
     findIdentityProblem(update, task) ??
     findLayoutProblem(update, expectation) ??
     findSliceProblem(update, task, expectation) ??
-    findVectorProblem("weights", update.update, expectedLength(update, expectation)) ??
+    findVectorProblem("weights", update.update, expectedLength(update, task, expectation)) ??
     findControlVariateProblem(update, task, expectation) ??
     findLossProblem(update);
   if (problem === undefined) return undefined;
@@ -70,7 +71,8 @@ function findSliceProblem({ slice }: ClientUpdate, { answerSlice }: TrainTask, {
   return fits ? undefined : { expected: `ranks of at most ${most.join(", ")}`, received: ranks.join(", ") };
 }
 
-function expectedLength({ slice }: ClientUpdate, { layout }: UpdateExpectation): number {
+function expectedLength({ slice }: ClientUpdate, { outer }: TrainTask, { layout }: UpdateExpectation): number {
+  if (outer !== undefined) return innerLength(layout);
   return slice === undefined ? layout.numParameters : sliceLength(layout, slice);
 }
 

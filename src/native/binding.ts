@@ -202,7 +202,10 @@ export interface NativeFrozenAdapter {
 
 export interface NativeTrainOptions {
   readonly adapter: NativeAdapterOptions;
+  /** In layout order; with `outer` the inner matrices, as are the anchor, the offset and the result. */
   readonly weights: Float32Array;
+  /** A and B, fixed, with the inner matrices between them trained; absent: A and B are trained. */
+  readonly outer?: Float32Array;
   readonly frozenAdapters?: readonly NativeFrozenAdapter[];
   readonly samples: NativeSamples;
   readonly localSteps: number;

@@ -2,6 +2,7 @@
  * The LocalTrainer of real runs: checks a request, hands it to the addon, follows an abort signal. Keeps no state of its
  * own, so one trainer serves all clients of a run. Several requests may run at once; each uses the model's threads.
  */
+import { innerLength } from "../adapter/inner.js";
 import type { AdapterLayout } from "../adapter/layout.js";
 import { FedllmError, isFedllmError } from "../errors.js";
 import type {
@@ -96,17 +97,21 @@ export class NativeTrainer implements LocalTrainer {
     const { localSteps, optimizer, proximal, gradientOffset, onProgress } = request;
     checkTrainNumbers(request);
     checkOptimizer(optimizer);
-    const numParameters = this.layout.numParameters;
-    checkWeights(request.weights, "weights", numParameters);
+    const { numParameters } = this.layout;
+    const { outer } = request;
+    if (outer !== undefined) checkWeights(outer, "outer", numParameters);
+    const numTrained = outer === undefined ? numParameters : innerLength(this.layout);
+    checkWeights(request.weights, "weights", numTrained);
     if (proximal !== undefined) {
       checkNumber(proximal.mu, "proximal.mu", { min: 0 });
-      checkWeights(proximal.anchor, "proximal.anchor", numParameters);
+      checkWeights(proximal.anchor, "proximal.anchor", numTrained);
     }
-    if (gradientOffset !== undefined) checkWeights(gradientOffset, "gradientOffset", numParameters);
+    if (gradientOffset !== undefined) checkWeights(gradientOffset, "gradientOffset", numTrained);
     const groups = request.objective === undefined ? undefined : pairOffsets(request.samples.length);
     return {
       adapter: this.adapter,
       weights: request.weights,
+      ...(outer === undefined ? {} : { outer }),
       ...this.buildFrozen(request.frozenAdapters),
       samples: packSamples(request.samples, this.model.info.vocabularySize, groups),
       localSteps,

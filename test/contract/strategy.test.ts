@@ -61,6 +61,7 @@ const CASES: readonly (readonly [name: string, strategyCase: StrategyCase])[] = 
   ["lora-fair", { exceptions: { [FIRST_ROUND]: "B is moved towards the mean of the products" } }],
   ["fedex-lora", {}],
   ["flora", { exceptions: REFACTORED }],
+  ["fed-sb", { exceptions: REFACTORED }],
   ["fedsvd", { exceptions: { ...HALF_ONLY, ...REFACTORED } }],
   ["fedot", {}],
   ["ditto", { exceptions: { [ALONE]: PULL, [FIRST_ROUND]: OWN_ADAPTERS } }],

@@ -1,5 +1,5 @@
 /** The methods made for LoRA through the library with the real addon and a tiny model: they learn, and say how exact they were. */
-import { readdirSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { AGGREGATION_ERROR } from "../../src/adapter/aggregation-error.js";
@@ -22,7 +22,7 @@ const OTHERS = ["fedavg", "flexlora", "florist", "hetlora", "lora-fair"];
 test("every method learns; exact ones have no aggregation error, and the bytes are those of what is sent", async () => {
   const folder = makeTemporaryFolder();
   process.env["FEDLLM_CACHE_DIR"] = join(folder, "cache");
-  const names = [...EXACT, ...OTHERS, "fedsa-lora"];
+  const names = [...EXACT, ...OTHERS, "fedsa-lora", "fed-sb"];
   const { file } = writeTinyExperiment(folder, [
     `arms: {precisions: [F16], strategies: [${names.join(", ")}], byStrategy: {hetlora: {strategyOptions: {clientRanks: [1, 2]}}}}`,
   ]);
@@ -43,13 +43,19 @@ test("every method learns; exact ones have no aggregation error, and the bytes a
   const [first, ofFedAvg] = ["flexlora", "fedavg"].map((name) => measuresByArm(database, `f16-${name}`)[0]?.value ?? Number.NaN);
   expect(first).toBeLessThan(ofFedAvg ?? Number.NaN);
   expect(errorOf("fedsa-lora")).toBeNaN();
+  // The first round decomposes a mean of a higher rank, the others average the matrices between fixed factors.
+  const errorsOfFedSb = measuresByArm(database, "f16-fed-sb").filter(({ measure, layer }) => measure === AGGREGATION_ERROR && layer === null);
+  expect(errorsOfFedSb.map(({ value }) => (value ?? Number.NaN) < 1e-6)).toEqual([false, true, true]);
   const rows = measuresByArm(database, "f16-fedavg").filter(({ measure }) => measure === AGGREGATION_ERROR);
   expect(rows.map(({ round, layer }) => [round, layer])).toEqual([1, 2, 3].flatMap((round) => [null, 0, 1].map((layer) => [round, layer])));
 
   const bytes = database
     .prepare<[], { arm: string; up: number; down: number }>("SELECT arm, upload_bytes AS up, download_bytes AS down FROM client_rounds WHERE round = 1")
     .all();
+  const numInner = 4 * 2 * 2;
+  const lastRound = database.prepare<[], { up: number; down: number }>("SELECT upload_bytes AS up, download_bytes AS down FROM client_rounds WHERE arm = 'f16-fed-sb' AND round = 3").all();
   database.close();
+  for (const { up, down } of lastRound) expect([up, [numInner, numInner + 2 * 2 * (256 + 256 + 256 + 128)].includes(down / 4)]).toEqual([4 * numInner, true]);
   // rank 2 on attn_q [256 -> 256] and attn_v [256 -> 128] of two layers.
   const [numA, numB] = [2 * 2 * (256 + 256), 2 * 2 * (256 + 128)];
   const bytesOf = (name: string) => bytes.find(({ arm }) => arm === `f16-${name}`);
@@ -65,14 +71,16 @@ test("every method learns; exact ones have no aggregation error, and the bytes a
 
 test.each([
   // The pair and three residuals of (3 - 1) 2 directions each; three stacks of 3 x 2.
-  ["fedex-lora", 64, 2 + 3 * 4],
-  ["flora", 64, 3 * 6],
-  ["fedex-lora", 3, 2 + 3],
-  ["flora", 3, 3],
-])("the saved file of %s with extraRank %i, one adapter of rank %i, does what the run evaluated", async (name, extraRank, rank) => {
+  ["fedex-lora", 64, "", 2 + 3 * 4],
+  ["flora", 64, "", 3 * 6],
+  ["fedex-lora", 3, "", 2 + 3],
+  ["flora", 3, "", 3],
+  ["fedex-lora", 3, "lora: {rank: 2, loraAlpha: 4, layers: [1]}", 2 + 3],
+])("the saved file of %s with extraRank %i and %s, one adapter of rank %i, does what the run evaluated", async (name, extraRank, lora, rank) => {
   const folder = makeTemporaryFolder();
   process.env["FEDLLM_CACHE_DIR"] = join(folder, "cache");
   const { file } = writeTinyExperiment(folder, [`arms: {precisions: [source], strategies: [${name}]}`, `strategyOptions: {extraRank: ${String(extraRank)}}`]);
+  if (lora !== "") writeFileSync(file, readFileSync(file, "utf8").replace(/^lora: .*$/mu, lora));
   const { config } = await loadConfig({ file });
   const out = join(folder, "out");
   const { summary } = await runExperiment(config, out);

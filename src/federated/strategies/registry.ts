@@ -16,6 +16,7 @@ import { createFedDpa, FEDDPA_DEFAULTS } from "./feddpa.js";
 import { createFedOt, FEDOT_DEFAULTS } from "./fedot.js";
 import { createFedProx, FEDPROX_DEFAULTS } from "./fedprox.js";
 import { createFedYogi, fedYogiDefaults } from "./fedyogi.js";
+import { createFedSb } from "./fed-sb.js";
 import { createFedSaLora } from "./fedsa-lora.js";
 import { createFedSvd } from "./fedsvd.js";
 import { createFfaLora } from "./ffa-lora.js";
@@ -56,6 +57,7 @@ const STRATEGIES: ReadonlyMap<string, StrategySource> = new Map([
   ["lora-fair", withOptions(() => LORA_FAIR_DEFAULTS, createLoraFair)],
   ["fedex-lora", withOptions(() => EXTRA_DEFAULTS, createFedExLora)],
   ["flora", withOptions(() => FLORA_DEFAULTS, createFlora)],
+  ["fed-sb", withoutOptions(createFedSb)],
   ["fedsvd", withoutOptions(createFedSvd)],
   ["fedot", withOptions(() => FEDOT_DEFAULTS, createFedOt)],
   ["ditto", withOptions(() => DITTO_DEFAULTS, createDitto)],
