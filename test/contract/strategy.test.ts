@@ -64,6 +64,7 @@ const CASES: readonly (readonly [name: string, strategyCase: StrategyCase])[] = 
   ["fed-sb", { exceptions: REFACTORED }],
   ["fedsvd", { exceptions: { ...HALF_ONLY, ...REFACTORED } }],
   ["fedot", {}],
+  ["fedot", { options: { proximalMu: 0.5 }, exceptions: { [ALONE]: PULL, [FIRST_ROUND]: PULL } }],
   ["ditto", { exceptions: { [ALONE]: PULL, [FIRST_ROUND]: OWN_ADAPTERS } }],
   ["ditto", { options: { proximalMu: 0 }, exceptions: { [FIRST_ROUND]: OWN_ADAPTERS } }],
   ["feddpa", { exceptions: { [ALONE]: "a local adapter starts without the product of the global one", [FIRST_ROUND]: OWN_ADAPTERS } }],

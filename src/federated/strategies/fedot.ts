@@ -5,12 +5,12 @@
  * model beforehand (Xiao et al. 2023 without distillation), so it is the same in all rounds and is handed out once.
  */
 import type { Strategy } from "../strategy.js";
-import { createFedAvg } from "./fedavg.js";
+import { createFedProx } from "./fedprox.js";
 import type { OffsiteOptions } from "./options.js";
 
-export const FEDOT_DEFAULTS: OffsiteOptions = { firstLayers: 2, lastLayers: 2, dropRate: 0.5 };
+export const FEDOT_DEFAULTS: OffsiteOptions = { firstLayers: 2, lastLayers: 2, dropRate: 0.5, proximalMu: 0 };
 
-/** Server state: `adapter`. Clients keep nothing. */
-export function createFedOt({ firstLayers, lastLayers, dropRate }: OffsiteOptions = FEDOT_DEFAULTS): Strategy {
-  return { ...createFedAvg(), name: "fedot", emulator: { firstLayers, lastLayers, dropRate } };
+/** Server state: `adapter`. Clients keep nothing. With proximalMu 0 clients train as FedAvg's do. */
+export function createFedOt({ firstLayers, lastLayers, dropRate, proximalMu }: OffsiteOptions = FEDOT_DEFAULTS): Strategy {
+  return { ...createFedProx({ proximalMu }), name: "fedot", emulator: { firstLayers, lastLayers, dropRate } };
 }

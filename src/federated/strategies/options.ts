@@ -27,7 +27,7 @@ export const strategyOptionsSchema = z.strictObject({
     .number()
     .min(0)
     .optional()
-    .describe("fedprox, fedasync, ditto (for the personal adapter): (proximalMu / 2) |w - global|^2 is added to the loss; default: 0.01, fedasync: 0.005, ditto: 0.1"),
+    .describe("fedprox, fedasync, fedot, ditto (for the personal adapter): (proximalMu / 2) |w - global|^2 is added to the loss; default: 0.01, fedasync: 0.005, fedot: 0, ditto: 0.1"),
   serverLearningRate: z
     .number()
     .positive()
@@ -167,7 +167,7 @@ export interface FairOptions {
 }
 
 /** FedOT. */
-export interface OffsiteOptions {
+export interface OffsiteOptions extends ProximalOptions {
   readonly firstLayers: number;
   readonly lastLayers: number;
   readonly dropRate: number;
