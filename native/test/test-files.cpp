@@ -9,6 +9,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "emulator.h"
 #include "test-support.h"
 
 using namespace fedllm_test;
@@ -346,6 +347,15 @@ FEDLLM_TEST("files: models with damaged headers are refused or load, and never c
     const bytes  file = fixture_bytes(options);
     const size_t n_header = header_size(temporary_path("broken-source.gguf"));
     return check_probes(mutations(file, n_header, 600, 1000), open_and_compute);
+}
+
+FEDLLM_TEST("files: no emulator of a model with a damaged header crashes") {
+    fixture_options options;
+    options.biases = options.rope_factors = true;
+    const bytes       file = fixture_bytes(options);
+    const size_t      n_header = header_size(temporary_path("broken-source.gguf"));
+    const std::string output = temporary_path("broken-emulator.gguf");
+    return check_probes(mutations(file, n_header, 600, 9000), [&](const std::string & broken) { fedllm::emulator_write(broken, output, {0}); });
 }
 
 FEDLLM_TEST("files: broken adapters are refused") {
