@@ -4,8 +4,14 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { loadConfig } from "../../src/config/load.js";
 import { resumeExperiment, runExperiment } from "../../src/experiment.js";
+import { evaluateGlobal } from "../../src/evaluation/held-out.js";
 import { openMetricsDatabase } from "../../src/metrics/database.js";
 import { evaluationsByArm } from "../../src/metrics/queries.js";
+import { BaseModel } from "../../src/native/base-model.js";
+import { loadNative } from "../../src/native/load.js";
+import { NativeTrainer } from "../../src/native/native-trainer.js";
+import { Tokenizer } from "../../src/native/tokenizer.js";
+import { loadTrainingData } from "../../src/run/training-data.js";
 import { readRunContents } from "../helpers/run-contents.js";
 import { makeTemporaryFolder } from "../helpers/temporary-folder.js";
 import { writeTinyExperiment } from "../helpers/tiny-experiment.js";
@@ -75,4 +81,29 @@ test("own adapters are judged on the clients' own data beside the common ones, s
   expect(ownLosses(stopped, "tuned", "heldout_loss@finetuned").size).toBe(3);
   await resumeExperiment(stopped);
   expect(readRunContents(stopped)).toEqual(readRunContents(undisturbed));
+});
+
+test("the saved file of a FedDPA client, one adapter of twice the rank, does what the run evaluated, and so does a fine-tuned one", async () => {
+  const folder = makeTemporaryFolder();
+  process.env["FEDLLM_CACHE_DIR"] = join(folder, "cache");
+  const arm = "arms: [{name: dual, precision: source, strategy: feddpa, training: {clientsPerRound: 6, personalization: {fineTuneSteps: 2, saveAdapters: true}}}]";
+  const { file } = writeTinyExperiment(folder, [arm, "strategyOptions: {globalWeight: 0.25}"]);
+  const { config } = await loadConfig({ file });
+  const out = join(folder, "out");
+  await runExperiment(config, out);
+  const model = await BaseModel.open(loadNative().addon, config.model, { numThreads: 1 });
+  const tokenizer = await Tokenizer.open(loadNative().addon, config.model);
+  const { heldOut } = await loadTrainingData(config, tokenizer);
+  for (const [path, metric] of [["adapters/dual/ana.gguf", "heldout_loss"], ["adapters/dual/finetuned/ana.gguf", "heldout_loss@finetuned"]] as const) {
+    const { options, weights } = await model.loadAdapter(join(out, path));
+    // Rank 2 of the global adapter beside rank 2 of the local one.
+    expect(options.rank).toBe(4);
+    const rows = await evaluateGlobal({ trainer: new NativeTrainer(model, options), heldOut, microBatchTokens: 64 }, weights);
+    const loss = rows.find(({ clientId }) => clientId === "ana")?.metrics.heldout_loss ?? Number.NaN;
+    const recorded = ownLosses(out, "dual", metric).get("ana") ?? Number.NaN;
+    // The same numbers summed in another order.
+    expect(Math.abs(loss - recorded)).toBeLessThan(1e-5 * recorded);
+  }
+  tokenizer.dispose();
+  model.dispose();
 });
