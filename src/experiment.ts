@@ -120,6 +120,7 @@ interface Prepared {
   readonly variants: ReadonlyMap<string, ModelVariant>;
   readonly kernelVariants: Readonly<Record<string, NativeKernelVariants>>;
   readonly data: TrainingData;
+  readonly tokenizer: ModelTokenizer;
   readonly startAdapters: ReadonlyMap<string, StartAdapterFile>;
   readonly hashes: Readonly<Record<string, string>>;
 }
@@ -140,24 +141,28 @@ async function runLocked(
   }));
   emit({ event: "run_started", runFolder: paths.folder, name: config.name, arms, resumed: earlier !== undefined });
   const prepared = await prepare(config, options, earlier);
-  const record = await recordRun(config, paths, prepared, earlier);
-  const store = new MetricsStore(paths.metrics);
   try {
-    store.saveRun({
-      id: record.id,
-      createdAt: record.startedAt,
-      seed: config.seed,
-      config,
-      versions: record.versions,
-      ...(prepared.hashes["data.train"] === undefined ? {} : { dataSha256: prepared.hashes["data.train"] }),
-    });
-    await runArms(config, paths, options, prepared, store, record.id);
-    await writeSummary(store.database, paths, record);
-    const summary = summarizeRun(store.database);
-    emit({ event: "run_finished", runFolder: paths.folder, durationMs: performance.now() - startMs });
-    return { paths, record, summary };
+    const record = await recordRun(config, paths, prepared, earlier);
+    const store = new MetricsStore(paths.metrics);
+    try {
+      store.saveRun({
+        id: record.id,
+        createdAt: record.startedAt,
+        seed: config.seed,
+        config,
+        versions: record.versions,
+        ...(prepared.hashes["data.train"] === undefined ? {} : { dataSha256: prepared.hashes["data.train"] }),
+      });
+      await runArms(config, paths, options, prepared, store, record.id);
+      await writeSummary(store.database, paths, record);
+      const summary = summarizeRun(store.database);
+      emit({ event: "run_finished", runFolder: paths.folder, durationMs: performance.now() - startMs });
+      return { paths, record, summary };
+    } finally {
+      store.close();
+    }
   } finally {
-    store.close();
+    prepared.tokenizer.dispose();
   }
 }
 
@@ -178,7 +183,7 @@ async function prepare(config: ExperimentConfig, options: RunOptions, earlier: R
   throwIfAborted(options.signal);
   const kernelVariants = await chooseKernelVariants(config, engine, variants, earlier);
   throwIfAborted(options.signal);
-  const data = await loadDataOf(config, engine, source);
+  const { data, tokenizer } = await loadDataOf(config, engine, source);
   for (const message of [...data.warnings, ...contextWarning(config, source)]) warner(options)(message);
   options.onEvent?.({ event: "data_loaded", ...data.counts });
   const variantHashes = [...variants].map(([precision, variant]) => [`model.${precision}`, variant.sha256] as const);
@@ -189,6 +194,7 @@ async function prepare(config: ExperimentConfig, options: RunOptions, earlier: R
     variants,
     kernelVariants,
     data,
+    tokenizer,
     startAdapters,
     hashes: {
       model: source.sha256,
@@ -240,12 +246,18 @@ function contextWarning(config: ExperimentConfig, source: SourceModel): string[]
   ];
 }
 
-async function loadDataOf(config: ExperimentConfig, engine: TrainingEngine, source: SourceModel): Promise<TrainingData> {
-  const tokenizer: ModelTokenizer = await engine.openTokenizer(source.path);
+/** The data, and the tokenizer that it needs as long as clients are asked for samples. */
+async function loadDataOf(
+  config: ExperimentConfig,
+  engine: TrainingEngine,
+  source: SourceModel,
+): Promise<{ readonly data: TrainingData; readonly tokenizer: ModelTokenizer }> {
+  const tokenizer = await engine.openTokenizer(source.path);
   try {
-    return await loadTrainingData(config, tokenizer);
-  } finally {
+    return { data: await loadTrainingData(config, tokenizer), tokenizer };
+  } catch (error) {
     tokenizer.dispose();
+    throw error;
   }
 }
 

@@ -80,7 +80,7 @@ export async function planExperiment(config: ExperimentConfig, engine: TrainingE
   const base = await engine.openBaseModel(source.path, EXACT_VARIANTS);
   try {
     const startAdapters = await locateStartAdapters(config.training.startAdapter, config.arms);
-    const data = await loadTrainingData(config, tokenizer);
+    const data = await loadTrainingData(config, tokenizer, { countTokens: true });
     const { clients, counts } = data;
     const members = clients.map(({ id, numSamples }) => ({ clientId: id, numExamples: numSamples }));
     const arms: ArmEstimate[] = [];
@@ -120,7 +120,7 @@ function estimateArm(arm: ArmConfig, { source, counts, members, layout, strategy
   const cohort = answersPerRound(plan, strategy, members);
   const { fineTuneSteps = 0, numClients = members.length } = training.personalization ?? {};
   const numSteps = Math.round(stepsPerRound(plan, strategy, members) * training.numRounds) + fineTuneSteps * Math.min(numClients, members.length);
-  const tokensPerSample = counts.numTokens / Math.max(1, counts.numSamples);
+  const tokensPerSample = (counts.numTokens ?? 0) / Math.max(1, counts.numSamples);
   const bytesPerRound = strategy.exchangesWeights ? bytesOfRound(strategy, members.slice(0, cohort), layout) : 0;
   const weightBytes = estimateWeightBytes(source, arm.precision);
   return {

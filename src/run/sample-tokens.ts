@@ -5,24 +5,31 @@ import { tokenizePairs } from "../data/preference-tokens.js";
 import type { PromptTemplate } from "../data/prompt-template.js";
 import type { Sample } from "../data/samples.js";
 import { createTemplate } from "../data/templates.js";
-import { tokenizeSamples } from "../data/tokenized.js";
+import { isSurelyWhole, tokenizeSamples } from "../data/tokenized.js";
 import type { TokenizedSamples } from "../data/tokenized.js";
 import type { TrainingExample } from "../federated/local-trainer.js";
 import type { ModelTokenizer } from "./engine.js";
 
-/** Tokenizes a list of samples; throws as tokenizeSamples or tokenizePairs. */
-export type Tokenize = (samples: readonly Sample[]) => TokenizedSamples<TrainingExample>;
+/** Makes tokens of samples, each by itself; throws as tokenizeSamples or tokenizePairs. */
+export interface Tokenize {
+  (samples: readonly Sample[]): TokenizedSamples<TrainingExample>;
+  /** True only for a sample that is certain to be neither dropped nor cut; pairs are never certain. */
+  readonly isSurelyWhole: (sample: Sample) => boolean;
+}
 
 /** Throws CONFIG_INVALID for a template that the model does not have. */
 export function createTokenize(config: ExperimentConfig, tokenizer: ModelTokenizer): Tokenize {
   const { maxLength, maxPromptLength = DEFAULT_MAX_PROMPT_LENGTH, preferenceAnswer } = config.data;
   const template = templateOf(config, tokenizer);
-  if (config.training.objective === "dpo") return (samples) => tokenizePairs(samples, { template, tokenizer, maxLength, maxPromptLength });
+  if (config.training.objective === "dpo") {
+    const tokenize = (samples: readonly Sample[]) => tokenizePairs(samples, { template, tokenizer, maxLength, maxPromptLength });
+    return Object.assign(tokenize, { isSurelyWhole: () => false });
+  }
   const options = { tokenizer, maxLength, ...(preferenceAnswer === undefined ? {} : { preferenceAnswer }) };
-  return (samples) => {
-    if (template === "none") throw new TypeError("template none is for pairs, which the configuration makes sure of");
-    return tokenizeSamples(samples, { ...options, template });
-  };
+  if (template === "none") throw new TypeError("template none is for pairs, which the configuration makes sure of");
+  return Object.assign((samples: readonly Sample[]) => tokenizeSamples(samples, { ...options, template }), {
+    isSurelyWhole: (sample: Sample) => isSurelyWhole(sample, { ...options, template }),
+  });
 }
 
 function templateOf({ data: { template } }: ExperimentConfig, tokenizer: ModelTokenizer): PromptTemplate | "none" {

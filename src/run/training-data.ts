@@ -14,6 +14,7 @@ import type { HeldOutGroup, HeldOutSet } from "../evaluation/held-out.js";
 import type { TrainingExample } from "../federated/local-trainer.js";
 import { groupNames } from "../federated/groups.js";
 import type { FederatedClient, GroupOf } from "../federated/protocol.js";
+import { assert } from "../util/assert.js";
 import type { ModelTokenizer } from "./engine.js";
 import { createTokenize } from "./sample-tokens.js";
 import type { Tokenize } from "./sample-tokens.js";
@@ -34,7 +35,8 @@ export interface TrainingData {
 export interface DataCounts {
   readonly numClients: number;
   readonly numSamples: number;
-  readonly numTokens: number;
+  /** Of all training samples; only when they were counted. */
+  readonly numTokens?: number;
   /** Samples of the overall held-out set. */
   readonly numHeldOut: number;
   readonly numTruncated: number;
@@ -42,8 +44,17 @@ export interface DataCounts {
   readonly numBad: number;
 }
 
-/** Reads everything the configuration names. Throws DATASET_INVALID, CONFIG_INVALID, IO_FAILED. */
-export async function loadTrainingData(config: ExperimentConfig, tokenizer: ModelTokenizer): Promise<TrainingData> {
+/**
+ * Reads everything the configuration names. A client's samples become tokens when it is first asked for them, so the tokenizer must
+ * outlive the data, and clients that are never drawn cost no more than a look at the lengths of their texts. Counts are exact all the
+ * same: samples that might not fit are tokenized now. With `countTokens` all are, for their number. Throws DATASET_INVALID,
+ * CONFIG_INVALID, IO_FAILED.
+ */
+export async function loadTrainingData(
+  config: ExperimentConfig,
+  tokenizer: ModelTokenizer,
+  { countTokens = false }: { readonly countTokens?: boolean } = {},
+): Promise<TrainingData> {
   const { data, seed } = config;
   const rule = data.groups;
   const dataset = await readFederatedDataset(data.train, rule === undefined || rule.by === "file" ? {} : { attributeField: rule.field });
@@ -56,17 +67,22 @@ export async function loadTrainingData(config: ExperimentConfig, tokenizer: Mode
     ...(heldOutDataset === undefined ? {} : { heldOutDataset }),
   });
   const tokenize = createTokenize(config, tokenizer);
+  // What is wrong with the tokenizer or the template is to be known before anything is trained.
+  tokenize(split.clients.flatMap(({ train }) => train.slice(0, 1)).slice(0, 1));
   const totals = { numTruncated: 0, numDropped: 0, numTokens: 0, numSamples: 0 };
   const emptyClients: string[] = [];
   const clients: FederatedClient[] = [];
   for (const { id, train } of split.clients) {
-    const tokenized = tokenize(train);
+    const unsure = countTokens ? train : train.filter((sample) => !tokenize.isSurelyWhole(sample));
+    const tokenized = tokenize(unsure);
+    const dropped = new Set(tokenized.droppedIndices.map((index) => unsure[index]));
+    const kept = dropped.size === 0 ? train : train.filter((sample) => !dropped.has(sample));
     totals.numTruncated += tokenized.numTruncated;
     totals.numDropped += tokenized.numDropped;
     totals.numTokens += tokenized.numTokens;
-    totals.numSamples += tokenized.samples.length;
-    if (tokenized.samples.length === 0) emptyClients.push(id);
-    else clients.push(makeClient(id, tokenized.samples));
+    totals.numSamples += kept.length;
+    if (kept.length === 0) emptyClients.push(id);
+    else clients.push(makeClient(id, kept, tokenize));
   }
   if (clients.length === 0) {
     throw problemError("DATASET_INVALID", {
@@ -78,6 +94,7 @@ export async function loadTrainingData(config: ExperimentConfig, tokenizer: Mode
   }
   const attributes = new Map(split.clients.map(({ id, attribute }) => [id, attribute === undefined ? {} : { attribute }]));
   const groups = rule === undefined ? undefined : await groupClients(clients.map(({ id }) => ({ id, ...attributes.get(id) })), rule);
+  const { numTokens, ...counted } = totals;
   const heldOut = collectHeldOut(split, tokenize, config, groups);
   const bad = [...dataset.problems, ...(heldOutDataset?.problems ?? [])];
   return {
@@ -90,7 +107,8 @@ export async function loadTrainingData(config: ExperimentConfig, tokenizer: Mode
       ...(heldOutDataset === undefined ? {} : { "data.heldOut": heldOutDataset.sha256 }),
     },
     counts: {
-      ...totals,
+      ...counted,
+      ...(countTokens ? { numTokens } : {}),
       numClients: clients.length,
       numHeldOut: heldOut.set.overall.length,
       numTruncated: totals.numTruncated + heldOut.numTruncated,
@@ -108,7 +126,9 @@ export async function loadTrainingData(config: ExperimentConfig, tokenizer: Mode
 /** Bad samples named one by one; `data inspect` lists all. */
 const SHOWN_PROBLEMS_MAX = 5;
 
-function makeClient(id: string, samples: readonly TrainingExample[]): FederatedClient {
+/** Keeps the tokens of the samples that were asked for. */
+function makeClient(id: string, samples: readonly Sample[], tokenize: Tokenize): FederatedClient {
+  const known = new Map<number, TrainingExample>();
   return {
     id,
     numSamples: samples.length,
@@ -116,7 +136,10 @@ function makeClient(id: string, samples: readonly TrainingExample[]): FederatedC
       indices.map((index) => {
         const sample = samples[index];
         if (sample === undefined) throw new RangeError(`client ${id} has no sample ${String(index)}`);
-        return sample;
+        const [example] = known.has(index) ? [known.get(index)] : tokenize([sample]).samples;
+        assert(example !== undefined, "samples without anything to learn were left out");
+        known.set(index, example);
+        return example;
       }),
   };
 }

@@ -19,7 +19,7 @@ async function load(files: Record<string, unknown>, ...settings: string[]) {
   for (const [name, value] of Object.entries(files)) writeFileSync(join(folder, name), JSON.stringify(value));
   const overrides = ["data.train=train.json", "data.template=chat", "data.maxLength=16", ...settings].map((text) => parseSetOption(text));
   const { config } = await loadConfig({ overrides, workingFolder: folder });
-  return loadTrainingData(config, createByteTokenizer({ chatTemplate: CHAT }));
+  return loadTrainingData(config, createByteTokenizer({ chatTemplate: CHAT }), { countTokens: true });
 }
 
 describe("held-out samples", () => {
@@ -99,5 +99,59 @@ describe("samples that cannot be used", () => {
   test("no usable sample at all is an error that names the remedy", async () => {
     const train = { a: [{ instruction: "x".repeat(40), response: "y" }] };
     await expect(load({ "train.json": train }, "data.heldOutFraction=0")).rejects.toThrow("Raise data.maxLength");
+  });
+});
+
+describe("samples that nobody has asked for", () => {
+  const sizes = [...Array.from({ length: 40 }, (_, index) => index + 1), 60];
+  const train = {
+    short: samples("s", 3),
+    mixed: sizes.flatMap((length) => samples("m", 1, length)),
+    odd: [{ instruction: "x".repeat(60), response: "y" }, { instruction: "ü b", response: " " }, { instruction: "a b c d e", response: "y z" }],
+  };
+
+  async function loadBoth() {
+    const folder = makeTemporaryFolder();
+    writeFileSync(join(folder, "train.json"), JSON.stringify(train));
+    const overrides = ["data.train=train.json", "data.template=chat", "data.maxLength=40", "data.heldOutFraction=0"].map((text) => parseSetOption(text));
+    const { config } = await loadConfig({ overrides, workingFolder: folder });
+    const texts: string[] = [];
+    const inner = createByteTokenizer({ chatTemplate: CHAT });
+    const noting = {
+      ...inner,
+      tokenize: (text: string, special: boolean) => {
+        texts.push(text);
+        return inner.tokenize(text, special);
+      },
+    };
+    return { eager: await loadTrainingData(config, inner, { countTokens: true }), lazy: await loadTrainingData(config, noting), texts };
+  }
+
+  test("are not tokenized when they are certain to fit, and counts, samples and warnings are those of tokenizing all", async () => {
+    const { eager, lazy, texts } = await loadBoth();
+    expect(texts.some((text) => text.includes("s1"))).toBe(false);
+    const { numTokens, ...counts } = eager.counts;
+    expect(lazy.counts).toEqual(counts);
+    expect(numTokens).toBeGreaterThan(0);
+    expect(counts.numTruncated).toBeGreaterThan(0);
+    expect(counts.numDropped).toBeGreaterThan(0);
+    expect(lazy.warnings).toEqual(eager.warnings);
+    expect(lazy.clients.map(({ id, numSamples }) => [id, numSamples])).toEqual(eager.clients.map(({ id, numSamples }) => [id, numSamples]));
+    for (const [index, client] of lazy.clients.entries()) {
+      const all = Array.from({ length: client.numSamples }, (_, position) => position);
+      expect(await client.readSamples(all)).toEqual(await eager.clients[index]?.readSamples(all));
+    }
+    expect(texts.some((text) => text.includes("s1"))).toBe(true);
+  });
+
+  test("are tokenized once, when they are asked for", async () => {
+    const { lazy, texts } = await loadBoth();
+    const before = texts.length;
+    const [first] = lazy.clients;
+    const [sample] = (await first?.readSamples([1])) ?? [];
+    const once = texts.length;
+    expect(once).toBeGreaterThan(before);
+    expect((await first?.readSamples([1]))?.[0]).toBe(sample);
+    expect(texts).toHaveLength(once);
   });
 });
