@@ -217,7 +217,7 @@ describe("what cannot run", () => {
     await expect(runExperiment(short.config, short.out)).rejects.toThrow("Raise data.maxLength");
 
     const device = await loadTiny([], ["device=TPU7"]);
-    await expect(runExperiment(device.config, device.out)).rejects.toThrow('device: expected one of CPU, received "TPU7"');
+    await expect(runExperiment(device.config, device.out)).rejects.toThrow('device: expected auto or one of CPU, received "TPU7"');
   });
 
   test("a round with fewer usable updates than minClients stops the run, which stays unfinished", async () => {
