@@ -8,12 +8,12 @@
  * A checkpoint is trusted only when its hash fits: a torn or flipped newest one gives way to the one before.
  */
 import { createHash } from "node:crypto";
-import { mkdir, open, readdir, rm, type FileHandle } from "node:fs/promises";
+import { open, readdir, rm, type FileHandle } from "node:fs/promises";
 import { endianness } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { FedllmError, problemError } from "../errors.js";
 import { assert } from "../util/assert.js";
-import { hasErrorCode, removeTemporaryFiles, syncFolder, writeFileAtomic } from "../util/atomic-file.js";
+import { hasErrorCode, makeFolder, removeTemporaryFiles, syncFolder, writeFileAtomic } from "../util/atomic-file.js";
 import { decodeHeader, encodeHeader, type CheckpointHeader } from "./checkpoint-header.js";
 import { ClientStateFiles, littleEndianBytes } from "./client-state-files.js";
 import type { FederationState, NamedState } from "./protocol.js";
@@ -62,7 +62,7 @@ export class CheckpointFolder implements CheckpointSink {
    * taken up before them. Clients' states that no kept checkpoint names are removed as well. Throws IO_FAILED.
    */
   async save(snapshot: Snapshot): Promise<void> {
-    await this.#makeFolder();
+    await makeFolder(this.#folder);
     const newest = checkpointName(snapshot.round);
     const hashes = new Map<string, string>();
     for (const [id, client] of snapshot.state.clients) hashes.set(id, await this.#clientStates.store(client));
@@ -91,7 +91,7 @@ export class CheckpointFolder implements CheckpointSink {
    * some but none is good, and CONFIG_INVALID when a good one belongs to another configuration, layout or version.
    */
   async load(): Promise<LoadedCheckpoint | undefined> {
-    await this.#makeFolder();
+    await makeFolder(this.#folder);
     await removeTemporaryFiles(this.#folder);
     await this.#clientStates.removePartial();
     const names = await this.#names();
@@ -132,14 +132,6 @@ export class CheckpointFolder implements CheckpointSink {
       for (const hash of await readClientHashes(join(this.#folder, name))) needed.add(hash);
     }
     await this.#clientStates.removeAllBut(needed);
-  }
-
-  async #makeFolder(): Promise<void> {
-    try {
-      if ((await mkdir(this.#folder, { recursive: true })) !== undefined) await syncFolder(dirname(this.#folder));
-    } catch (error) {
-      throw new FedllmError("IO_FAILED", `cannot make the folder ${this.#folder}`, { cause: error });
-    }
   }
 
   /** Newest first. */

@@ -7,11 +7,11 @@
  */
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { readdir, readFile, rm } from "node:fs/promises";
 import { endianness } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { FedllmError, problemError } from "../errors.js";
-import { hasErrorCode, removeTemporaryFiles, syncFolder, writeFileAtomic } from "../util/atomic-file.js";
+import { hasErrorCode, makeFolder, removeTemporaryFiles, syncFolder, writeFileAtomic } from "../util/atomic-file.js";
 import { assertExactNumbers, decodeStateHeader, type StateHeader } from "./checkpoint-header.js";
 import type { NamedState } from "./protocol.js";
 
@@ -44,7 +44,7 @@ export class ClientStateFiles {
     const hasher = createHash("sha256");
     for (const part of parts) hasher.update(part);
     const hash = hasher.digest("hex");
-    await this.#makeFolder();
+    await makeFolder(this.#folder);
     await writeFileAtomic(this.#pathOf(hash), parts);
     this.#known.set(state, { hash, state: this.#fromFile(hash, state.numbers) });
     return hash;
@@ -91,14 +91,6 @@ export class ClientStateFiles {
 
   #pathOf(hash: string): string {
     return join(this.#folder, `${hash}.bin`);
-  }
-
-  async #makeFolder(): Promise<void> {
-    try {
-      if ((await mkdir(this.#folder, { recursive: true })) !== undefined) await syncFolder(dirname(this.#folder));
-    } catch (error) {
-      throw new FedllmError("IO_FAILED", `cannot make the folder ${this.#folder}`, { cause: error });
-    }
   }
 
   async #names(): Promise<readonly string[]> {

@@ -4,7 +4,7 @@
  * What the bytes mean, and checking them by a hash, is left to the caller.
  */
 import { randomBytes } from "node:crypto";
-import { open, readdir, rename, rm } from "node:fs/promises";
+import { mkdir, open, readdir, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { FedllmError, problemError } from "../errors.js";
 
@@ -48,6 +48,15 @@ export async function syncFolder(folder: string): Promise<void> {
     await handle.sync();
   } finally {
     await handle.close();
+  }
+}
+
+/** Makes a folder that is not there yet, durably. Throws IO_FAILED. */
+export async function makeFolder(folder: string): Promise<void> {
+  try {
+    if ((await mkdir(folder, { recursive: true })) !== undefined) await syncFolder(dirname(folder));
+  } catch (error) {
+    throw new FedllmError("IO_FAILED", `cannot make the folder ${folder}`, { cause: error });
   }
 }
 
