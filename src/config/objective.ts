@@ -3,6 +3,7 @@
  * Learning from preferences has FedLLM-Bench's settings of Fed-ChatbotPA; what the file says itself always goes first.
  */
 import { problemError } from "../errors.js";
+import { checkLossScale } from "../federated/local-trainer.js";
 import { BARE_TEXT } from "./names.js";
 import type { ArmConfig, ExperimentConfig } from "./schema.js";
 
@@ -43,14 +44,7 @@ function checkLoss({ name, training: { labelSmoothing, lossScale } }: ArmConfig,
       received: String(labelSmoothing),
     });
   }
-  const exponent = Math.log2(lossScale ?? 1);
-  if (!Number.isInteger(exponent) || exponent < -24 || exponent > 126) {
-    throw problemError("CONFIG_INVALID", {
-      subject: `training.lossScale of arm ${name}`,
-      expected: "a power of two from 2^-24 to 2^126",
-      received: String(lossScale),
-    });
-  }
+  if (lossScale !== undefined) checkLossScale(lossScale, `training.lossScale of arm ${name}`);
 }
 
 function isSection(value: unknown): value is Readonly<Record<string, unknown>> {

@@ -4,6 +4,7 @@
  */
 import type { AdapterLayout } from "../adapter/layout.js";
 import type { AdapterHalf } from "../adapter/slice.js";
+import { problemError } from "../errors.js";
 
 /** One tokenized sample: ids and, for each position, whether the token there is to be predicted and learned. */
 export interface TokenizedSample {
@@ -128,6 +129,17 @@ export interface PreferenceMetrics {
   /** log pi, summed over the answer's tokens. */
   readonly chosenLogProbability: number;
   readonly rejectedLogProbability: number;
+}
+
+/** Throws CONFIG_INVALID for a scale that would change more than the exponent of a gradient. */
+export function checkLossScale(scale: number, subject: string): void {
+  const exponent = Math.log2(scale);
+  if (Number.isInteger(exponent) && exponent >= -24 && exponent <= 126) return;
+  throw problemError("CONFIG_INVALID", {
+    subject,
+    expected: "a power of two from 2^-24 to 2^126",
+    received: String(scale),
+  });
 }
 
 /** AdamW as in torch.optim.AdamW; moments start at zero in every call. */

@@ -3,7 +3,7 @@
  * step.
  */
 import { problemError } from "../errors.js";
-import type { PreferenceMetrics, PreferenceObjective, TrainRequest } from "../federated/local-trainer.js";
+import { checkLossScale, type PreferenceMetrics, type PreferenceObjective, type TrainRequest } from "../federated/local-trainer.js";
 import type { NativePreferenceOptions, NativePreferenceSteps, NativeTrainOptions } from "./binding.js";
 import { checkNumber, checkWeights } from "./checks.js";
 
@@ -15,7 +15,7 @@ export function buildObjectiveOptions(request: TrainRequest, numParameters: numb
   if (labelSmoothing !== undefined) checkNumber(labelSmoothing, "labelSmoothing", { min: 0, max: 1, openMax: true });
   if (neftuneAlpha !== undefined) checkNumber(neftuneAlpha, "neftuneAlpha", { min: 0 });
   if (loraPlusRatio !== undefined) checkNumber(loraPlusRatio, "loraPlusRatio", { min: 0, openMin: true });
-  if (lossScale !== undefined) checkLossScale(lossScale);
+  if (lossScale !== undefined) checkLossScale(lossScale, "lossScale");
   if (objective !== undefined && labelSmoothing !== undefined && labelSmoothing > 0) {
     throw problemError("CONFIG_INVALID", {
       subject: "labelSmoothing",
@@ -64,14 +64,4 @@ function buildPreference({ beta, labelSmoothing, referenceWeights }: PreferenceO
   checkNumber(labelSmoothing, "objective.labelSmoothing", { min: 0, max: 0.5, openMax: true });
   if (referenceWeights !== undefined) checkWeights(referenceWeights, "objective.referenceWeights", numParameters);
   return { beta, labelSmoothing, ...(referenceWeights === undefined ? {} : { referenceWeights }) };
-}
-
-function checkLossScale(scale: number): void {
-  const exponent = Math.log2(scale);
-  if (Number.isInteger(exponent) && exponent >= -24 && exponent <= 126) return;
-  throw problemError("CONFIG_INVALID", {
-    subject: "lossScale",
-    expected: "a power of two from 2^-24 to 2^126",
-    received: String(scale),
-  });
 }
