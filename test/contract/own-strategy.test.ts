@@ -3,6 +3,7 @@ import { createOwnStrategy } from "fedllm-native";
 import { QuadraticTrainer, strategyContract } from "fedllm-native/contract";
 import { describe, expect, test } from "vitest";
 import median from "../../experiments/own-strategy/median.js";
+import { makeUpdate } from "../helpers/client-update.js";
 
 describe("the example strategy", () => {
   const suite = strategyContract({
@@ -15,21 +16,7 @@ describe("the example strategy", () => {
 
   test("takes the middle of the changes, times its rate", () => {
     const strategy = createOwnStrategy(median, { rate: 0.5 });
-    const updates = [[1, 9], [5, 7], [30, 8]].map((change, index) => ({
-      clientId: String(index),
-      numExamples: 1,
-      round: 1,
-      update: Float32Array.from(change),
-      layoutFingerprint: "",
-      numSamples: 1,
-      numSteps: 1,
-      numTokens: 1,
-      numSupervisedTokens: 1,
-      trainLoss: 0,
-      firstTrainLoss: 0,
-      lastTrainLoss: 0,
-      trainDurationMs: 1,
-    }));
+    const updates = [[1, 9], [5, 7], [30, 8]].map((change, index) => makeUpdate(String(index), 1, change));
     const context = {
       round: 1,
       plan: { numRounds: 1, clientsPerRound: 3, localSteps: 1, batchSize: 1, initialLearningRate: 1, finalLearningRate: 1 },

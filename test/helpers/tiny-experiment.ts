@@ -1,6 +1,7 @@
 /** A whole experiment small enough for tests: a tiny random model, six clients with skewed sizes, and its file. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { loadConfig, parseSetOption } from "../../src/config/load.js";
 import { writeTinyGguf, type TinyModelOptions } from "../fixtures/tiny-gguf.js";
 
 /** A chat format of a few tokens, so that samples stay short. */
@@ -55,3 +56,7 @@ export function writeTinyExperiment(folder: string, changes: readonly string[] =
   writeFileSync(file, `${lines.join("\n")}\n`);
   return { folder, file, numClients: CLIENTS.length };
 }
+
+/** The configuration of an experiment file with `--set` settings. */
+export const configOf = async (file: string, ...settings: string[]) =>
+  (await loadConfig({ file, overrides: settings.map((text) => parseSetOption(text)) })).config;

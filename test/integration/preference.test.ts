@@ -5,23 +5,19 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { loadConfig, parseSetOption } from "../../src/config/load.js";
 import { resumeExperiment, runExperiment } from "../../src/experiment.js";
 import { openMetricsDatabase } from "../../src/metrics/database.js";
 import { clientRounds, evaluationsByArm } from "../../src/metrics/queries.js";
 import type { RunEvent } from "../../src/run/events.js";
 import { makeTemporaryFolder } from "../helpers/temporary-folder.js";
 import { readRunContents } from "../helpers/run-contents.js";
-import { writeTinyExperiment } from "../helpers/tiny-experiment.js";
+import { configOf, writeTinyExperiment } from "../helpers/tiny-experiment.js";
 
 function makeFolder(): string {
   const folder = makeTemporaryFolder();
   process.env["FEDLLM_CACHE_DIR"] = join(folder, "cache");
   return folder;
 }
-
-const configOf = async (file: string, ...settings: string[]) =>
-  (await loadConfig({ file, overrides: settings.map((text) => parseSetOption(text)) })).config;
 
 /** The first stage: one federated arm. */
 async function runFirstStage(folder: string) {

@@ -1,20 +1,17 @@
 /** One run after another on the real addon and a tiny model: the second begins at the adapter of the first. */
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { loadConfig, parseSetOption } from "../../src/config/load.js";
+import { loadConfig } from "../../src/config/load.js";
 import { runExperiment } from "../../src/experiment.js";
 import { makeTemporaryFolder } from "../helpers/temporary-folder.js";
 import { readRunContents } from "../helpers/run-contents.js";
-import { writeTinyExperiment } from "../helpers/tiny-experiment.js";
+import { configOf, writeTinyExperiment } from "../helpers/tiny-experiment.js";
 
 function makeFolder(): string {
   const folder = makeTemporaryFolder();
   process.env["FEDLLM_CACHE_DIR"] = join(folder, "cache");
   return folder;
 }
-
-const configOf = async (file: string, ...settings: string[]) =>
-  (await loadConfig({ file, overrides: settings.map((text) => parseSetOption(text)) })).config;
 
 /** The first run: one federated arm. */
 async function runFirst(folder: string) {

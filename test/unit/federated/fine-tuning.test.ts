@@ -1,10 +1,10 @@
 /** Fine-tuning after federation: who is drawn, from which adapter, with which settings, and where it ends. */
 import { expect, test } from "vitest";
-import { makeClient, makeClients, makeDeps, makeOptions, pointSample, QuadraticTrainer } from "../../../src/contract/index.js";
+import { makeClient, makeClients, makeDeps, makeOptions, pointSample } from "../../../src/contract/index.js";
 import { fineTuneClient, fineTunedClients } from "../../../src/federated/fine-tuning.js";
-import type { TrainRequest } from "../../../src/federated/local-trainer.js";
 import { adapterOf, type AdapterSet } from "../../../src/federated/protocol.js";
 import { deriveSeed } from "../../../src/util/random.js";
+import { RecordingTrainer } from "../../helpers/recording-trainer.js";
 
 const weights = Float32Array.of(1, 2, 3);
 const forAll: AdapterSet = { kind: "global", weights };
@@ -30,17 +30,8 @@ test("a client's adapter is the global one, its group's or its own", () => {
 });
 
 test("training goes from the adapter towards the client's own data, with seeds of its own", async () => {
-  const requests: TrainRequest[] = [];
-  const inner = new QuadraticTrainer(3);
-  const trainer = {
-    layout: inner.layout,
-    initialWeights: (seed: number) => inner.initialWeights(seed),
-    evaluate: inner.evaluate.bind(inner),
-    train: (request: TrainRequest) => {
-      requests.push(request);
-      return inner.train(request);
-    },
-  };
+  const trainer = new RecordingTrainer(3);
+  const { requests } = trainer;
   const client = makeClient("a", [pointSample(5, 5, 5)]);
   const deps = makeDeps("fedavg", { clients: [client], trainer });
   const outcome = await fineTuneClient(client, { start: weights }, makeOptions({}, { dropout: 0 }), deps, { localSteps: 60, learningRate: 0.5 });

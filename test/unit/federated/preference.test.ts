@@ -5,12 +5,13 @@
 import { describe, expect, test } from "vitest";
 import { freshStart, makeDeps, makeOptions, NUM_PARAMETERS, sampleIndices } from "../../../src/contract/federation.js";
 import { preferenceStep } from "../../../src/contract/quadratic-preference.js";
-import { pointSample, QuadraticTrainer } from "../../../src/contract/quadratic-trainer.js";
+import { pointSample } from "../../../src/contract/quadratic-trainer.js";
 import type { PreferenceTraining } from "../../../src/federated/client.js";
-import type { PreferencePair, TrainRequest } from "../../../src/federated/local-trainer.js";
+import type { PreferencePair } from "../../../src/federated/local-trainer.js";
 import type { FederatedClient } from "../../../src/federated/protocol.js";
 import { runServer } from "../../../src/federated/server.js";
 import { createStrategy, STRATEGY_NAMES } from "../../../src/federated/strategies/registry.js";
+import { RecordingTrainer } from "../../helpers/recording-trainer.js";
 
 const DPO: PreferenceTraining = { kind: "dpo", beta: 0.5, labelSmoothing: 0, reference: "base" };
 
@@ -58,16 +59,6 @@ describe.each(STRATEGY_NAMES)("%s", (name) => {
     }
   });
 });
-
-/** Keeps what it is asked for. */
-class RecordingTrainer extends QuadraticTrainer {
-  readonly requests: TrainRequest[] = [];
-
-  override train(request: TrainRequest, signal?: AbortSignal) {
-    this.requests.push(request);
-    return super.train(request, signal);
-  }
-}
 
 async function runOne(reference: PreferenceTraining["reference"], weights = new Float32Array(1)) {
   const trainer = new RecordingTrainer(1);

@@ -5,6 +5,7 @@ import { pointSample, QuadraticTrainer } from "../../../../src/contract/quadrati
 import { runServer, type FederationStart } from "../../../../src/federated/server.js";
 import { createStrategy } from "../../../../src/federated/strategies/registry.js";
 import type { TrainRequest } from "../../../../src/federated/local-trainer.js";
+import { RecordingTrainer } from "../../../helpers/recording-trainer.js";
 
 const start: FederationStart = { kind: "weights", weights: Float32Array.of(0.5, 0.25, -1) };
 const clients = ["a", "b"].map((id, k) => makeClient(id, [pointSample(4 * k, 2, -k)]));
@@ -32,17 +33,8 @@ test("a personal adapter ends at the least of |v - p|^2 / 2 + (lambda / 2) |v - 
 });
 
 test("a personal adapter goes on from where it was and is held to the newest global one", async () => {
-  const requests: TrainRequest[] = [];
-  const inner = new QuadraticTrainer(3);
-  const trainer = {
-    layout: inner.layout,
-    initialWeights: (seed: number) => inner.initialWeights(seed),
-    evaluate: inner.evaluate.bind(inner),
-    train: (request: TrainRequest) => {
-      requests.push(request);
-      return inner.train(request);
-    },
-  };
+  const trainer = new RecordingTrainer(3);
+  const { requests } = trainer;
   const deps = makeDeps("ditto", { clients: clients.slice(1), trainer });
   const { state } = await runServer(makeOptions({ numRounds: 2 }), deps, start);
   const [first, firstPersonal, second, secondPersonal] = requests;

@@ -1,9 +1,9 @@
 /** FedDPA: the federation is FedAvg's, and each client's local adapter is trained with the global one frozen beside it. */
 import { expect, test } from "vitest";
-import { makeClient, makeDeps, makeOptions, pointSample, QuadraticTrainer } from "../../../../src/contract/index.js";
-import type { TrainRequest } from "../../../../src/federated/local-trainer.js";
+import { makeClient, makeDeps, makeOptions, pointSample } from "../../../../src/contract/index.js";
 import { runServer, type FederationStart } from "../../../../src/federated/server.js";
 import { createStrategy } from "../../../../src/federated/strategies/registry.js";
+import { RecordingTrainer } from "../../../helpers/recording-trainer.js";
 
 const start: FederationStart = { kind: "weights", weights: Float32Array.of(0.5, 0.25, -1) };
 const clients = ["a", "b"].map((id, k) => makeClient(id, [pointSample(4 * k, 2, -k)]));
@@ -20,23 +20,14 @@ test("the server's state, what is sent and the global adapter are FedAvg's, bit 
 });
 
 test("a local adapter starts without a product, goes on from where it was, and has the weighted global one beside it", async () => {
-  const requests: TrainRequest[] = [];
-  const inner = new QuadraticTrainer(3);
-  const trainer = {
-    layout: inner.layout,
-    initialWeights: (seed: number) => inner.initialWeights(seed),
-    evaluate: inner.evaluate.bind(inner),
-    train: (request: TrainRequest) => {
-      requests.push(request);
-      return inner.train(request);
-    },
-  };
+  const trainer = new RecordingTrainer(3);
+  const { requests } = trainer;
   const strategy = createStrategy("feddpa", { globalWeight: 0.25 });
   const { adapters, state } = await runServer(makeOptions({ numRounds: 2 }), makeDeps(strategy, { clients: clients.slice(1), trainer }), start);
   const [first, firstLocal, second, secondLocal] = requests;
   // The last number of the quadratic trainer's pair is B.
   expect(firstLocal?.weights).toEqual(Float32Array.of(0.5, 0.25, 0));
-  const { rank, loraAlpha } = inner.layout;
+  const { rank, loraAlpha } = trainer.layout;
   expect(firstLocal?.frozenAdapters).toMatchObject([{ rank, loraAlpha: 0.25 * loraAlpha, weights: first?.weights }]);
   expect(first).not.toHaveProperty("frozenAdapters");
   expect(secondLocal?.frozenAdapters).toMatchObject([{ weights: second?.weights }]);
