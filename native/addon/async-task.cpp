@@ -87,11 +87,13 @@ void async_task_base::on_message(Napi::Env env, Napi::Function, async_task_base 
     if (static_cast<napi_env>(env) == nullptr) {
         return;  // the environment is ending; the task may be gone already
     }
-    if (owned->is_end) {
-        task->settle(env);
-    } else {
-        task->call_progress(env, owned->numbers);
-    }
+    guard_callback(env, [&] {
+        if (owned->is_end) {
+            task->settle(env);
+        } else {
+            task->call_progress(env, owned->numbers);
+        }
+    });
 }
 
 void async_task_base::call_progress(Napi::Env env, const std::vector<double> & numbers) {

@@ -42,4 +42,18 @@ auto guard_sync(Napi::Env env, Body && body) -> decltype(body()) {
     }
 }
 
+// Runs the body of a call from the event loop into JS. Its exception becomes JS's uncaught one; in a worker that is being
+// terminated, where no JS can run, every call fails and the failure has no one left to tell.
+template <typename Body>
+void guard_callback(Napi::Env env, Body && body) noexcept {
+    try {
+        guard_sync(env, std::forward<Body>(body));
+    } catch (const Napi::Error & error) {
+        try {
+            error.ThrowAsJavaScriptException();
+        } catch (const Napi::Error &) {  // the environment is ending
+        }
+    }
+}
+
 }  // namespace fedllm::addon

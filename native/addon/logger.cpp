@@ -38,7 +38,9 @@ struct waiting_line {
 void call_logger(Napi::Env env, Napi::Function callback, void *, waiting_line * line) {
     const std::unique_ptr<waiting_line> owned(line);
     if (static_cast<napi_env>(env) != nullptr && !callback.IsEmpty()) {
-        callback.Call({Napi::String::New(env, level_name(owned->level)), Napi::String::New(env, owned->text)});
+        guard_callback(env, [&] {
+            callback.Call({Napi::String::New(env, level_name(owned->level)), Napi::String::New(env, owned->text)});
+        });
     }
 }
 

@@ -12,20 +12,24 @@ const ROOT = resolve(import.meta.dirname, "..", "..");
 const folder = makeTestFolder();
 const modelPath = makeTinyModelFile(folder);
 
+/** Workers that are terminated, each two milliseconds later in its work than the one before. */
+const NUM_MOMENTS = 30;
+
 /** Opens the tiny model and starts a training that would take hours. */
 const prelude = `
   const { loadNative } = await import(${JSON.stringify(pathToFileURL(resolve(ROOT, "src/native/load.ts")).href)});
   const modelPath = ${JSON.stringify(modelPath)};
   const { addon } = loadNative();
   const adapter = { rank: 4, loraAlpha: 8, targetModules: ["attn_q"] };
+  const settings = {
+    adapter,
+    samples: { tokens: Int32Array.of(1, 300, 301), supervised: Uint8Array.of(0, 1, 1), offsets: Uint32Array.of(0, 3) },
+    localSteps: 1e9, batchSize: 1, microBatchTokens: 8, learningRate: 1e-4, beta1: 0.9, beta2: 0.999, epsilon: 1e-8,
+    weightDecay: 0, dropout: 0, seed: 0,
+  };
   async function startTraining(onProgress) {
     const model = await addon.loadModel(modelPath, { numThreads: 1 });
-    return model.train({
-      adapter, weights: model.initialWeights(adapter, 1),
-      samples: { tokens: Int32Array.of(1, 300, 301), supervised: Uint8Array.of(0, 1, 1), offsets: Uint32Array.of(0, 3) },
-      localSteps: 1e9, batchSize: 1, microBatchTokens: 8, learningRate: 1e-4, beta1: 0.9, beta2: 0.999, epsilon: 1e-8,
-      weightDecay: 0, dropout: 0, seed: 0, onProgress,
-    });
+    return model.train({ ...settings, weights: model.initialWeights(adapter, 1), onProgress });
   }
 `;
 
@@ -105,6 +109,33 @@ describe("a worker thread", () => {
        task.promise.catch(() => {});`,
       `worker.on("message", () => { setTimeout(() => worker.terminate(), 100); });`,
     );
+    expect(result).toEqual({ exitCode: 0, signal: null, output: "ended\n", errors: "" });
+  });
+
+  test("can be terminated at any moment of loading, logging and training", () => {
+    const body = `
+      addon.setLogger(() => {});
+      parentPort.postMessage("loaded");
+      for (;;) {
+        const model = await addon.loadModel(modelPath, { numThreads: 1 });
+        const task = model.train({ ...settings, weights: model.initialWeights(adapter, 1), localSteps: 20, onProgress: () => {} });
+        await task.promise;
+        model.dispose();
+      }`;
+    const source = `(async () => {
+      (await import("tsx/esm/api")).register();
+      const { parentPort } = await import("node:worker_threads");
+      ${prelude} ${body} })()`;
+    const result = runProgram(`
+      const { Worker } = await import("node:worker_threads");
+      for (let moment = 0; moment < ${String(NUM_MOMENTS)}; moment++) {
+        const worker = new Worker(${JSON.stringify(source)}, { eval: true });
+        worker.on("error", (error) => { console.log("worker error", error); });
+        worker.on("message", () => { setTimeout(() => worker.terminate(), 2 * moment); });
+        await new Promise((resolve) => worker.on("exit", resolve));
+      }
+      console.log("ended");
+    `);
     expect(result).toEqual({ exitCode: 0, signal: null, output: "ended\n", errors: "" });
   });
 
