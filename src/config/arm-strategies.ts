@@ -1,5 +1,6 @@
 /** The strategies of an experiment's arms and their options: loaded, merged from the common ones, checked, made. */
 import { problemError } from "../errors.js";
+import { checkGroupable } from "../federated/groups.js";
 import type { StrategyOptions } from "../federated/strategies/options.js";
 import { knownOptions, resolveOptions, type StrategySource } from "../federated/strategies/registry.js";
 import type { Strategy } from "../federated/strategy.js";
@@ -40,6 +41,29 @@ export function mergeStrategyOptions(common: StrategyOptions, arm: ArmStrategyIn
   const options = resolveOptions(strategyLabel(arm.strategy), source, { ...inherited, ...mine }, ` of arm ${name}`);
   source.create(options);
   return options;
+}
+
+/**
+ * What an arm's settings cannot be with its strategy, refused before anything is loaded and not in the first round that
+ * meets it. Throws CONFIG_INVALID.
+ */
+export function checkArmStrategy(arm: ArmConfig, strategy: Strategy): void {
+  const { training, federation, strategyOptions, lora } = arm;
+  if (federation.adapterPerGroup) checkGroupable(strategy);
+  const refuse = (subject: string, expected: string, received: string, remedy?: string) =>
+    problemError("CONFIG_INVALID", { subject: `${subject} of arm ${arm.name}`, expected, received, ...(remedy === undefined ? {} : { remedy }) });
+  if (strategy.keepsFrozen === true && training.dpo?.reference === "start") {
+    // What stands beside the trained adapter is a part of every policy with one, and the start adapter is older than it.
+    throw refuse("training.dpo.reference", `base or round, because strategy ${strategy.name} keeps adapters beside the trained one`, "start");
+  }
+  if (strategy.trainsInner === true && training.loraPlusRatio !== 1) {
+    throw refuse("training.loraPlusRatio", `1, because strategy ${strategy.name} trains matrices between A and B and neither of them`, String(training.loraPlusRatio));
+  }
+  const { clientRanks } = strategyOptions;
+  const highest = Math.max(0, ...Object.values(clientRanks ?? {}));
+  if (highest > lora.rank) {
+    throw refuse("strategyOptions.clientRanks", `at most lora.rank (${String(lora.rank)})`, String(highest), "Raise lora.rank to the highest rank of a client");
+  }
 }
 
 /** A common option that no arm takes is a slip, not a setting. Throws CONFIG_INVALID. */

@@ -9,9 +9,8 @@ import { basename, dirname, resolve } from "node:path";
 import { LineCounter, isMap, isNode, isScalar, parse, parseDocument } from "yaml";
 import type { Document } from "yaml";
 import { FedllmError, problemError } from "../errors.js";
-import { checkGroupable } from "../federated/groups.js";
 import { assert } from "../util/assert.js";
-import { checkCommonOptions, loadStrategies, mergeStrategyOptions } from "./arm-strategies.js";
+import { checkArmStrategy, checkCommonOptions, loadStrategies, mergeStrategyOptions } from "./arm-strategies.js";
 import type { ArmStrategyInput, StrategySources } from "./arm-strategies.js";
 import { checkFederationConfig, profileModelFields, withoutFolders, type FederationConfig } from "./federation.js";
 import { checkObjective, withObjectiveDefaults } from "./objective.js";
@@ -267,17 +266,17 @@ function resolveExperiment(parsed: ParsedExperiment, inputs: readonly ArmInput[]
       const source = sources.get(arm.strategy);
       assert(source !== undefined, "the strategies of all arms were loaded");
       const options = mergeStrategyOptions(strategyOptions, arm, name, source);
-      const ownFederation = mergeSection<FederationConfig>(federation, arm.federation);
-      if (ownFederation.adapterPerGroup) checkGroupable(source.create(options));
-      return {
+      const resolved: ArmConfig = {
         name,
         precision: arm.precision,
         strategy: arm.strategy,
         lora: mergeSection<LoraConfig>(lora, arm.lora),
         training: mergeSection<TrainingConfig>(training, arm.training),
-        federation: ownFederation,
+        federation: mergeSection<FederationConfig>(federation, arm.federation),
         strategyOptions: options,
       };
+      checkArmStrategy(resolved, source.create(options));
+      return resolved;
     }),
   };
 }

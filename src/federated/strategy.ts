@@ -127,6 +127,8 @@ export interface Strategy {
   readonly asynchronous?: { readonly bufferSize: number };
   /** Its adapters have frozen ones beside them (`AdapterSet.frozen`), which are the same for all results: not one per group. */
   readonly keepsFrozen?: boolean;
+  /** It trains the matrices between a fixed A and B (`TrainTask.outer`), so what distinguishes A from B has no meaning. */
+  readonly trainsInner?: boolean;
   /**
    * Clients train on an emulator of the model, which has fewer layers, and never see the others; the adapter sits on the first and
    * last layers and is judged in both models. Absent: clients have the model.

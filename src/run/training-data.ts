@@ -16,6 +16,7 @@ import { groupNames } from "../federated/groups.js";
 import type { FederatedClient, GroupOf } from "../federated/protocol.js";
 import { assert } from "../util/assert.js";
 import type { ModelTokenizer } from "./engine.js";
+import { checkNamedClients } from "./named-clients.js";
 import { createTokenize } from "./sample-tokens.js";
 import type { Tokenize } from "./sample-tokens.js";
 
@@ -92,6 +93,7 @@ export async function loadTrainingData(
       remedy: "Raise data.maxLength",
     });
   }
+  const nameWarnings = checkNamedClients(config.arms, clients.map(({ id }) => id));
   const attributes = new Map(split.clients.map(({ id, attribute }) => [id, attribute === undefined ? {} : { attribute }]));
   const groups = rule === undefined ? undefined : await groupClients(clients.map(({ id }) => ({ id, ...attributes.get(id) })), rule);
   const { numTokens, ...counted } = totals;
@@ -119,6 +121,7 @@ export async function loadTrainingData(
       ...bad.slice(0, SHOWN_PROBLEMS_MAX).map((problem) => `left out: ${describeSampleProblem(problem)}`),
       ...(split.leftOut.length === 0 ? [] : [`${String(split.leftOut.length)} users of the file do not take part`]),
       ...(emptyClients.length === 0 ? [] : [`${String(emptyClients.length)} clients have no usable sample: ${emptyClients.slice(0, 5).join(", ")}`]),
+      ...nameWarnings,
     ],
   };
 }

@@ -34,6 +34,7 @@ export function createFedSb(): Strategy {
   return {
     ...createFedAvg(),
     name: "fed-sb",
+    trainsInner: true,
     configure: (state, cohort, context) => {
       const { outer, inner } = state.arrays;
       if (outer === undefined || inner === undefined) {

@@ -155,3 +155,24 @@ describe("samples that nobody has asked for", () => {
     expect(texts).toHaveLength(once);
   });
 });
+
+describe("clients that the configuration names", () => {
+  const files = { "train.json": { a: samples("a", 4), b: samples("b", 4) } };
+
+  test("must take part where an arm trains them only", async () => {
+    await expect(load(files, "training.fixedClients=[a, c]")).rejects.toMatchObject({
+      code: "CONFIG_INVALID",
+      message: expect.stringContaining('training.fixedClients of arm source-fedavg: expected ids of clients that take part, received "c"') as unknown,
+    });
+    expect((await load(files, "training.fixedClients=[b, a]")).warnings).toEqual([]);
+  });
+
+  test("are a warning where ranks or devices are named for more", async () => {
+    const profiles = "federation.devices={profiles: {laptop: {tokensPerSecond: 100}}, clients: {b: laptop, zoe: laptop}}";
+    const { warnings } = await load(files, "arms=[{strategy: flora, strategyOptions: {clientRanks: {a: 2, c: 4}}}]", profiles);
+    expect(warnings).toEqual([
+      "strategyOptions.clientRanks of arm source-flora names clients that do not take part: c",
+      "federation.devices.clients of arm source-flora names clients that do not take part: zoe",
+    ]);
+  });
+});
