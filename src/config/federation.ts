@@ -54,6 +54,12 @@ export const federationShape = {
     .positive()
     .optional()
     .describe("simulated time after which a client that has not answered counts as failed; default: the server waits"),
+  wallClockTimeoutSeconds: z
+    .number()
+    .positive()
+    .max(1e6)
+    .optional()
+    .describe("real time after which a client that still trains is stopped and counts as failed, each time it is asked; who fails then depends on the machine, so the run does not repeat bit for bit; default: clients take their time"),
   attempts: z.int().min(1).max(100).default(1).describe("how often a client that fails is asked in one round before the failure stands"),
   adapterPerGroup: z
     .boolean()
@@ -152,8 +158,13 @@ function checkProfileModels(profiles: Readonly<Record<string, z.output<typeof pr
 
 /** What the federation needs to know; `memoryBytesNeeded` is the size of a device's base model. */
 export function participationOf(federation: FederationConfig, seed: number, memoryBytesNeeded: (device: DeviceProfile) => number): Participation {
-  const { overSelection, clientTimeoutSeconds, attempts, devices } = federation;
-  const common = { overSelection, attempts, ...(clientTimeoutSeconds === undefined ? {} : { timeoutMs: clientTimeoutSeconds * 1000 }) };
+  const { overSelection, clientTimeoutSeconds, wallClockTimeoutSeconds, attempts, devices } = federation;
+  const common = {
+    overSelection,
+    attempts,
+    ...(clientTimeoutSeconds === undefined ? {} : { timeoutMs: clientTimeoutSeconds * 1000 }),
+    ...(wallClockTimeoutSeconds === undefined ? {} : { wallClockTimeoutMs: wallClockTimeoutSeconds * 1000 }),
+  };
   if (devices === undefined) return common;
   const assignment = assignmentOf(devices);
   return { ...common, memoryBytesNeeded, deviceOf: (clientId) => deviceOf(assignment, seed, clientId) };

@@ -15,6 +15,7 @@ import type { ClientRoundRecord } from "./records.js";
 import type { RoundSetup } from "./round.js";
 import { keepsTrained, weightOf, type TrainedAdapter } from "./round-measures.js";
 import type { Aggregation, RoundContext } from "./strategy.js";
+import { withinTime } from "./time-limit.js";
 import { downloadBytes, expectedUploadBytes, uploadBytes } from "./traffic.js";
 import { checkUpdate } from "./update-check.js";
 
@@ -137,15 +138,17 @@ export async function trainMember(setup: RoundSetup, work: CohortWork, task: Tra
   const appointment = schedule?.appointments.get(clientId);
   deps.onEvent?.({ type: "clientStarted", round, clientId, localSteps });
   const own = deps.trainerOf?.(clientId);
-  const attempt = () =>
+  const train = (signal: AbortSignal | undefined) =>
     trainClient(task, client, readOwnState(state, clientId), options, {
       trainer: own?.trainer ?? deps.trainer,
       layoutFingerprint: setup.layoutFingerprint,
       sampleIndices: deps.sampleIndices,
       ...(deps.strategy.clientSide === undefined ? {} : { clientSide: deps.strategy.clientSide }),
-      ...(deps.signal === undefined ? {} : { signal: deps.signal }),
+      ...(signal === undefined ? {} : { signal }),
       onProgress: (progress) => deps.onEvent?.({ type: "clientProgress", round, clientId, ...progress }),
     });
+  const limitMs = options.participation?.wallClockTimeoutMs;
+  const attempt = () => withinTime(train, { limitMs, signal: deps.signal, whenOver: () => timedOut(task, limitMs) });
   const { outcome, failedAttempts } = await untilAnswered(attempt, task, options.participation, appointment);
   const answer = await stageState(setup, keepTrained(setup, checkOutcome(setup, task, outcome), outcome, work));
   const checked = withAppointment(answer, appointment, failedAttempts);
@@ -199,6 +202,11 @@ async function untilAnswered(
     if (outcome.kind === "update" || failedAttempts.length + 1 >= attempts) return { outcome, failedAttempts };
     failedAttempts.push(`${outcome.failure.code}: ${outcome.failure.message}`);
   }
+}
+
+function timedOut({ clientId, round }: TrainTask, limitMs = 0): ClientOutcome {
+  const message = `stopped, because it had not answered within ${(limitMs / 1000).toFixed(1)} s of real time`;
+  return { kind: "failure", failure: { clientId, round, code: "CLIENT_TIMEOUT", message } };
 }
 
 /** The outcome with what the clock and the attempts add to its row. */

@@ -13,6 +13,8 @@ export interface Participation {
   readonly overSelection: number;
   /** Simulated time after which the server stops waiting for a client; absent: it waits. */
   readonly timeoutMs?: number;
+  /** Real time after which a client's training is stopped, each time it is asked; then runs do not repeat. Absent: it takes its time. */
+  readonly wallClockTimeoutMs?: number;
   /** How often a client is asked in a round until it answers. */
   readonly attempts: number;
   /** The machine of a client; absent: there is no simulated clock. */

@@ -1,5 +1,5 @@
 /** Whole runs on simulated devices with the real addon: mixed precision in one federation, and an asynchronous server that is interrupted. */
-import { copyFileSync, mkdirSync, readdirSync } from "node:fs";
+import { copyFileSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { loadConfig } from "../../src/config/load.js";
@@ -138,3 +138,36 @@ describe("an asynchronous server", () => {
     expect(stale.length).toBeGreaterThan(0);
   });
 });
+
+/** FedAvg, in which one client is asked for more steps than it could make in an hour. */
+const ENDLESS = `
+export default {
+  create: (_, { createFedAvg }) => {
+    const fedAvg = createFedAvg();
+    const configure = (...given) =>
+      fedAvg.configure(...given).map((task) => (task.clientId === "42" ? { ...task, localSteps: 10_000_000 } : task));
+    return { ...fedAvg, name: "endless", configure };
+  },
+};
+`;
+
+test("a client that still trains after wallClockTimeoutSeconds is stopped in the core, has a row, and the round goes on", async () => {
+  const folder = makeTemporaryFolder();
+  process.env["FEDLLM_CACHE_DIR"] = join(folder, "cache");
+  writeFileSync(join(folder, "endless.mjs"), ENDLESS);
+  const arm = "{precision: F16, strategy: ./endless.mjs, name: endless, training: {clientsPerRound: 6, numRounds: 2}}";
+  const { file } = writeTinyExperiment(folder, [`arms: [${arm}]`, "federation: {wallClockTimeoutSeconds: 3}"]);
+  const { config } = await loadConfig({ file });
+  const out = join(folder, "out");
+  await runExperiment(config, out);
+  const database = openMetricsDatabase(join(out, "metrics.sqlite"), { readonly: true });
+  const rows = clientRounds(database, "endless");
+  const rounds = database.prepare<[], { failed: number; succeeded: number }>("SELECT num_failed AS failed, num_succeeded AS succeeded FROM rounds WHERE round > 0").all();
+  const events = database.prepare<[], string>("SELECT message FROM events WHERE kind = 'clientFailed' AND client_id = '42'").pluck().all();
+  database.close();
+  expect(rounds).toEqual([{ failed: 1, succeeded: 5 }, { failed: 1, succeeded: 5 }]);
+  for (const { clientId, failureCode, numSteps } of rows) {
+    expect([clientId, failureCode, numSteps]).toEqual(clientId === "42" ? ["42", "CLIENT_TIMEOUT", null] : [clientId, null, 2]);
+  }
+  expect(events).toEqual(Array.from({ length: 2 }, () => expect.stringMatching(/^CLIENT_TIMEOUT: stopped.* 3\.0 s of real time$/u) as unknown));
+}, 60_000);
