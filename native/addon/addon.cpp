@@ -1,6 +1,7 @@
 // The export table of the addon, as src/native/binding.ts describes it, and nothing else.
 #include <napi.h>
 
+#include "arithmetic.h"
 #include "async-task.h"
 #include "environment.h"
 #include "fedllm_llama_release.h"
@@ -38,6 +39,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
     exports.Set("quantizeModel", Napi::Function::New<quantize_file>(env, "quantizeModel"));
     exports.Set("emulateModel", Napi::Function::New<emulate_file>(env, "emulateModel"));
     exports.Set("peakResidentBytes", Napi::Function::New<peak_resident_bytes>(env, "peakResidentBytes"));
+    exports.Set("arithmetic", make_arithmetic(env));
     return exports;
 }
 

@@ -3,16 +3,18 @@
 # FEDLLM_HAVE_BF16_KERNELS and FEDLLM_HAVE_NEON_KERNELS tell the dispatcher what is there besides the generic variant.
 include(CheckCXXCompilerFlag)
 
-# gemm: the source of the matrix products; rows: that of the loops over one row.
-function(fedllm_add_simd_variants target gemm rows)
-    fedllm_add_simd_variant(${target} generic -ffp-contract=off ${gemm} ${rows})  # or sums would round differently at edges
+# gemm: the source of the matrix products; rows: that of the loops over one row; vectors: that of arithmetic
+# whose bits are the same in every variant.
+function(fedllm_add_simd_variants target gemm rows vectors)
+    set_source_files_properties(${vectors} PROPERTIES COMPILE_OPTIONS -ffp-contract=off)
+    fedllm_add_simd_variant(${target} generic -ffp-contract=off ${gemm} ${rows} ${vectors})  # or sums would round differently at edges
     if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$" AND NOT CMAKE_OSX_ARCHITECTURES STREQUAL "arm64")
         set(avx512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c)
         if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
             list(APPEND avx512 -Wno-uninitialized -Wno-maybe-uninitialized)  # false in its own intrinsics (GCC bug 105593)
         endif()
-        fedllm_add_simd_variant(${target} avx2 "-mavx2;-mfma;-mf16c" ${gemm} ${rows})
-        fedllm_add_simd_variant(${target} avx512 "${avx512}" ${gemm} ${rows})
+        fedllm_add_simd_variant(${target} avx2 "-mavx2;-mfma;-mf16c" ${gemm} ${rows} ${vectors})
+        fedllm_add_simd_variant(${target} avx512 "${avx512}" ${gemm} ${rows} ${vectors})
         target_compile_definitions(${target} PRIVATE FEDLLM_HAVE_X86_KERNELS=1)
         check_cxx_compiler_flag(-mavx512bf16 FEDLLM_COMPILER_HAS_AVX512BF16)
         if(FEDLLM_COMPILER_HAS_AVX512BF16)
@@ -20,7 +22,7 @@ function(fedllm_add_simd_variants target gemm rows)
             target_compile_definitions(${target} PRIVATE FEDLLM_HAVE_BF16_KERNELS=1)
         endif()
     elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64|ARM64)$" OR CMAKE_OSX_ARCHITECTURES STREQUAL "arm64")
-        fedllm_add_simd_variant(${target} neon "" ${gemm} ${rows})  # every such processor has it
+        fedllm_add_simd_variant(${target} neon "" ${gemm} ${rows} ${vectors})  # every such processor has it
         target_compile_definitions(${target} PRIVATE FEDLLM_HAVE_NEON_KERNELS=1)
     endif()
 endfunction()

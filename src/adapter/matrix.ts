@@ -3,6 +3,7 @@
  * row-major, and long vectors are always rows, so that inner loops run over neighbouring numbers.
  */
 import { assert } from "../util/assert.js";
+import { arithmeticFor } from "./arithmetic.js";
 
 /** `data[row * cols + col]`. */
 export interface Matrix {
@@ -45,28 +46,7 @@ export function multiplyTransposed(left: Matrix, right: Matrix): Matrix {
 export function rowProducts(left: Matrix, right: Matrix): Matrix {
   assert(left.cols === right.cols, "rows of a product are equally long");
   const result = makeMatrix(left.rows, right.rows);
-  const { cols } = left;
-  for (let i = 0; i < left.rows; i++) {
-    const x = rowOf(left, i);
-    let j = 0;
-    // Four rows at once read x only once.
-    for (; j + 4 <= right.rows; j += 4) {
-      const base = j * cols;
-      let s0 = 0;
-      let s1 = 0;
-      let s2 = 0;
-      let s3 = 0;
-      for (let k = 0; k < cols; k++) {
-        const value = x[k] ?? 0;
-        s0 += value * (right.data[base + k] ?? 0);
-        s1 += value * (right.data[base + cols + k] ?? 0);
-        s2 += value * (right.data[base + 2 * cols + k] ?? 0);
-        s3 += value * (right.data[base + 3 * cols + k] ?? 0);
-      }
-      result.data.set([s0, s1, s2, s3], i * right.rows + j);
-    }
-    for (; j < right.rows; j++) result.data[i * right.rows + j] = dot(x, rowOf(right, j));
-  }
+  arithmeticFor(left.data.length).rowProducts(left.data, right.data, left.cols, result.data);
   return result;
 }
 
@@ -91,17 +71,17 @@ export function rowRange({ cols, data }: Matrix, start: number, end: number): Ma
 }
 
 export function dot(left: Float64Array, right: Float64Array): number {
-  let sum = 0;
-  for (let i = 0; i < left.length; i++) sum += (left[i] ?? 0) * (right[i] ?? 0);
-  return sum;
+  assert(left.length === right.length, "the sides of an inner product are equally long");
+  return arithmeticFor(left.length).dot(left, right);
 }
 
 /** target += factor * source, in place. */
 export function addScaled(target: Float64Array, factor: number, source: Float64Array): void {
-  for (let i = 0; i < target.length; i++) target[i] = (target[i] ?? 0) + factor * (source[i] ?? 0);
+  assert(target.length === source.length, "added vectors are equally long");
+  arithmeticFor(target.length).addScaled(target, factor, source);
 }
 
 /** Multiplies in place. */
 export function scaleInPlace(values: Float64Array, factor: number): void {
-  for (let i = 0; i < values.length; i++) values[i] = (values[i] ?? 0) * factor;
+  arithmeticFor(values.length).scale(values, factor);
 }

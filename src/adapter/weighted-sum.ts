@@ -5,11 +5,15 @@
  * in which they came, so the bits are those of adding them singly.
  */
 import { assert } from "../util/assert.js";
+import { arithmeticFor } from "./arithmetic.js";
 
 interface Term {
   readonly weight: number;
   readonly values: Float32Array;
 }
+
+/** Terms that are added in one pass. */
+const TERMS_PER_PASS = 4;
 
 /** sum(weight * values) in double precision, in the order in which the terms are added. */
 export class WeightedSum {
@@ -24,40 +28,33 @@ export class WeightedSum {
     assert(values.length === this.#sum.length, "terms of a mean have equal lengths");
     this.#totalWeight += weight;
     this.#waiting.push({ weight, values });
-    const [first, second, third, fourth] = this.#waiting;
-    if (first === undefined || second === undefined || third === undefined || fourth === undefined) return;
-    addFour(this.#sum, first, second, third, fourth);
-    this.#waiting = [];
+    if (this.#waiting.length === TERMS_PER_PASS) this.#addWaiting(this.#sum);
   }
 
   /** The sum; nothing may be added after it, and it is given once. */
   sum(): Float64Array {
     const sum = this.#sum;
     assert(sum !== undefined, "a sum has at least one term");
-    for (const term of this.#waiting) addOne(sum, term);
-    this.#waiting = [];
+    this.#addWaiting(sum);
     return sum;
   }
 
   /** The sum over the sum of the weights; given instead of it. */
   mean(): Float64Array {
+    assert(this.#totalWeight > 0, "weights of a mean do not sum to zero");
+    return this.sumOver(this.#totalWeight);
+  }
+
+  /** The sum over a number; given instead of it. */
+  sumOver(divisor: number): Float64Array {
     const sum = this.sum();
-    const totalWeight = this.#totalWeight;
-    assert(totalWeight > 0, "weights of a mean do not sum to zero");
-    for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] ?? 0) / totalWeight;
+    arithmeticFor(sum.length).divide(sum, divisor);
     return sum;
   }
-}
 
-function addOne(sum: Float64Array, { weight, values }: Term): void {
-  for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] ?? 0) + weight * (values[i] ?? 0);
-}
-
-function addFour(sum: Float64Array, a: Term, b: Term, c: Term, d: Term): void {
-  const [va, vb, vc, vd] = [a.values, b.values, c.values, d.values];
-  const [wa, wb, wc, wd] = [a.weight, b.weight, c.weight, d.weight];
-  for (let i = 0; i < sum.length; i++) {
-    // Left to right: one rounding after each term, as when they are added singly.
-    sum[i] = (sum[i] ?? 0) + wa * (va[i] ?? 0) + wb * (vb[i] ?? 0) + wc * (vc[i] ?? 0) + wd * (vd[i] ?? 0);
+  #addWaiting(sum: Float64Array): void {
+    const weights = Float64Array.from(this.#waiting, ({ weight }) => weight);
+    arithmeticFor(sum.length).addTerms(sum, weights, this.#waiting.map(({ values }) => values));
+    this.#waiting = [];
   }
 }

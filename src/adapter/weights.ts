@@ -4,6 +4,7 @@
  */
 import { problemError } from "../errors.js";
 import { assert } from "../util/assert.js";
+import { arithmeticFor } from "./arithmetic.js";
 import { WeightedSum } from "./weighted-sum.js";
 
 /** One term of a weighted mean. */
@@ -34,7 +35,7 @@ export function checkSameShape(values: Float32Array, expectedLength: number, sub
 export function subtractWeights(minuend: Float32Array, subtrahend: Float32Array): Float32Array {
   assert(minuend.length === subtrahend.length, "subtracted weights have equal lengths");
   const difference = new Float32Array(minuend.length);
-  for (let i = 0; i < difference.length; i++) difference[i] = (minuend[i] ?? 0) - (subtrahend[i] ?? 0);
+  arithmeticFor(difference.length).subtract(minuend, subtrahend, difference);
   return difference;
 }
 
@@ -42,7 +43,7 @@ export function subtractWeights(minuend: Float32Array, subtrahend: Float32Array)
 export function addUpdate(weights: Float32Array, update: Float32Array | Float64Array): Float32Array {
   assert(weights.length === update.length, "weights and update have equal lengths");
   const sum = new Float32Array(weights.length);
-  for (let i = 0; i < sum.length; i++) sum[i] = (weights[i] ?? 0) + (update[i] ?? 0);
+  arithmeticFor(sum.length).add(weights, update, sum);
   return sum;
 }
 
@@ -62,25 +63,8 @@ export function weightsNorm(values: Float32Array | Float64Array): number {
   return Math.sqrt(sumOfSquares(values));
 }
 
-/** Four sums side by side, so that an addition need not wait for the one before it. */
 function sumOfSquares(values: Float32Array | Float64Array): number {
-  const whole = values.length - (values.length % 4);
-  let a = 0;
-  let b = 0;
-  let c = 0;
-  let d = 0;
-  for (let i = 0; i < whole; i += 4) {
-    const va = values[i] ?? 0;
-    const vb = values[i + 1] ?? 0;
-    const vc = values[i + 2] ?? 0;
-    const vd = values[i + 3] ?? 0;
-    a += va * va;
-    b += vb * vb;
-    c += vc * vc;
-    d += vd * vd;
-  }
-  for (let i = whole; i < values.length; i++) a += (values[i] ?? 0) ** 2;
-  return a + b + (c + d);
+  return arithmeticFor(values.length).dot(values, values);
 }
 
 /** Index of the first weight that is NaN or infinite; undefined when all are finite. */

@@ -2,6 +2,7 @@
  * The single typed description of the addon. Only this folder loads or calls it.
  * Everything is validated in TypeScript before it crosses; the addon checks again and throws errors with a `code`.
  */
+import type { Arithmetic } from "../adapter/arithmetic.js";
 
 /** What the addon exports. Long work runs off the JS thread and returns promises. */
 export interface NativeAddon {
@@ -24,6 +25,8 @@ export interface NativeAddon {
   emulateModel(inputPath: string, outputPath: string, layers: readonly number[]): Promise<void>;
   /** Peak resident memory of this process in bytes, as the system counts it. */
   peakResidentBytes(): number;
+  /** On the calling thread. Throws for arrays of another type or length than stated there. */
+  readonly arithmetic: Arithmetic;
 }
 
 export interface NativeDevice {

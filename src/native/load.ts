@@ -6,6 +6,7 @@
 import { existsSync } from "node:fs";
 import { constants } from "node:os";
 import { join } from "node:path";
+import { useForLongVectors } from "../adapter/arithmetic.js";
 import { readEnvironment } from "../config/environment.js";
 import type { Environment } from "../config/environment.js";
 import { problemError } from "../errors.js";
@@ -53,6 +54,7 @@ export function loadNative(options: LoadOptions = {}): LoadedNative {
   const { addon, addonPath } = openAddon(candidates);
   checkRelease({ addon: addon.llamaCppRelease, libraries: libraries.release, packageName: libraries.packageName });
   const devices = addon.initBackends(libraries.binsDir);
+  useForLongVectors(addon.arithmetic);
   loaded = {
     addon,
     devices,

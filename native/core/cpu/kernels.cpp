@@ -7,10 +7,10 @@ namespace fedllm {
 
 namespace {
 
-const cpu_kernels GENERIC = { "generic", &GEMM_GENERIC, nullptr, &ROWS_GENERIC };
+const cpu_kernels GENERIC = { "generic", &GEMM_GENERIC, nullptr, &ROWS_GENERIC, &VECTORS_GENERIC };
 #if defined(FEDLLM_HAVE_X86_KERNELS)
-const cpu_kernels AVX512 = { "avx512", &GEMM_AVX512, nullptr, &ROWS_AVX512 };
-const cpu_kernels AVX2   = { "avx2", &GEMM_AVX2, nullptr, &ROWS_AVX2 };
+const cpu_kernels AVX512 = { "avx512", &GEMM_AVX512, nullptr, &ROWS_AVX512, &VECTORS_AVX512 };
+const cpu_kernels AVX2   = { "avx2", &GEMM_AVX2, nullptr, &ROWS_AVX2, &VECTORS_AVX2 };
 
 bool cpu_has_avx512() {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
@@ -18,14 +18,14 @@ bool cpu_has_avx512() {
 }
 
 #if defined(FEDLLM_HAVE_BF16_KERNELS)
-const cpu_kernels AVX512BF16 = { "avx512bf16", &GEMM_AVX512, &GEMM_AVX512BF16, &ROWS_AVX512 };
+const cpu_kernels AVX512BF16 = { "avx512bf16", &GEMM_AVX512, &GEMM_AVX512BF16, &ROWS_AVX512, &VECTORS_AVX512 };
 #endif
 
 // Every processor with AVX2 and FMA also converts half floats (F16C).
 bool cpu_has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 #endif
 #if defined(FEDLLM_HAVE_NEON_KERNELS)
-const cpu_kernels NEON = { "neon", &GEMM_NEON, nullptr, &ROWS_NEON };
+const cpu_kernels NEON = { "neon", &GEMM_NEON, nullptr, &ROWS_NEON, &VECTORS_NEON };
 #endif
 
 }  // namespace

@@ -5,8 +5,8 @@
  * Each client minimizes f_k(v) + (rho / 2) |v - w at its start|^2; rho is the option proximalMu. Defaults: alpha 0.6, a 0.5,
  * rho 0.005. Bytes per update are FedAvg's.
  */
-import { subtractWeights } from "../../adapter/weights.js";
-import { assert } from "../../util/assert.js";
+import { WeightedSum } from "../../adapter/weighted-sum.js";
+import { addUpdate, subtractWeights } from "../../adapter/weights.js";
 import type { ClientUpdate, NamedState } from "../protocol.js";
 import { stalenessOf } from "../staleness.js";
 import { oneByOne, stateArray, type Strategy } from "../strategy.js";
@@ -37,7 +37,8 @@ export function createFedAsync({ mixing, stalenessExponent, proximalMu }: Mixing
 /** w + alpha (w_k - w), where w_k is what the client was sent and its update. */
 function mixIn(weights: Float32Array, { update, delay }: ClientUpdate, alpha: number): Float32Array {
   const sentWeights = delay?.sentWeights ?? weights;
-  assert(sentWeights.length === weights.length && update.length === weights.length, "mixed weights have equal lengths");
-  const behind = subtractWeights(sentWeights, weights);
-  return weights.map((weight, i) => weight + alpha * ((behind[i] ?? 0) + (update[i] ?? 0)));
+  const change = new WeightedSum();
+  change.add(alpha, subtractWeights(sentWeights, weights));
+  change.add(alpha, update);
+  return addUpdate(weights, change.sum());
 }

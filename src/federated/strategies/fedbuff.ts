@@ -4,6 +4,7 @@
  *   w <- w + eta / K sum s(t_k) (w_k - w at its start),   s(t) = (1 + t)^-a
  * The defaults are the paper's K 10 and a 0.5; every update counts once. Bytes per update are FedAvg's.
  */
+import { scaleInPlace } from "../../adapter/matrix.js";
 import { addUpdate } from "../../adapter/weights.js";
 import { WeightedSum } from "../../adapter/weighted-sum.js";
 import { oneByOne, stateArray, type Strategy } from "../strategy.js";
@@ -29,8 +30,8 @@ export function createFedBuff({ bufferSize, stalenessExponent, serverLearningRat
           sum.add((1 + stalenessOf(update)) ** -stalenessExponent, update.update);
         },
         finish: () => {
-          const factor = serverLearningRate / numUpdates;
-          const change = sum.sum().map((value) => factor * value);
+          const change = sum.sum();
+          scaleInPlace(change, serverLearningRate / numUpdates);
           return { arrays: { adapter: addUpdate(stateArray(state, "adapter"), change) }, numbers: {} };
         },
       };

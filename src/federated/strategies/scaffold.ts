@@ -44,7 +44,7 @@ export function createScaffold(): Strategy {
         finish: () => ({
           arrays: {
             ...adapters.finish().arrays,
-            controlVariate: addUpdate(stateArray(state, "controlVariate"), variates.sum().map((sum) => sum / context.numClients)),
+            controlVariate: addUpdate(stateArray(state, "controlVariate"), variates.sumOver(context.numClients)),
           },
           numbers: {},
         }),
