@@ -42,6 +42,7 @@ export function createGrouped(inner: Strategy, groups: GroupOf): Strategy {
         return inner.configure(parts.stateOf(state, group), members, parts.contextOf(context, group));
       }),
     aggregate: aggregateGroups(inner, parts),
+    ...(inner.sizesAfter === undefined ? {} : { sizesAfter: sizesOfGroups(inner, parts, groups) }),
     adapters: (state, layout) => collectAdapters(parts.names.map((group) => [group, inner.adapters(parts.federationOf(state, group), layout)]), groups),
     clientWeight: (update, state, context) => {
       const group = groupOfClient(groups, update.clientId);
@@ -131,6 +132,17 @@ class GroupParts {
   #prefixOf(group: string): string {
     return `${String(this.names.indexOf(group))}:`;
   }
+}
+
+function sizesOfGroups(inner: Strategy, parts: GroupParts, groups: GroupOf): NonNullable<Strategy["sizesAfter"]> {
+  return (state, answered, context, allAnswer) => {
+    const states = splitByGroup(answered, groups, ({ clientId }) => clientId).map((members) => {
+      const group = groupOfClient(groups, members[0]?.clientId ?? "");
+      const own = parts.stateOf(state, group);
+      return [group, inner.sizesAfter?.(own, members, parts.contextOf(context, group), allAnswer) ?? own] as const;
+    });
+    return parts.join(new Map(states), (group) => parts.stateOf(state, group));
+  };
 }
 
 /** In both forms when the strategy has both. */

@@ -138,6 +138,14 @@ export interface Strategy {
   init(weights: Float32Array): NamedState;
   configure(state: NamedState, cohort: readonly CohortMember[], context: RoundContext): readonly TrainTask[];
   readonly aggregate: Aggregate;
+  /**
+   * A state that has what `aggregate` makes as far as the sizes of later tasks go by it, with any values: for working out before a
+   * run what will travel. `answered` are all of the asked members, or with `allAnswer` false those that may answer, of which at
+   * most clientsPerRound do; then it is such that tasks are the largest that can be. Absent: tasks are sized as the initial state's.
+   */
+  sizesAfter?(state: NamedState, answered: readonly CohortMember[], context: RoundContext, allAnswer: boolean): NamedState;
+  /** What travels depends on values that training makes, and is at most what tasks of the initial state and the sizes of their answers say. */
+  readonly sizesVary?: boolean;
   /** The adapters to evaluate and to save. */
   adapters(state: FederationState, layout: AdapterLayout): AdapterSet;
   /** How much an update counts in this method's mean; absent: `numExamples`. */

@@ -1,15 +1,17 @@
 /**
  * What a run would do, without training: clients, rounds, trainable parameters, steps, tokens, bytes sent, memory.
- * Counts are exact where the configuration fixes them; tokens and memory are estimates and named so. Nothing is written.
+ * Counts are exact where the configuration fixes them, and bytes where everybody answers; tokens and memory are estimates and named so.
+ * Nothing is written.
  */
 import { createArmStrategy } from "../config/arm-strategies.js";
 import { resolveModelPath } from "../config/builtin.js";
 import type { ArmConfig, ExperimentConfig } from "../config/schema.js";
 import type { AdapterLayout } from "../adapter/layout.js";
 import { strategyLabel } from "../config/strategy-file.js";
-import type { CohortMember } from "../federated/protocol.js";
+import { PythonRandom } from "../data/python-random.js";
+import { expectTraffic } from "../federated/expected-traffic.js";
+import type { CohortMember, FederatedClient } from "../federated/protocol.js";
 import type { Strategy } from "../federated/strategy.js";
-import { downloadBytes, expectedUploadBytes } from "../federated/traffic.js";
 import type { NativeMemoryPlan } from "../native/binding.js";
 import { assert } from "../util/assert.js";
 import { groupedFor } from "./arm.js";
@@ -32,9 +34,14 @@ export interface ArmEstimate {
   readonly numSteps: number;
   /** Computed tokens, from the mean length of a sample. */
   readonly estimatedTokens: number;
-  /** Both directions, all clients of a round. */
+  /** Both directions, all clients of a round; mean over rounds. */
   readonly bytesPerRound: number;
   readonly bytesInAll: number;
+  /** Bytes in one direction, all clients and rounds. */
+  readonly uploadBytes: number;
+  readonly downloadBytes: number;
+  /** Bytes may turn out less: clients can fail, or what travels depends on what is learned. */
+  readonly bytesAreUpperBound: boolean;
   readonly weightBytes: number;
   /** How a client is computed, and the bytes of each part with the source's weights. */
   readonly memory: NativeMemoryPlan;
@@ -94,7 +101,7 @@ export async function planExperiment(config: ExperimentConfig, engine: TrainingE
       const [request] = memoryRequests({ ...config, arms: [arm] });
       assert(request !== undefined, "one arm has one request");
       const memory = await engine.planMemory(source.path, request);
-      arms.push(estimateArm(arm, { source, counts, members, layout, strategy, memory }));
+      arms.push(estimateArm(arm, { source, counts, clients, members, layout, strategy, memory }));
     }
     return { name: config.name, model: source.path, data: counts, arms };
   } finally {
@@ -106,13 +113,14 @@ export async function planExperiment(config: ExperimentConfig, engine: TrainingE
 interface ArmFacts {
   readonly source: SourceModel;
   readonly counts: DataCounts;
+  readonly clients: readonly FederatedClient[];
   readonly members: readonly CohortMember[];
   readonly layout: AdapterLayout;
   readonly strategy: Strategy;
   readonly memory: NativeMemoryPlan;
 }
 
-function estimateArm(arm: ArmConfig, { source, counts, members, layout, strategy, memory }: ArmFacts): ArmEstimate {
+function estimateArm(arm: ArmConfig, { source, counts, clients, members, layout, strategy, memory }: ArmFacts): ArmEstimate {
   const { numParameters } = layout;
   const { training } = arm;
   const isPooled = strategy.participants === "pooled";
@@ -121,7 +129,15 @@ function estimateArm(arm: ArmConfig, { source, counts, members, layout, strategy
   const { fineTuneSteps = 0, numClients = members.length } = training.personalization ?? {};
   const numSteps = Math.round(stepsPerRound(plan, strategy, members) * training.numRounds) + fineTuneSteps * Math.min(numClients, members.length);
   const tokensPerSample = (counts.numTokens ?? 0) / Math.max(1, counts.numSamples);
-  const bytesPerRound = strategy.exchangesWeights ? bytesOfRound(strategy, members.slice(0, cohort), layout) : 0;
+  const { uploadBytes, downloadBytes, isUpperBound } = expectTraffic({
+    strategy,
+    clients,
+    plan,
+    layout,
+    sampleIndices: (seed, population, count) => new PythonRandom(seed).sample(population, count),
+    overSelection: arm.federation.overSelection,
+    mayFail: mayFail(arm),
+  });
   const weightBytes = estimateWeightBytes(source, arm.precision);
   return {
     name: arm.name,
@@ -132,8 +148,11 @@ function estimateArm(arm: ArmConfig, { source, counts, members, layout, strategy
     trainableParameters: numParameters,
     numSteps,
     estimatedTokens: Math.round(numSteps * training.batchSize * tokensPerSample),
-    bytesPerRound,
-    bytesInAll: bytesPerRound * training.numRounds,
+    bytesPerRound: Math.round((uploadBytes + downloadBytes) / training.numRounds),
+    bytesInAll: uploadBytes + downloadBytes,
+    uploadBytes,
+    downloadBytes,
+    bytesAreUpperBound: isUpperBound,
     weightBytes,
     memory,
     // The plan is made with the source's weights; another precision has more or fewer bytes of them.
@@ -141,12 +160,12 @@ function estimateArm(arm: ArmConfig, { source, counts, members, layout, strategy
   };
 }
 
-/** Read off the tasks of a first round with these members; where ranks differ by client, another cohort's bytes differ. */
-function bytesOfRound(strategy: Strategy, members: readonly CohortMember[], layout: AdapterLayout): number {
-  const once = { numRounds: 1, clientsPerRound: 1, localSteps: 1, batchSize: 1, initialLearningRate: 1, finalLearningRate: 1 };
-  const context = { round: 1, plan: once, numClients: members.length, layout };
-  const tasks = strategy.configure(strategy.init(new Float32Array(layout.numParameters)), members, context);
-  return tasks.reduce((sum, task) => sum + downloadBytes(task) + expectedUploadBytes(task, layout), 0);
+/** Whether the configuration lets clients break off, be refused or be given up. */
+function mayFail({ federation }: ArmConfig): boolean {
+  const { devices, clientTimeoutSeconds, wallClockTimeoutSeconds } = federation;
+  const profiles = Object.values(devices?.profiles ?? {});
+  const canFail = profiles.some(({ failureProbability, memoryGiB }) => failureProbability > 0 || memoryGiB !== undefined);
+  return canFail || clientTimeoutSeconds !== undefined || wallClockTimeoutSeconds !== undefined;
 }
 
 function estimateWeightBytes(source: SourceModel, precision: string): number {

@@ -1,6 +1,6 @@
 /** `run [experiment]`: starts a run, or with --dry-run says what it would do. */
 import type { CommandModule, InferredOptionTypes } from "yargs";
-import type { ExperimentPlan } from "../../run/plan.js";
+import type { ArmEstimate, ExperimentPlan } from "../../run/plan.js";
 import { describeMemoryPlan } from "../../report/memory-plan.js";
 import { formatBytes, formatCount, formatTable } from "../../report/format.js";
 import { loadConfigFrom, outputOptions, withConfigOptions } from "../options.js";
@@ -68,8 +68,8 @@ function printPlan(plan: ExperimentPlan, asJson: boolean): void {
         formatCount(arm.trainableParameters),
         formatCount(arm.numSteps),
         formatCount(arm.estimatedTokens),
-        formatBytes(arm.bytesPerRound),
-        formatBytes(arm.bytesInAll),
+        atMost(arm, arm.bytesPerRound),
+        atMost(arm, arm.bytesInAll),
         formatBytes(arm.weightBytes),
         formatBytes(arm.predictedMemoryBytes),
       ]),
@@ -78,4 +78,8 @@ function printPlan(plan: ExperimentPlan, asJson: boolean): void {
     ...plan.arms.map((arm) => `${arm.name}: ${describeMemoryPlan(arm.memory)}`),
   ];
   process.stdout.write(`${lines.join("\n")}\n`);
+}
+
+function atMost({ bytesAreUpperBound }: ArmEstimate, bytes: number): string {
+  return bytesAreUpperBound ? `up to ${formatBytes(bytes)}` : formatBytes(bytes);
 }

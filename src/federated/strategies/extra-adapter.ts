@@ -14,7 +14,7 @@ import type { AdapterLayout } from "../../adapter/layout.js";
 import { adapterPairs, readProduct, writeProduct, type AdapterPair } from "../../adapter/pairs.js";
 import type { Product } from "../../adapter/product-space.js";
 import type { FrozenAdapter } from "../local-trainer.js";
-import type { ClientUpdate, NamedState, TrainTask } from "../protocol.js";
+import type { ClientUpdate, CohortMember, NamedState, TrainTask } from "../protocol.js";
 import { stateArray, type RoundContext } from "../strategy.js";
 import { mapPairs } from "../trained-adapter.js";
 import type { ExtraOptions } from "./options.js";
@@ -63,6 +63,23 @@ export function addBlocks(
   return {
     arrays: { extra: sums.weights, block },
     numbers: { ...state.numbers, ...Object.fromEntries(present), extraRank: sums.rank, blockRank, discardedEnergy: sums.discardedEnergy },
+  };
+}
+
+/** The state's next part as addBlocks makes it, in its sizes: for blocks of that rank. Without `allAnswer` nobody is known to be up to date. */
+export function addBlockSizes(
+  state: NamedState,
+  blockRank: number,
+  answered: readonly CohortMember[],
+  { round, layout }: RoundContext,
+  { rankCap, allAnswer }: { readonly rankCap: number; readonly allAnswer: boolean },
+): NamedState {
+  const extraRank = Math.min(rankCap, (state.numbers["extraRank"] ?? 0) + blockRank);
+  const zeros = (rank: number) => new Float32Array(layoutOfRank(layout, rank).numParameters);
+  const present = allAnswer ? answered.map(({ clientId }) => [lastRoundName(clientId), round] as const) : [];
+  return {
+    arrays: { ...state.arrays, extra: zeros(extraRank), block: zeros(blockRank) },
+    numbers: { ...state.numbers, ...Object.fromEntries(present), extraRank, blockRank },
   };
 }
 

@@ -12,7 +12,7 @@
  * with R. Rows of M are near those of the random initial A, as with the gradient of B alone; U is that of the data. Directions that M
  * does not have are made orthonormal to the others, with a zero in R. The energy beyond the rank, discarded once, is recorded.
  */
-import { composeInner } from "../../adapter/inner.js";
+import { composeInner, innerLength } from "../../adapter/inner.js";
 import { rowBasis } from "../../adapter/decompositions.js";
 import type { AdapterLayout } from "../../adapter/layout.js";
 import { makeMatrix, rowRange, type Matrix } from "../../adapter/matrix.js";
@@ -57,6 +57,12 @@ export function createFedSb(): Strategy {
         arrays: { adapter: composeInner(layout, outer, next), outer, inner: next },
         numbers: { ...state.numbers, ...Object.fromEntries(present), discardedEnergy: 0 },
       };
+    },
+    sizesAfter: (state, answered, { layout }, allAnswer) => {
+      const isFirst = state.arrays["outer"] === undefined;
+      const present = isFirst || !allAnswer ? [] : answered.map(({ clientId }) => [hasOuter(clientId), 1] as const);
+      const sizes = { outer: new Float32Array(layout.numParameters), inner: new Float32Array(innerLength(layout)) };
+      return { arrays: { ...state.arrays, ...(isFirst ? sizes : {}) }, numbers: { ...state.numbers, ...Object.fromEntries(present) } };
     },
     measures: ({ numbers }) => ({ discarded_energy: numbers["discardedEnergy"] ?? 0 }),
   };

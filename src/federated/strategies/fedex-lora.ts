@@ -11,10 +11,11 @@
  */
 import { meanResidual } from "../../adapter/extra-products.js";
 import { highestRank } from "../../adapter/joined.js";
+import type { AdapterLayout } from "../../adapter/layout.js";
 import { adapterPairs, readProduct } from "../../adapter/pairs.js";
 import { stateArray, type Strategy } from "../strategy.js";
 import { sharedAdapters } from "../trained-adapter.js";
-import { addBlocks, extraAdapters, EXTRA_DEFAULTS, extraMeasures, NO_EXTRA, withExtra } from "./extra-adapter.js";
+import { addBlocks, addBlockSizes, extraAdapters, EXTRA_DEFAULTS, extraMeasures, NO_EXTRA, withExtra } from "./extra-adapter.js";
 import { createFedAvg } from "./fedavg.js";
 import type { ExtraOptions } from "./options.js";
 
@@ -34,10 +35,20 @@ export function createFedExLora({ extraRank }: ExtraOptions = EXTRA_DEFAULTS): S
       const adapters = sharedAdapters(stateArray(state, "adapter"), updates, layout);
       const shares = adapters.map(({ share }) => share);
       const residuals = adapterPairs(layout).map((pair) => meanResidual(adapters.map(({ weights }) => readProduct(weights, pair)), shares));
-      const next = addBlocks(state, residuals, updates, context, Math.min(extraRank, highestRank(layout) - layout.rank));
+      const next = addBlocks(state, residuals, updates, context, rankCap(extraRank, layout));
       return { arrays: { ...next.arrays, ...mean.arrays }, numbers: next.numbers };
+    },
+    sizesAfter: (state, answered, context, allAnswer) => {
+      const { layout, plan } = context;
+      const blockRank = Math.max(0, Math.min(answered.length, plan.clientsPerRound) - 1) * layout.rank;
+      return addBlockSizes(state, blockRank, answered, context, { rankCap: rankCap(extraRank, layout), allAnswer });
     },
     adapters: ({ server }, layout) => ({ kind: "global", weights: stateArray(server, "adapter"), ...extraAdapters(server, layout) }),
     measures: extraMeasures,
   };
+}
+
+/** The pair and the extra adapter fit into one file. */
+function rankCap(extraRank: number, layout: AdapterLayout): number {
+  return Math.min(extraRank, highestRank(layout) - layout.rank);
 }

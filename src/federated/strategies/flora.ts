@@ -19,7 +19,7 @@ import { gatherSlice, scatterSlice, uniformRanks, type AdapterSlice } from "../.
 import { rankOfClient, sliceOfRank } from "../client-ranks.js";
 import { plainTask, stateArray, type Strategy } from "../strategy.js";
 import { sharedAdapters } from "../trained-adapter.js";
-import { addBlocks, extraAdapters, EXTRA_DEFAULTS, extraMeasures, NO_EXTRA, withExtra } from "./extra-adapter.js";
+import { addBlocks, addBlockSizes, extraAdapters, EXTRA_DEFAULTS, extraMeasures, NO_EXTRA, withExtra } from "./extra-adapter.js";
 import { createFedAvg } from "./fedavg.js";
 import type { StackOptions } from "./options.js";
 
@@ -52,6 +52,12 @@ export function createFlora({ extraRank, clientRanks }: StackOptions = FLORA_DEF
       );
       const next = addBlocks(state, stacks, updates, context, Math.min(extraRank, highestRank(layout)));
       return { arrays: { ...next.arrays, adapter: freshAdapter(initial, layout, round + 1), initial }, numbers: next.numbers };
+    },
+    sizesAfter: (state, answered, context, allAnswer) => {
+      const { layout, plan } = context;
+      const ranks = answered.map(({ clientId }) => rankOfClient(clientId, clientRanks, layout)).sort((left, right) => right - left);
+      const blockRank = ranks.slice(0, plan.clientsPerRound).reduce((sum, rank) => sum + rank, 0);
+      return addBlockSizes(state, blockRank, answered, context, { rankCap: Math.min(extraRank, highestRank(layout)), allAnswer });
     },
     adapters: ({ server }, layout) => ({ kind: "global", weights: stateArray(server, "adapter"), ...extraAdapters(server, layout) }),
     measures: extraMeasures,
