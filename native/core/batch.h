@@ -31,6 +31,13 @@ struct pair_rows {
     int64_t count() const { return int64_t(reference_differences.size()); }
 };
 
+// Of distillation: what a teacher makes of the tokens (distillation.h).
+struct teacher_states {
+    std::vector<std::vector<float>> targets;  // per boundary of the request: [T][n_embd]
+    std::vector<std::vector<float>> factors;  // per boundary: [T], of each token's squared error in the loss
+    std::vector<float>              rows;     // [n][n_embd] before the final norm; empty unless rows are compared
+};
+
 // What decides the form of a micro-batch's graph, beside the request; the rest is filled in before each run.
 struct batch_shape {
     std::vector<sequence_span> sequences;  // the number of tokens and the chunks of attention
@@ -56,6 +63,7 @@ struct micro_batch {
     std::vector<uint32_t>      loss_samples;// [n] index of the sample in the caller's order
     std::vector<float>         weights;     // [n] of the rows' losses; empty: all 1
     pair_rows                  pairs;       // empty unless preferences are trained
+    teacher_states             teacher;     // empty unless a teacher is followed
 
     int64_t n_tokens() const { return int64_t(tokens.size()); }
     int64_t n_loss() const { return int64_t(labels.size()); }

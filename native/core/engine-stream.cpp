@@ -46,39 +46,48 @@ void engine::make_checkpoints(streamed_graph & graph, int64_t n_tokens, bool gra
 }
 
 void engine::build_segments(streamed_graph & graph, const micro_batch & batch, const run_request & request, bool want_logits) {
-    const auto add = [&](int64_t item) -> streamed_graph::segment & {
-        graph.segments.push_back(std::make_unique<streamed_graph::segment>(item, *this, estimate_nodes(batch, 2)));
+    const auto add = [&](int64_t item) -> streamed_segment & {
+        graph.segments.push_back(std::make_unique<streamed_segment>(item, *this, estimate_nodes(batch, 2)));
         return *graph.segments.back();
     };
     const auto store = [](graph_builder & g, ggml_tensor * value, ggml_tensor * target) { g.expand(ggml_cpy(g.context(), value, target)); };
-    const size_t n_layers = layers_.size();
+    const size_t n_layers = count_layers(request);
     for (size_t l = 0; l < n_layers; ++l) {
-        streamed_graph::segment & s = add(int64_t(l));
+        streamed_segment & s = add(int64_t(l));
         graph_builder & g = s.builder;
         make_inputs(g, batch, request, s.pass);
-        if (l == 0) store(g, embed(g, batch, request), graph.x[0]);
+        if (l == 0) {
+            ggml_tensor * x = embed(g, batch, request);
+            store(g, x, graph.x[0]);
+            meet_boundary(g, 0, x, request, s.pass);
+        }
         layer_values values;
         ggml_tensor * out = layer_forward(g, layer_for(l, request), s.pass.inputs, graph.x[l], values);
         if (request.gradient) store(g, values.mid, graph.mid[l]);
         store(g, out, graph.x[l + 1]);
+        meet_boundary(g, int64_t(l) + 1, out, request, s.pass);
     }
-    graph_builder & g = add(layer_stream::HEAD).builder;
-    if (want_logits) {
-        graph.logits = head_logits(g, make_head(), graph.x[n_layers]);
-        return;
+    if (request.head) {
+        graph_builder & g = add(layer_stream::HEAD).builder;
+        if (want_logits) {
+            graph.logits = head_logits(g, make_head(), graph.x[n_layers]);
+            return;
+        }
+        graph.result = head_loss(g, make_head(), batch, graph.x[n_layers], request);
+        if (request.gradient) store(g, graph.result.d_hidden, graph.d);
     }
-    graph.result = head_loss(g, make_head(), batch, graph.x[n_layers], request);
-    if (!request.gradient) return;
-    store(g, graph.result.d_hidden, graph.d);
-    for (int64_t l = int64_t(n_layers) - 1; l >= lowest_adapted_; --l) {
-        streamed_graph::segment & s = add(l);
+    bool has_gradient = request.head;
+    for (int64_t l = int64_t(n_layers) - 1; request.gradient && l >= lowest_adapted_; --l) {
+        streamed_segment & s = add(l);
         make_inputs(s.builder, batch, request, s.pass);
+        ggml_tensor * d_out = pull(s.builder, l + 1, graph.x[size_t(l) + 1], has_gradient ? graph.d : nullptr, request);
+        has_gradient = true;
         const layer_module & layer = layers_[size_t(l)];
         layer_values kept;
         kept.x = graph.x[size_t(l)];
         kept.mid = graph.mid[size_t(l)];
         const layer_values values = layer_recompute(s.builder, layer, s.pass.inputs, kept);
-        ggml_tensor * d = layer_backward(s.builder, layer, s.pass.inputs, values, graph.d, l > lowest_adapted_);
+        ggml_tensor * d = layer_backward(s.builder, layer, s.pass.inputs, values, d_out, l > lowest_adapted_);
         if (d != nullptr) store(s.builder, d, graph.d);
     }
 }
@@ -111,15 +120,15 @@ void engine::prepare_streamed(const micro_batch & batch, const run_request & req
     streamed_ = std::move(next);
 }
 
-// after_head: reads what the head has left before later segments write over it.
-void engine::compute_segments(streamed_graph & graph, const micro_batch & batch, const std::function<void()> & after_head) {
+// after: reads what a segment has left before later ones write over it.
+void engine::compute_segments(streamed_graph & graph, const micro_batch & batch, const std::function<void(const streamed_segment &)> & after) {
     std::vector<int64_t> order;
     for (const auto & segment : graph.segments) order.push_back(segment->item);
     layer_stream::pass weights(*stream_, order);
     for (const auto & segment : graph.segments) {
         weights.acquire();
         segment->builder.compute(batch);
-        if (segment->item == layer_stream::HEAD) after_head();
+        after(*segment);
         weights.release();
     }
     counters_.n_runs += 1;
@@ -139,11 +148,26 @@ graph_memory engine::measure_streamed(const micro_batch & batch, const run_reque
     return memory;
 }
 
-std::vector<row_score> engine::run_streamed(const micro_batch & batch, const run_request & request) {
+std::vector<row_score> engine::run_streamed(const micro_batch & batch, const run_request & request, std::vector<std::vector<float>> * errors) {
     prepare_streamed(batch, request);
     std::vector<row_score> scores;
-    compute_segments(*streamed_, batch, [&] { scores = head_read_scores(streamed_->result); });
+    if (errors != nullptr) errors->clear();
+    compute_segments(*streamed_, batch, [&](const streamed_segment & segment) {
+        if (segment.item == layer_stream::HEAD) scores = head_read_scores(streamed_->result);
+        for (ggml_tensor * error : segment.pass.errors) {
+            if (errors != nullptr) errors->push_back(read_chunks({ error }));
+        }
+    });
     return scores;
+}
+
+std::vector<std::vector<float>> engine::hidden_states_streamed(const micro_batch & batch, const run_request & request) {
+    prepare_streamed(batch, request);
+    std::vector<std::vector<float>> states;
+    compute_segments(*streamed_, batch, [&](const streamed_segment & segment) {
+        for (ggml_tensor * state : segment.pass.states) states.push_back(read_chunks({ state }));
+    });
+    return states;
 }
 
 std::vector<float> engine::logits_streamed(const micro_batch & batch) {
@@ -151,7 +175,9 @@ std::vector<float> engine::logits_streamed(const micro_batch & batch) {
     const std::unique_ptr<streamed_graph> graph = build_streamed(batch, {}, true);
     allocate_segments(*graph);
     std::vector<float> values;
-    compute_segments(*graph, batch, [&] { values = read_chunks(graph->logits); });
+    compute_segments(*graph, batch, [&](const streamed_segment & segment) {
+        if (segment.item == layer_stream::HEAD) values = read_chunks(graph->logits);
+    });
     return values;
 }
 

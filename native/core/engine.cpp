@@ -213,7 +213,8 @@ void engine::forward(graph_builder & g, const micro_batch & batch, bool keep, co
     make_inputs(g, batch, request, pass);
     ggml_tensor * x = embed(g, batch, request);
     pass.values.resize(layers_.size());
-    for (size_t l = 0; l < layers_.size(); ++l) {
+    meet_boundary(g, 0, x, request, pass);
+    for (size_t l = 0; l < count_layers(request); ++l) {
         layer_values values;
         x = layer_forward(g, layer_for(l, request), pass.inputs, x, values);
         g.expand(x);
@@ -224,6 +225,7 @@ void engine::forward(graph_builder & g, const micro_batch & batch, bool keep, co
             values = kept;
         }
         pass.values[l] = values;
+        meet_boundary(g, int64_t(l) + 1, x, request, pass);
     }
     pass.hidden = x;
 }
@@ -263,11 +265,14 @@ std::unique_ptr<engine::prepared_graph> engine::build(const micro_batch & batch,
     forward_pass & pass = next->pass;
     const bool keep = request.gradient && options_.tier == checkpoint_tier::keep_all;
     forward(g, batch, keep, request, pass);
-    next->result = head_loss(g, make_head(), batch, pass.hidden, request);
+    if (request.head) next->result = head_loss(g, make_head(), batch, pass.hidden, request);
     if (request.gradient) {
         ggml_tensor * d = next->result.d_hidden;
-        for (int64_t l = int64_t(layers_.size()) - 1; l >= lowest_adapted_; --l) {
+        ggml_tensor * out = pass.hidden;
+        for (int64_t l = int64_t(count_layers(request)) - 1; l >= lowest_adapted_; --l) {
             const layer_module & layer = layers_[size_t(l)];
+            d = pull(g, l + 1, out, d, request);
+            out = pass.values[size_t(l)].x;
             const layer_values values = keep ? pass.values[size_t(l)] : layer_recompute(g, layer, pass.inputs, pass.values[size_t(l)]);
             d = layer_backward(g, layer, pass.inputs, values, d, l > lowest_adapted_);
         }
@@ -275,11 +280,15 @@ std::unique_ptr<engine::prepared_graph> engine::build(const micro_batch & batch,
     return next;
 }
 
-std::vector<row_score> engine::run(const micro_batch & batch, const run_request & request) {
-    if (streams()) return run_streamed(batch, request);
+std::vector<row_score> engine::run(const micro_batch & batch, const run_request & request, std::vector<std::vector<float>> * errors) {
+    if (streams()) return run_streamed(batch, request, errors);
     prepare(batch, request);
     prepared_->builder.compute(batch);
     counters_.n_runs += 1;
+    if (errors != nullptr) errors->clear();
+    for (ggml_tensor * error : prepared_->pass.errors) {
+        if (errors != nullptr) errors->push_back(read_chunks({ error }));
+    }
     return head_read_scores(prepared_->result);
 }
 

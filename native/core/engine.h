@@ -59,8 +59,11 @@ class engine {
     void   clear_gradient();
     void   get_gradient(std::vector<float> & gradient) const;
 
-    // Scores of the loss rows, in order; with a gradient, adds that of the summed loss.
-    std::vector<row_score> run(const micro_batch & batch, const run_request & request);
+    // Scores of the loss rows, in order; with a gradient, adds that of the summed loss. errors: receives, for each boundary of a
+    // request with a gradient, every token's squared distance from the teacher's state, [T].
+    std::vector<row_score> run(const micro_batch & batch, const run_request & request, std::vector<std::vector<float>> * errors = nullptr);
+    // States at the boundaries of a request without gradient and head, each [T][n_embd].
+    std::vector<std::vector<float>> hidden_states(const micro_batch & batch, const run_request & request);
     // All logits of one sequence, row after row.
     std::vector<float> logits(const micro_batch & batch);
 
@@ -73,6 +76,7 @@ class engine {
     struct forward_pass;
     struct graph_key;
     struct prepared_graph;
+    struct streamed_segment;
     struct streamed_graph;
     void         check_limit(const graph_builder & g) const;
     void         allocate(graph_builder & g);
@@ -87,6 +91,10 @@ class engine {
     void         make_layers(const adapter_options * adapter);
     size_t       estimate_nodes(const micro_batch & batch, size_t n_layers) const;
     static std::vector<float> read_chunks(const std::vector<ggml_tensor *> & chunks);
+    // Boundaries between layers, engine-states.cpp.
+    size_t       count_layers(const run_request & request) const;
+    void         meet_boundary(graph_builder & g, int64_t boundary, ggml_tensor * x, const run_request & request, forward_pass & pass) const;
+    ggml_tensor * pull(graph_builder & g, int64_t boundary, ggml_tensor * x, ggml_tensor * d, const run_request & request) const;
     // Streamed weights, engine-stream.cpp.
     bool         streams() const;
     ggml_tensor * input_embeddings(graph_builder & g, int64_t n_tokens) const;
@@ -95,9 +103,10 @@ class engine {
     void         make_checkpoints(streamed_graph & graph, int64_t n_tokens, bool gradient) const;
     void         allocate_segments(streamed_graph & graph);
     void         prepare_streamed(const micro_batch & batch, const run_request & request);
-    void         compute_segments(streamed_graph & graph, const micro_batch & batch, const std::function<void()> & after_head);
+    void         compute_segments(streamed_graph & graph, const micro_batch & batch, const std::function<void(const streamed_segment &)> & after);
     graph_memory measure_streamed(const micro_batch & batch, const run_request & request);
-    std::vector<row_score> run_streamed(const micro_batch & batch, const run_request & request);
+    std::vector<row_score> run_streamed(const micro_batch & batch, const run_request & request, std::vector<std::vector<float>> * errors);
+    std::vector<std::vector<float>> hidden_states_streamed(const micro_batch & batch, const run_request & request);
     std::vector<float> logits_streamed(const micro_batch & batch);
     rotation     make_rotation(graph_builder & g, const micro_batch & batch, float base, float scale) const;
     ggml_tensor * input_noise(graph_builder & g, int64_t n_tokens, float alpha) const;

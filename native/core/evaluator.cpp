@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "batch.h"
+#include "distillation.h"
 #include "engine.h"
 #include "error.h"
 #include "planned-engine.h"
@@ -46,6 +47,48 @@ std::vector<sample_score> evaluate(const base_model & model, const evaluate_opti
     return runner.run([&](engine & device, int64_t micro_batch_tokens) {
         if (options.adapter != nullptr) device.set_weights(*options.weights);
         return score_samples(device, options.samples, micro_batch_tokens, cancel);
+    });
+}
+
+static void check_states(const base_model & model, const hidden_states_options & o) {
+    if (o.micro_batch_tokens < 1) throw train_error("CONFIG_INVALID", "microBatchTokens: expected at least 1, received " + std::to_string(o.micro_batch_tokens));
+    batch_check_samples(o.samples, model.info().n_vocab);
+    if (o.samples.group_offsets != nullptr) throw train_error("DATASET_INVALID", "samples: expected none in groups where states are read, received groups");
+    if (o.adapter != nullptr && o.weights == nullptr) throw train_error("ADAPTER_INVALID", "weights: expected numbers for the adapter, received none");
+    if (o.boundaries.empty()) throw train_error("CONFIG_INVALID", "boundaries: expected at least one, received none");
+    check_boundaries(o.boundaries, model.info().n_layers, "boundaries");
+}
+
+hidden_states_result hidden_states(const base_model & model, const hidden_states_options & options, const std::atomic<bool> & cancel) {
+    check_states(model, options);
+    plan_request request;
+    request.adapter = options.adapter;
+    request.frozen = options.frozen;
+    request.gradient = false;
+    request.boundaries = options.boundaries;
+    request.longest_sample = batch_longest_sample(options.samples);
+    request.batch_size = int64_t(options.samples.n_samples);
+    request.micro_batch_tokens = options.micro_batch_tokens;
+    request.memory_limit = options.memory.limit;
+    engine_options settings;
+    settings.frozen = options.frozen;
+    settings.allocation_limit = options.memory.allocation_limit;
+    planned_engine runner(model, request, settings);
+    std::vector<uint32_t> indices(options.samples.n_samples);
+    std::iota(indices.begin(), indices.end(), 0u);
+    run_request run;
+    run.boundaries = options.boundaries;
+    run.head = false;
+    return runner.run([&](engine & device, int64_t micro_batch_tokens) {
+        if (options.adapter != nullptr) device.set_weights(*options.weights);
+        hidden_states_result result = { { 0 }, std::vector<std::vector<float>>(options.boundaries.size()) };
+        for (const micro_batch & batch : batch_pack(options.samples, indices, micro_batch_tokens, 0)) {
+            if (cancel.load()) throw train_error("CANCELLED", "reading hidden states was cancelled");
+            const std::vector<std::vector<float>> states = device.hidden_states(batch, run);
+            for (size_t b = 0; b < states.size(); ++b) result.states[b].insert(result.states[b].end(), states[b].begin(), states[b].end());
+            for (const sequence_span & sequence : batch.sequences) result.offsets.push_back(result.offsets.back() + uint32_t(sequence.length));
+        }
+        return result;
     });
 }
 

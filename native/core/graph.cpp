@@ -247,6 +247,13 @@ ggml_tensor * graph_builder::cross_entropy(ggml_tensor * logits, ggml_tensor * l
     return custom(logits, { labels, stats }, d, op_cross_entropy);
 }
 
+ggml_tensor * graph_builder::divergence(ggml_tensor * logits, ggml_tensor * teacher, ggml_tensor * stats, bool gradient) {
+    FEDLLM_ASSERT(rules_.cpu_kernels);
+    op_description d = describe();
+    d.gradient = gradient;
+    return custom(logits, { teacher, stats }, d, op_divergence);
+}
+
 // A node that the device cannot run would end the process inside the device's library.
 void graph_builder::check_supported() const {
     if (device_.is_cpu) return;

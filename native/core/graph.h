@@ -133,6 +133,10 @@ class graph_builder {
     // e is not 0, the mean log-probability of all tokens.
     ggml_tensor * cross_entropy(ggml_tensor * logits, ggml_tensor * labels, ggml_tensor * stats, bool gradient, float label_smoothing);
 
+    // CPU kernels only. logits [V, c] become softmax(logits) - softmax(teacher) (or stay as they are when gradient is false); stats [1, c]
+    // receives each row's KL(softmax(teacher) || softmax(logits)).
+    ggml_tensor * divergence(ggml_tensor * logits, ggml_tensor * teacher, ggml_tensor * stats, bool gradient);
+
     ggml_tensor * add(ggml_tensor * a, ggml_tensor * b);
     // value added to `target`, of the same shape; returns target's new value. target must not be used afterwards.
     ggml_tensor * add_into(ggml_tensor * target, ggml_tensor * value);

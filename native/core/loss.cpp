@@ -44,6 +44,40 @@ ggml_tensor * score_chunk(graph_builder & g, head_chunk & chunk, ggml_tensor * l
     return ggml_scale_bias(g.context(), p, 1.0f, -e / float(logits->ne[0]));
 }
 
+struct top_entry {
+    ggml_tensor * logit;        // [c]
+    ggml_tensor * probability;  // [c]
+};
+
+// Of the most likely token of each row; what the logarithm of the sum of exponentials is made of. p: softmax of the logits.
+top_entry pick_top(graph_builder & g, ggml_tensor * logits, ggml_tensor * p) {
+    ggml_tensor * top = ggml_argmax(g.context(), logits);
+    const top_entry entry = { g.output(pick(g, logits, top)), g.output(pick(g, p, top)) };
+    g.expand(entry.logit);
+    g.expand(entry.probability);
+    return entry;
+}
+
+// Fills the divergence of one chunk and returns softmax(logits) - softmax(teacher), its gradient by the logits.
+ggml_tensor * diverge_chunk(graph_builder & g, head_chunk & chunk, ggml_tensor * logits, ggml_tensor * teacher, bool gradient) {
+    ggml_context * c = g.context();
+    if (g.rules().cpu_kernels) {
+        chunk.divergence = g.output(g.empty_2d(1, chunk.count, false));
+        ggml_tensor * d_logits = g.divergence(logits, teacher, chunk.divergence, gradient);
+        g.expand(d_logits);
+        return d_logits;
+    }
+    ggml_tensor * p = ggml_soft_max(c, logits), * q = ggml_soft_max(c, teacher);
+    const top_entry top = pick_top(g, logits, p), teacher_top = pick_top(g, teacher, q);
+    chunk.top_logit = top.logit;
+    chunk.top_probability = top.probability;
+    chunk.teacher_top_logit = teacher_top.logit;
+    chunk.teacher_top_probability = teacher_top.probability;
+    chunk.cross = g.output(ggml_sum_rows(c, ggml_mul(c, q, ggml_sub(c, teacher, logits))));
+    g.expand(chunk.cross);
+    return ggml_sub(c, p, q);
+}
+
 ggml_tensor * input_labels(graph_builder & g, int64_t begin, int64_t count) {
     return g.input_i32(count, 1, [begin, count](const micro_batch & b, int32_t * values) { std::copy_n(b.labels.data() + begin, count, values); });
 }
@@ -133,6 +167,10 @@ ggml_tensor * normalise(graph_builder & g, const head_module & head, ggml_tensor
     return g.norm(hidden, head.norm, head.epsilon);
 }
 
+ggml_tensor * input_teacher(graph_builder & g, int64_t n_embd, int64_t n) {
+    return g.input_f32(n_embd, n, [](const micro_batch & b, float * values) { std::copy(b.teacher.rows.begin(), b.teacher.rows.end(), values); });
+}
+
 }  // namespace
 
 head_result head_loss(graph_builder & g, const head_module & head, const micro_batch & batch, ggml_tensor * hidden, const run_request & request) {
@@ -144,14 +182,16 @@ head_result head_loss(graph_builder & g, const head_module & head, const micro_b
     ggml_tensor * selected = ggml_get_rows(c, hidden, g.input_i32(n, 1, fill_rows));  // [n_embd, n]
     ggml_tensor * h = normalise(g, head, selected);
     ggml_tensor * d_h = gradient ? g.empty_like(h, false) : nullptr;
+    ggml_tensor * teacher = request.divergence ? normalise(g, head, input_teacher(g, h->ne[0], n)) : nullptr;
+    const auto capped_logits = [&](ggml_tensor * logits) { return head.cap == 0.0f ? logits : g.soft_cap(logits, 1.0f, head.cap); };
     for (int64_t begin = 0; begin < n; begin += head.chunk) {
         head_chunk chunk;
         chunk.begin = begin;
         chunk.count = std::min(head.chunk, n - begin);
-        ggml_tensor * labels = input_labels(g, begin, chunk.count);
-        ggml_tensor * logits = g.product(plain(head.output), plain(rows_view(g, h, begin, chunk.count)), head.scale);
-        ggml_tensor * capped = head.cap == 0.0f ? logits : g.soft_cap(logits, 1.0f, head.cap);
-        ggml_tensor * d_logits = score_chunk(g, chunk, capped, labels, request);
+        const auto head_product = [&](ggml_tensor * rows) { return g.product(plain(head.output), plain(rows_view(g, rows, begin, chunk.count)), head.scale); };
+        ggml_tensor * logits = head_product(h);
+        ggml_tensor * d_logits = teacher != nullptr ? diverge_chunk(g, chunk, capped_logits(logits), capped_logits(head_product(teacher)), gradient)
+                                                    : score_chunk(g, chunk, capped_logits(logits), input_labels(g, begin, chunk.count), request);
         result.chunks.push_back(chunk);
         if (!gradient) continue;
         const placement place = { size_t(begin) * d_h->nb[1], d_h->nb[1], d_h->nb[2], 1 };
@@ -160,7 +200,7 @@ head_result head_loss(graph_builder & g, const head_module & head, const micro_b
         g.expand(d_h);
     }
     if (!gradient) return result;
-    if (!g.rules().cpu_kernels) d_h = subtract_label_rows(g, head, batch, d_h, result, request.label_smoothing);
+    if (!g.rules().cpu_kernels && teacher == nullptr) d_h = subtract_label_rows(g, head, batch, d_h, result, request.label_smoothing);
     ggml_tensor * d_selected = g.norm_backward(d_h, selected, head.norm, head.epsilon, nullptr);
     result.d_hidden = scatter_rows(g, weigh_rows(g, batch, result, d_selected, request), batch);
     g.expand(result.d_hidden);
@@ -180,6 +220,19 @@ std::vector<row_score> head_read_scores(const head_result & result) {
         return values;
     };
     for (const head_chunk & chunk : result.chunks) {
+        if (chunk.divergence != nullptr) {
+            for (const float divergence : read(chunk.divergence)) scores.push_back({ 0.0f, 0, 0.0f, divergence });
+            continue;
+        }
+        if (chunk.cross != nullptr) {
+            const std::vector<float> cross = read(chunk.cross), z = read(chunk.top_logit), p = read(chunk.top_probability), t = read(chunk.teacher_top_logit),
+                                     q = read(chunk.teacher_top_probability);
+            for (size_t i = 0; i < size_t(chunk.count); ++i) {
+                const double log_sum = double(z[i]) - std::log(double(p[i])), teacher_log_sum = double(t[i]) - std::log(double(q[i]));
+                scores.push_back({ 0.0f, 0, 0.0f, float(double(cross[i]) + log_sum - teacher_log_sum) });
+            }
+            continue;
+        }
         if (chunk.stats != nullptr) {
             const std::vector<float> stats = read(chunk.stats);
             for (int64_t i = 0; i < chunk.count; ++i) scores.push_back({ stats[size_t(3 * i)], int32_t(stats[size_t(3 * i + 1)]), stats[size_t(3 * i + 2)] });

@@ -30,6 +30,10 @@ struct head_chunk {
     ggml_tensor * top_probability = nullptr;                  // its probability
     ggml_tensor * top_token = nullptr;                        // and its id;
     ggml_tensor * mean_logit = nullptr;                       // over the vocabulary, with label smoothing
+    // With a teacher, instead of all that: divergence of each row, [1, count], on the CPU;
+    ggml_tensor * divergence = nullptr;
+    // otherwise sum of q (log q - log p) up to the difference of log sums, which comes from the top logits of both and their probabilities.
+    ggml_tensor * cross = nullptr, * teacher_top_logit = nullptr, * teacher_top_probability = nullptr;
 };
 
 struct head_result {
@@ -40,12 +44,15 @@ struct head_result {
 // hidden [n_embd, T]. With gradient: d(sum of weight * loss)/d hidden, times the request's gradient_scale. The loss of a row is
 // -(1 - e) log p(label) - e * mean of log p over the vocabulary, e the label smoothing (Szegedy et al. 2016, section 7).
 // With preferences the gradient is that of the pairs' loss instead, in the same graph: scores, margins, weights of rows.
+// With request.divergence the loss of a row is KL(q || p) = sum of q (log q - log p) over the vocabulary, p the softmax of its logits and
+// q that of the teacher's row (batch.teacher.rows), which goes through the same norm and head in the same chunk.
 head_result head_loss(graph_builder & g, const head_module & head, const micro_batch & batch, ggml_tensor * hidden, const run_request & request);
 
 struct row_score {
     float   log_probability;
     int32_t top_token;
     float   mean_log_probability;  // over the vocabulary; 0 unless labels are smoothed
+    float   divergence = 0.0f;     // from the teacher; then it alone is set
 };
 // A row's loss before its weight.
 double row_loss(const row_score & score, double label_smoothing);

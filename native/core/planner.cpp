@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "device-memory.h"
+#include "distillation.h"
 #include "error.h"
 #include "transposes.h"
 
@@ -43,6 +44,9 @@ micro_batch largest_batch(const plan_request & request, int64_t max_tokens) {
 run_request run_of(const plan_request & request) {
     run_request run;
     run.gradient = request.gradient;
+    run.boundaries = request.boundaries;
+    run.head = request.boundaries.empty();
+    if (request.distillation != nullptr) request_distillation(*request.distillation, run);
     return run;
 }
 
@@ -101,7 +105,8 @@ memory_plan memory_planner::measure(const choice & how) const {
     settings.stream = how.streams;
     settings.measure_only = true;
     engine runner(model_, request_.adapter, settings);
-    const graph_memory graph = runner.measure(largest_batch(request_, how.micro_batch_tokens), run_of(request_));
+    const micro_batch batch = largest_batch(request_, how.micro_batch_tokens);
+    const graph_memory graph = runner.measure(batch, run_of(request_));
     const size_t vector = runner.n_parameters() * sizeof(float);
     plan.parts.adapter = 2 * vector + runner.frozen_bytes();
     plan.parts.activations = graph.tensors;
@@ -110,9 +115,32 @@ memory_plan memory_planner::measure(const choice & how) const {
     plan.parts.vectors = vector * ((request_.gradient ? TRAINING_VECTORS : SCORING_VECTORS) + size_t(request_.n_vectors)) + runner.frozen_bytes();
     plan.parts.descriptions = graph.descriptions + STARTING_BYTES;
     plan.parts.process = process_;
+    if (request_.distillation != nullptr) count_teacher(plan, batch);
     plan.needed = is_cpu_ ? plan.host_bytes() - process_ : plan.device_bytes();  // without weights, which come on top
     count_weights(plan);
     return plan;
+}
+
+// Its engine lives beside the student's. Its states are on the host once as they come and once more while they are sorted.
+void memory_planner::count_teacher(memory_plan & plan, const micro_batch & batch) const {
+    const distillation_options & distillation = *request_.distillation;
+    engine_options settings;
+    settings.frozen = distillation.teacher_adapters;
+    settings.measure_only = true;
+    engine teacher(*distillation.teacher, nullptr, settings);
+    const run_request request = teacher_request(distillation);
+    const graph_memory graph = teacher.measure(batch, request);
+    const size_t state = size_t(batch.n_tokens()) * size_t(distillation.teacher->info().n_embd) * sizeof(float);
+    plan.parts.adapter += teacher.frozen_bytes();
+    plan.parts.activations += graph.tensors;
+    plan.parts.checkpoints += graph.checkpoints;
+    plan.parts.scratch += graph.scratch;
+    plan.parts.descriptions += graph.descriptions;
+    plan.parts.vectors += 2 * request.boundaries.size() * state;
+    const backend device(distillation.teacher->options().device, 1);
+    if (distillation.teacher->options().placement == weight_placement::streamed) {
+        plan.parts.checkpoints += stream_measure(*distillation.teacher, device, distillation.teacher->options().weight_limit_bytes).sum();
+    }
 }
 
 void memory_planner::count_weights(memory_plan & plan) const {

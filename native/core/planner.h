@@ -22,6 +22,8 @@ struct plan_request {
     int64_t                 batch_size = 0;          // samples of a step; 0: any number
     int64_t                 micro_batch_tokens = 0;  // most tokens at once
     int64_t                 n_vectors = 0;           // vectors of the adapter's size that the caller holds besides
+    std::vector<int64_t>    boundaries;    // whose states are wanted instead of scores; empty: scores
+    const distillation_options * distillation = nullptr;  // of a step that follows a teacher; nullptr: the supervised loss
     std::optional<size_t>   memory_limit;  // bytes that may be taken; absent: nine tenths of what is free on the device
 };
 
@@ -76,6 +78,7 @@ class memory_planner {
     void        list_choices(bool streams);
     memory_plan measure(const choice & how) const;
     void        count_weights(memory_plan & plan) const;
+    void        count_teacher(memory_plan & plan, const micro_batch & batch) const;
 
     const base_model &  model_;
     plan_request        request_;

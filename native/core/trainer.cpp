@@ -91,6 +91,7 @@ plan_request plan_of(const train_options & o) {
     request.longest_sample = batch_longest_sample(o.samples, o.objective.preference.has_value());
     request.batch_size = o.samples.group_offsets == nullptr ? o.batch_size : 0;
     request.micro_batch_tokens = o.micro_batch_tokens;
+    request.distillation = o.objective.distillation ? &*o.objective.distillation : nullptr;
     request.memory_limit = o.memory.limit;
     return request;
 }
@@ -145,7 +146,7 @@ train_result train(const base_model & model, const train_options & o, const std:
     const auto begin = std::chrono::steady_clock::now();
     check_options(o);
     batch_check_samples(o.samples, model.info().n_vocab);
-    check_objective(o.objective, o.samples);
+    check_objective(o.objective, model, o.adapter, o.samples);
     engine_options settings;
     settings.dropout = o.dropout;
     settings.seed = o.seed;
@@ -185,6 +186,7 @@ train_result train(const base_model & model, const train_options & o, const std:
             result.preference_steps.push_back(sums.preference);
             divide(result.preference_steps.back(), sums.weight);
         }
+        if (o.objective.distillation) result.distillation_steps.push_back({ sums.distillation.hidden / sums.weight, sums.distillation.divergence / sums.weight });
         result.n_tokens += sums.n_tokens;
         result.n_supervised_tokens += sums.n_supervised;
         if (on_progress) on_progress({ step + 1, loss, sums.n_tokens });
@@ -197,7 +199,7 @@ train_result train(const base_model & model, const train_options & o, const std:
 gradient_result loss_and_gradient(const base_model & model, const adapter_options & adapter, const std::vector<float> & weights,
                                   const sample_set & samples, const gradient_options & o, std::vector<float> & gradient) {
     batch_check_samples(samples, model.info().n_vocab);
-    check_objective(o.objective, samples);
+    check_objective(o.objective, model, adapter, samples);
     engine_options settings;
     settings.dropout = o.dropout;
     settings.seed = o.seed;
@@ -208,11 +210,11 @@ gradient_result loss_and_gradient(const base_model & model, const adapter_option
     std::iota(indices.begin(), indices.end(), 0u);
     const std::atomic<bool> never{ false };
     step_objective objective(o.objective, samples, never);
-    objective.prepare(runner, indices, o.micro_batch_tokens);
+    objective.prepare(runner, indices, o.micro_batch_tokens, o.portable);
     runner.set_weights(weights);
     const step_sums sums = objective.accumulate(runner, indices, o.micro_batch_tokens, random_combine(o.seed, 0), o.gradient_scale);
     runner.get_gradient(gradient);
-    return { sums.loss, sums.n_supervised, sums.weight, sums.preference };
+    return { sums.loss, sums.n_supervised, sums.weight, sums.preference, sums.distillation };
 }
 
 }  // namespace fedllm

@@ -38,6 +38,18 @@ struct preference_options {
     const float * reference_weights = nullptr;   // adapter of the reference, layout order; nullptr: the base without an adapter
 };
 
+// A student that follows a teacher of more layers (distillation.h).
+struct distillation_options {
+    const base_model *          teacher = nullptr;  // on the student's device, with its width, vocabulary, final norm and head
+    std::vector<frozen_adapter> teacher_adapters;   // of its layers
+    double                      hidden_weight = 1.0;      // of the states' relative squared error
+    double                      divergence_weight = 0.0;  // of KL(teacher || student); 0: nothing above the highest boundary is computed
+    // Of the student, ascending, and the teacher's boundary that each is to be like, ascending too: 0 is the input of the first
+    // layer, l the output of layer l - 1.
+    std::vector<int64_t>        boundaries;
+    std::vector<int64_t>        teacher_boundaries;
+};
+
 // What is minimised beyond the plain supervised loss.
 struct objective_options {
     double label_smoothing = 0.0;  // e of the target (1 - e) onehot + e / n_vocab; 0 <= e < 1
@@ -46,6 +58,7 @@ struct objective_options {
     // Training only; 0: none.
     double neftune_alpha = 0.0;
     std::optional<preference_options> preference;  // absent: the supervised loss
+    std::optional<distillation_options> distillation;  // instead of the supervised loss; not with preferences
 };
 
 // AdamW as in torch.optim.AdamW, moments zero at the start of the call.
@@ -115,10 +128,17 @@ struct preference_metrics {
     double chosen_log_probability = 0.0, rejected_log_probability = 0.0;
 };
 
+// Means over the samples of a step, before the step and before their weights.
+struct distillation_metrics {
+    double hidden = 0.0;      // relative squared error, summed over boundaries
+    double divergence = 0.0;  // mean KL of supervised positions; 0 where it has no weight
+};
+
 struct train_result {
     std::vector<float>  weights;
     std::vector<double> step_losses;
     std::vector<preference_metrics> preference_steps;  // with preferences only
+    std::vector<distillation_metrics> distillation_steps;    // with a teacher only
     std::vector<double> gradient_norms;  // global, before clipping, proximal term included
     int64_t             n_tokens = 0;
     int64_t             n_supervised_tokens = 0;
@@ -157,8 +177,9 @@ std::vector<sample_score> evaluate(const base_model & model, const evaluate_opti
 struct gradient_result {
     double  loss_sum = 0.0;
     int64_t n_supervised = 0;
-    double  weight_sum = 0.0;  // of |weight| over supervised tokens; of preferences the number of pairs
+    double  weight_sum = 0.0;  // of |weight| over supervised tokens; of preferences the number of pairs, of distillation that of samples
     preference_metrics preference;  // sums over pairs
+    distillation_metrics distillation;  // sums over samples
 };
 struct gradient_options {
     int64_t           micro_batch_tokens = 4096;
@@ -171,6 +192,23 @@ struct gradient_options {
 };
 gradient_result loss_and_gradient(const base_model & model, const adapter_options & adapter, const std::vector<float> & weights,
                                   const sample_set & samples, const gradient_options & options, std::vector<float> & gradient);
+
+// States of the residual stream at chosen boundaries, for every computed token of every sample: those before its last supervised one.
+struct hidden_states_options {
+    const adapter_options *    adapter = nullptr;  // nullptr: the base alone
+    const std::vector<float> * weights = nullptr;
+    std::vector<frozen_adapter> frozen;
+    sample_set                 samples;            // without groups
+    std::vector<int64_t>       boundaries;         // ascending, 0 (input of the first layer) to n_layers (before the final norm)
+    int64_t                    micro_batch_tokens = 0;
+    memory_options             memory;
+};
+struct hidden_states_result {
+    std::vector<uint32_t>           offsets;  // n_samples + 1: where each sample's tokens begin in the states
+    std::vector<std::vector<float>> states;   // per boundary: [offsets.back()][n_embd]
+};
+// Throws CONFIG_INVALID, DATASET_INVALID, CANCELLED, OUT_OF_MEMORY. What it returns is held in memory as a whole.
+hidden_states_result hidden_states(const base_model & model, const hidden_states_options & options, const std::atomic<bool> & cancel);
 
 // For tests: logits [n_vocab] of every position of one sequence, row after row.
 std::vector<float> compute_logits(const base_model & model, const adapter_options * adapter,

@@ -56,6 +56,16 @@ struct reference_loss {
     int64_t n_correct = 0;
 };
 
+class reference_model;
+
+// A teacher to follow, in the words of core/distillation.h.
+struct reference_teacher {
+    const reference_model *   model = nullptr;
+    const reference_adapter * adapter = nullptr;
+    double                    hidden_weight = 0.0, divergence_weight = 0.0;
+    std::vector<int64_t>      boundaries, teacher_boundaries;
+};
+
 struct reference_train_options {
     int64_t               local_steps = 0;
     int64_t               batch_size = 0;
@@ -86,6 +96,11 @@ class reference_model {
     // Sum of -log p over supervised tokens; gradient, when asked for, is resized and overwritten.
     reference_loss loss(const std::vector<reference_sample> & samples, const reference_adapter * adapter,
                         std::vector<double> * gradient = nullptr) const;
+    // States between layers, [T][n_embd] each: the input of each layer and the output of the last; adapter nullptr: the base.
+    std::vector<std::vector<double>> states(const std::vector<int32_t> & tokens, const reference_adapter * adapter) const;
+    // Sum over samples of the loss of following the teacher; gradient as above.
+    double distil(const std::vector<reference_sample> & samples, const reference_adapter & adapter, const reference_teacher & teacher,
+                  std::vector<double> & gradient) const;
     reference_train_result train(reference_adapter adapter, const std::vector<reference_sample> & samples,
                                  const reference_train_options & options) const;
 
@@ -98,8 +113,9 @@ class reference_model {
 
   private:
     void forward(const std::vector<int32_t> & tokens, const reference_adapter * adapter, reference_cache & cache) const;
-    void backward(const reference_adapter & adapter, const reference_cache & cache, std::vector<double> d_x,
-                  std::vector<double> & gradient) const;
+    // pulls: gradients that states between layers have of their own, by boundary; empty: none.
+    void backward(const reference_adapter & adapter, const reference_cache & cache, std::vector<double> d_x, std::vector<double> & gradient,
+                  const std::vector<std::vector<double>> & pulls = {}) const;
     void rotate(std::vector<double> & rows, int64_t n_rows_heads, int64_t n_tokens, double sign) const;
 };
 

@@ -244,3 +244,44 @@ FEDLLM_TEST("kernels: an F32 base has the same bits whether or not products in B
     require(core_loss_and_gradient(with_product(exact, weight_product::bf16, 1), adapter, samples).values == core_loss_and_gradient(exact, adapter, samples).values, "other bits");
     return "";
 }
+
+FEDLLM_TEST("kernels: the divergence of two rows and its gradient are the definition's, in every table, and zero for equal rows") {
+    double      worst = 0.0;
+    std::string names;
+    for (const char * name : { "generic", "avx2", "avx512", "neon" }) {
+        const cpu_kernels * kernels = cpu_find_kernels(name);
+        if (kernels == nullptr) continue;
+        names += std::string(names.empty() ? "" : ", ") + name;
+        for (const int64_t n : { 2, 97, 1024, 5001 }) {
+            random_source      random(uint64_t(91 + n));
+            std::vector<float> z, t;
+            for (int64_t i = 0; i < n; ++i) {
+                z.push_back(float(6.0 * random.normal()));
+                t.push_back(float(6.0 * random.normal()));
+            }
+            t[0] -= 200.0f;  // a probability of zero takes no part
+            double sum_z = 0.0, sum_t = 0.0, expected = 0.0;
+            for (int64_t i = 0; i < n; ++i) {
+                sum_z += std::exp(double(z[size_t(i)]));
+                sum_t += std::exp(double(t[size_t(i)]));
+            }
+            std::vector<double> gradient;
+            for (int64_t i = 0; i < n; ++i) {
+                const double log_p = double(z[size_t(i)]) - std::log(sum_z), log_q = double(t[size_t(i)]) - std::log(sum_t);
+                expected += std::exp(log_q) * (log_q - log_p);
+                gradient.push_back(std::exp(log_p) - std::exp(log_q));
+            }
+            std::vector<float> row = z;
+            float              stats = 0.0f;
+            kernels->rows->divergence(row.data(), t.data(), n, false, &stats);
+            require(row == z, "the logits changed without a gradient");
+            kernels->rows->divergence(row.data(), t.data(), n, true, &stats);
+            require_close(double(stats), expected, 1e-5, format("%s, %lld numbers: divergence", name, static_cast<long long>(n)));  // F32
+            for (int64_t i = 0; i < n; ++i) worst = std::max(worst, std::fabs(double(row[size_t(i)]) - gradient[size_t(i)]));
+            kernels->rows->divergence(t.data(), std::vector<float>(t).data(), n, true, &stats);
+            require(stats == 0.0f && std::all_of(t.begin(), t.end(), [](float d) { return d == 0.0f; }), "equal rows diverge");
+        }
+    }
+    require_below(worst, 1e-6, "error of the gradient");  // of a difference of probabilities, so not relative to it
+    return format("%s: %.1e", names.c_str(), worst);
+}

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "architecture-cases.h"
+#include "distillation.h"
 #include "engine.h"
 #include "random.h"
 
@@ -130,6 +131,59 @@ FEDLLM_TEST("portable: no graph of any architecture has an operation that Metal 
     return for_each_supported([](const architecture_case & c) { return check_families(c, { "", true, 1e-4 }); });
 }
 
+namespace {
+
+// A step that follows a teacher at all boundaries and in the logits.
+std::vector<float> distilled_gradient(const base_model & student, const base_model & teacher, const adapter_pair & adapter, const sample_list & samples, const engine_options & options) {
+    distillation_options distillation = { &teacher, {}, 0.5, 0.5, {}, {} };
+    for (int64_t b = 0; b <= student.info().n_layers; ++b) distillation.boundaries.push_back(b);
+    distillation.teacher_boundaries = distillation.boundaries;
+    engine follower(student, &adapter.options, options), leader(teacher, nullptr, options);
+    follower.set_weights(adapter.weights);
+    follower.clear_gradient();
+    run_request request;
+    request.gradient = true;
+    request_distillation(distillation, request);
+    std::vector<uint32_t> indices;
+    for (uint32_t i = 0; i < samples.size(); ++i) indices.push_back(i);
+    for (micro_batch & batch : batch_pack(samples.view(), indices, 4096, 0)) {
+        attach_teacher(batch, distillation, leader);
+        follower.run(batch, request);
+    }
+    std::vector<float> gradient;
+    follower.get_gradient(gradient);
+    return gradient;
+}
+
+std::string check_distillation_graphs(const architecture_case & c, const family_check & check) {
+    const model_pair   teacher = load_core_only(write_case(c, "walk-teacher"));
+    architecture_case  other = c;
+    other.options.seed = 77;
+    const model_pair   student = load_core_only(write_case(other, "walk-student"));
+    const sample_list  samples = random_samples(c.options.n_vocab, { 40, 9 }, 0.4, 67);
+    const adapter_pair adapter = random_adapter_of_core(student, modules_of(c.options), 3, 68);
+    const auto         leader = load_on(check.device, teacher.path), follower = load_on(check.device, student.path);
+    const backend      device(check.device, 1);
+    walk_result        walked;
+    engine_options     options;
+    const std::vector<float> expected = distilled_gradient(*student.core, *teacher.core, adapter, samples, options);
+    options.portable = check.forbid;
+    options.inspect = [&](ggml_cgraph * graph) { walk(graph, device.device, check.forbid, walked); };
+    const double error = relative_l2(distilled_gradient(*follower, *leader, adapter, samples, options), expected);
+    std::string problems;
+    for (const std::string & problem : walked.problems) problems += "\n    " + problem;
+    require(walked.problems.empty(), problems);
+    require(walked.n_nodes > 300, "too few nodes were looked at");
+    require_below(error, check.gradient_bound, "relative L2 error of the gradient");
+    return format("%zu nodes %.0e", walked.n_nodes, error);
+}
+
+}  // namespace
+
+FEDLLM_TEST("portable: no graph that follows a teacher has an operation that Metal lacks, and all give the CPU kernels' numbers") {
+    return for_each_supported([](const architecture_case & c) { return check_distillation_graphs(c, { "", true, 1e-4 }); });
+}
+
 FEDLLM_TEST("portable: W^T dy in blocks of rows gives the CPU kernels' gradient, also where blocks do not divide the rows") {
     double worst = 0.0;
     for (const ggml_type type : { GGML_TYPE_F32, GGML_TYPE_F16, GGML_TYPE_Q8_0, GGML_TYPE_Q4_K }) {
@@ -244,4 +298,9 @@ FEDLLM_TEST("portable: every node of every architecture's graphs runs on the dev
     if (test_device().empty()) throw test_skipped("no --device given");
     // As in test-backends.cpp, not squared: matrix units round F32 operands to 10 bits, through several layers.
     return for_each_supported([](const architecture_case & c) { return check_families(c, { test_device(), false, 2.5e-2 }); });
+}
+
+FEDLLM_TEST("portable: a teacher is followed on the device as on the CPU") {
+    if (test_device().empty()) throw test_skipped("no --device given");
+    return for_each_supported([](const architecture_case & c) { return check_distillation_graphs(c, { test_device(), false, 2.5e-2 }); });
 }

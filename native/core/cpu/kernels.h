@@ -11,6 +11,7 @@ namespace fedllm {
 // n: numbers in the row. All pointers to F32.
 struct row_kernels {
     void (*cross_entropy)(float * z, int64_t n, int64_t label, bool gradient, float smoothing, float * stats);
+    void (*divergence)(float * z, const float * teacher, int64_t n, bool gradient, float * stats);
     void (*norm)(const float * x, const float * gain, int64_t n, float epsilon, float * y);
     void (*norm_backward)(const float * dy, const float * x, const float * gain, const float * bypass, int64_t n, float epsilon, float * dx);
     void (*glu)(const float * gate, const float * up, int64_t n, bool gelu, float * y);

@@ -90,7 +90,7 @@ const char * op_name(const op_description & d, ggml_custom_op_t function) {
                                                     { { "product into nn", "product into nt" }, { "product into tn", "product into tt" } } };
     if (function == op_product) return PRODUCTS[d.in_place ? 1 : 0][d.a_transposed ? 1 : 0][d.b_transposed ? 1 : 0];
     static const std::pair<ggml_custom_op_t, const char *> NAMES[] = {
-        { op_nothing, "empty" }, { op_zero, "zero" }, { op_stack_rows, "stack rows" }, { op_dropout, "dropout" }, { op_cross_entropy, "cross entropy" }, { op_norm, "norm" },
+        { op_nothing, "empty" }, { op_zero, "zero" }, { op_stack_rows, "stack rows" }, { op_dropout, "dropout" }, { op_cross_entropy, "cross entropy" }, { op_divergence, "divergence" }, { op_norm, "norm" },
         { op_norm_backward, "norm backward" }, { op_glu, "glu" }, { op_glu_backward, "glu backward" }, { op_soft_max, "softmax" },
         { op_soft_max_backward, "softmax backward" }, { op_rotate, "rotate" }, { op_soft_cap, "soft cap" },
         { op_soft_cap_backward, "soft cap backward" }, { op_add, "add" },
@@ -134,6 +134,12 @@ void op_cross_entropy(ggml_tensor * dst, int, int, void * userdata) {
     for_rows(d, dst->ne[1], dst->ne[0], [&](int64_t r) {
         d.runtime->kernels.rows->cross_entropy(row_of(dst, r), dst->ne[0], labels[r], d.gradient, d.label_smoothing, stats + 3 * r);
     });
+}
+
+void op_divergence(ggml_tensor * dst, int, int, void * userdata) {
+    const op_description & d = describe(userdata);
+    float * stats = static_cast<float *>(dst->src[2]->data);
+    for_rows(d, dst->ne[1], dst->ne[0], [&](int64_t r) { d.runtime->kernels.rows->divergence(row_of(dst, r), row_of(dst->src[1], r), dst->ne[0], d.gradient, stats + r); });
 }
 
 void op_norm(ggml_tensor * dst, int, int, void * userdata) {

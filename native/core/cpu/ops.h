@@ -57,6 +57,7 @@ void op_zero(ggml_tensor * dst, int ith, int nth, void * userdata);
 void op_stack_rows(ggml_tensor * dst, int ith, int nth, void * userdata);         // src: contiguous matrices
 void op_dropout(ggml_tensor * dst, int ith, int nth, void * userdata);            // src: x, token keys
 void op_cross_entropy(ggml_tensor * dst, int ith, int nth, void * userdata);      // in place; src: logits, labels, stats
+void op_divergence(ggml_tensor * dst, int ith, int nth, void * userdata);         // in place; src: logits, teacher's logits, stats
 void op_norm(ggml_tensor * dst, int ith, int nth, void * userdata);               // src: x, gain
 void op_norm_backward(ggml_tensor * dst, int ith, int nth, void * userdata);      // src: dy, x, gain, bypass or none
 void op_glu(ggml_tensor * dst, int ith, int nth, void * userdata);                // src: gate, up

@@ -103,6 +103,26 @@ void cross_entropy(float * z, int64_t n, int64_t label, bool gradient, float smo
     }
 }
 
+// Sum of f(i) in blocks of 1024 numbers, their total in double.
+template <typename Term>
+inline double sum_blocks(int64_t n, const Term & f) {
+    double total = 0.0;
+    for (int64_t begin = 0; begin < n; begin += 1024) total += sum_row(std::min<int64_t>(1024, n - begin), [&](int64_t i) { return f(begin + i); });
+    return total;
+}
+
+// q = softmax(teacher), p = softmax(z): stats[0] = sum of q (log q - log p); z becomes p - q when gradient is set. Equal rows give
+// exact zeros.
+void divergence(float * z, const float * teacher, int64_t n, bool gradient, float * stats) {
+    const float z_top = max_row(z, n), t_top = max_row(teacher, n);
+    const float z_log = float(std::log(sum_blocks(n, [&](int64_t i) { return exp_nonpositive(z[i] - z_top); })));
+    const float t_log = float(std::log(sum_blocks(n, [&](int64_t i) { return exp_nonpositive(teacher[i] - t_top); })));
+    const auto log_p = [&](int64_t i) { return (z[i] - z_top) - z_log; };
+    const auto log_q = [&](int64_t i) { return (teacher[i] - t_top) - t_log; };
+    stats[0] = float(sum_blocks(n, [&](int64_t i) { return exp_nonpositive(log_q(i)) * (log_q(i) - log_p(i)); }));
+    for (int64_t i = 0; gradient && i < n; ++i) z[i] = exp_nonpositive(log_p(i)) - exp_nonpositive(log_q(i));
+}
+
 // y = x / sqrt(mean(x^2) + epsilon) * gain. RMSNorm, Zhang and Sennrich 2019, equation 4.
 void norm(const float * x, const float * gain, int64_t n, float epsilon, float * y) {
     const double mean = sum_row(n, [&](int64_t i) { return x[i] * x[i]; }) / double(n);
@@ -224,13 +244,13 @@ void add(const float * a, const float * b, int64_t n, float * y) {
 }  // namespace
 
 #if defined(FEDLLM_SIMD_AVX512)
-const row_kernels ROWS_AVX512 = { cross_entropy, norm, norm_backward, glu, glu_backward, soft_max, soft_max_backward, rotate, soft_cap, soft_cap_backward, add };
+const row_kernels ROWS_AVX512 = { cross_entropy, divergence, norm, norm_backward, glu, glu_backward, soft_max, soft_max_backward, rotate, soft_cap, soft_cap_backward, add };
 #elif defined(FEDLLM_SIMD_AVX2)
-const row_kernels ROWS_AVX2 = { cross_entropy, norm, norm_backward, glu, glu_backward, soft_max, soft_max_backward, rotate, soft_cap, soft_cap_backward, add };
+const row_kernels ROWS_AVX2 = { cross_entropy, divergence, norm, norm_backward, glu, glu_backward, soft_max, soft_max_backward, rotate, soft_cap, soft_cap_backward, add };
 #elif defined(FEDLLM_SIMD_NEON)
-const row_kernels ROWS_NEON = { cross_entropy, norm, norm_backward, glu, glu_backward, soft_max, soft_max_backward, rotate, soft_cap, soft_cap_backward, add };
+const row_kernels ROWS_NEON = { cross_entropy, divergence, norm, norm_backward, glu, glu_backward, soft_max, soft_max_backward, rotate, soft_cap, soft_cap_backward, add };
 #else
-const row_kernels ROWS_GENERIC = { cross_entropy, norm, norm_backward, glu, glu_backward, soft_max, soft_max_backward, rotate, soft_cap, soft_cap_backward, add };
+const row_kernels ROWS_GENERIC = { cross_entropy, divergence, norm, norm_backward, glu, glu_backward, soft_max, soft_max_backward, rotate, soft_cap, soft_cap_backward, add };
 #endif
 
 }  // namespace fedllm
