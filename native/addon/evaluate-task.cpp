@@ -1,4 +1,4 @@
-// Binds the evaluator to async-task.h.
+// Binds the evaluator and the reader of hidden states to async-task.h.
 #include <chrono>
 
 #include "async-task.h"
@@ -21,6 +21,19 @@ Napi::Object start_evaluate(Napi::Env env, std::shared_ptr<base_model> model, ev
               },
               [](Napi::Env result_env, evaluation && result) -> Napi::Value {
                   return make_evaluate_result(result_env, result);
+              },
+              Napi::Function()});
+}
+
+Napi::Object start_hidden_states(Napi::Env env, std::shared_ptr<base_model> model, states_request request) {
+    const auto owned = std::make_shared<const states_request>(std::move(request));
+    return async_task<hidden_states_result>::start_cancellable(
+        env, {"fedllm:hiddenStates",
+              [model = std::move(model), owned](task_control & control) {
+                  return hidden_states(*model, owned->view(), control.cancelled());
+              },
+              [](Napi::Env result_env, hidden_states_result && result) -> Napi::Value {
+                  return make_hidden_states(result_env, result);
               },
               Napi::Function()});
 }

@@ -3,6 +3,7 @@
 
 #include "async-task.h"
 #include "environment.h"
+#include "option-readers.h"
 #include "options.h"
 #include "results.h"
 #include "tasks.h"
@@ -17,6 +18,7 @@ Napi::Function model_handle::define(Napi::Env env) {
                         InstanceMethod<&model_handle::tune>("tune"),
                         InstanceMethod<&model_handle::train>("train"),
                         InstanceMethod<&model_handle::evaluate>("evaluate"),
+                        InstanceMethod<&model_handle::hidden_states>("hiddenStates"),
                         InstanceMethod<&model_handle::save_adapter>("saveAdapter"),
                         InstanceMethod<&model_handle::load_adapter>("loadAdapter"),
                         InstanceMethod<&model_handle::dispose>("dispose")});
@@ -26,6 +28,18 @@ Napi::Object model_handle::wrap(Napi::Env env, std::shared_ptr<base_model> model
     Napi::Object object    = environment_of(env).model_class.New({});
     Unwrap(object)->model_ = std::move(model);
     return object;
+}
+
+std::shared_ptr<base_model> model_handle::read_model(const Napi::Value & value, const std::string & subject) {
+    const bool is_model = value.IsObject() && value.As<Napi::Object>().InstanceOf(environment_of(value.Env()).model_class.Value());
+    if (!is_model) {
+        throw parameter_error("CONFIG_INVALID", subject, "a model", describe(value));
+    }
+    const std::shared_ptr<base_model> model = Unwrap(value.As<Napi::Object>())->model_;
+    if (model == nullptr) {
+        throw parameter_error("CONFIG_INVALID", subject, "a model in use", "a disposed one");
+    }
+    return model;
 }
 
 const std::shared_ptr<base_model> & model_handle::require_model(Napi::Env env, const char * method) const {
@@ -79,6 +93,12 @@ Napi::Value model_handle::evaluate(const Napi::CallbackInfo & info) {
     const std::shared_ptr<base_model> model = require_model(info.Env(), "evaluate");
     return guard_sync(info.Env(),
                       [&] { return start_evaluate(info.Env(), model, read_evaluate_request(info[0], *model)); });
+}
+
+Napi::Value model_handle::hidden_states(const Napi::CallbackInfo & info) {
+    const std::shared_ptr<base_model> model = require_model(info.Env(), "hiddenStates");
+    return guard_sync(info.Env(),
+                      [&] { return start_hidden_states(info.Env(), model, read_states_request(info[0], *model)); });
 }
 
 Napi::Value model_handle::save_adapter(const Napi::CallbackInfo & info) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include <napi.h>
 
@@ -15,6 +16,9 @@ class model_handle : public Napi::ObjectWrap<model_handle> {
     static Napi::Function define(Napi::Env env);
     static Napi::Object   wrap(Napi::Env env, std::shared_ptr<base_model> model);
 
+    // The model of a JS value, which shares its ownership. Throws CONFIG_INVALID for what is no NativeModel in use.
+    static std::shared_ptr<base_model> read_model(const Napi::Value & value, const std::string & subject);
+
     explicit model_handle(const Napi::CallbackInfo & info) : Napi::ObjectWrap<model_handle>(info) {}
 
   private:
@@ -24,6 +28,7 @@ class model_handle : public Napi::ObjectWrap<model_handle> {
     Napi::Value tune(const Napi::CallbackInfo & info);
     Napi::Value train(const Napi::CallbackInfo & info);
     Napi::Value evaluate(const Napi::CallbackInfo & info);
+    Napi::Value hidden_states(const Napi::CallbackInfo & info);
     Napi::Value save_adapter(const Napi::CallbackInfo & info);
     Napi::Value load_adapter(const Napi::CallbackInfo & info);
     Napi::Value dispose(const Napi::CallbackInfo & info);

@@ -1,6 +1,7 @@
 // See objective-options.h. Numbers that must agree with others are left to the core.
 #include "objective-options.h"
 
+#include "model-handle.h"
 #include "option-readers.h"
 
 namespace fedllm::addon {
@@ -26,6 +27,18 @@ void read_preference(const Napi::Value & value, size_t n_parameters, train_reque
     request.options.objective.preference = preference;
 }
 
+void read_distillation(const Napi::Value & value, train_request & request) {
+    const Napi::Object   object = read_object(value, "distillation");
+    distillation_options distillation;
+    request.teacher                 = model_handle::read_model(object.Get("teacher"), "distillation.teacher");
+    request.teacher_frozen          = read_frozen(object.Get("teacherAdapters"), "distillation.teacherAdapters", *request.teacher);
+    distillation.hidden_weight      = read_number(object.Get("hiddenWeight"), "distillation.hiddenWeight", NOT_NEGATIVE);
+    distillation.divergence_weight  = read_number(object.Get("divergenceWeight"), "distillation.divergenceWeight", NOT_NEGATIVE);
+    distillation.boundaries         = read_layers(object.Get("boundaries"), "distillation.boundaries");
+    distillation.teacher_boundaries = read_layers(object.Get("teacherBoundaries"), "distillation.teacherBoundaries");
+    request.options.objective.distillation = std::move(distillation);
+}
+
 }  // namespace
 
 void read_objective(const Napi::Object & options, size_t n_parameters, train_request & request) {
@@ -39,6 +52,10 @@ void read_objective(const Napi::Object & options, size_t n_parameters, train_req
     const Napi::Value preference = options.Get("preference");
     if (!preference.IsUndefined()) {
         read_preference(preference, n_parameters, request);
+    }
+    const Napi::Value distillation = options.Get("distillation");
+    if (!distillation.IsUndefined()) {
+        read_distillation(distillation, request);
     }
 }
 

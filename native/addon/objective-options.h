@@ -5,7 +5,7 @@
 
 namespace fedllm::addon {
 
-// Reads labelSmoothing, neftuneAlpha, preference, loraPlusRatio and lossScale, all optional. Errors as in options.h.
+// Reads labelSmoothing, neftuneAlpha, preference, distillation, loraPlusRatio and lossScale, all optional. Errors as in options.h.
 void read_objective(const Napi::Object & options, size_t n_parameters, train_request & request);
 
 }  // namespace fedllm::addon

@@ -176,6 +176,10 @@ train_options train_request::view() const {
     if (result.objective.preference && !reference_weights.empty()) {
         result.objective.preference->reference_weights = reference_weights.data();
     }
+    if (result.objective.distillation) {
+        result.objective.distillation->teacher          = teacher.get();
+        result.objective.distillation->teacher_adapters = view_frozen(teacher_frozen);
+    }
     return result;
 }
 
@@ -186,6 +190,18 @@ evaluate_options evaluate_request::view() const {
     result.frozen             = view_frozen(frozen);
     result.samples            = samples.view();
     result.micro_batch_tokens = micro_batch_tokens;
+    return result;
+}
+
+hidden_states_options states_request::view() const {
+    const evaluate_options base = scored.view();
+    hidden_states_options  result;
+    result.adapter            = base.adapter;
+    result.weights            = base.weights;
+    result.frozen             = base.frozen;
+    result.samples            = base.samples;
+    result.boundaries         = boundaries;
+    result.micro_batch_tokens = base.micro_batch_tokens;
     return result;
 }
 
@@ -283,17 +299,17 @@ std::vector<float> read_weights(const Napi::Value & value, const std::string & s
     return weights;
 }
 
-static std::vector<frozen_copy> read_frozen(const Napi::Value & value, const base_model & model) {
+std::vector<frozen_copy> read_frozen(const Napi::Value & value, const std::string & subject, const base_model & model) {
     std::vector<frozen_copy> adapters;
     if (value.IsUndefined()) {
         return adapters;
     }
     if (!value.IsArray()) {
-        throw parameter_error("CONFIG_INVALID", "frozenAdapters", "an array", describe(value));
+        throw parameter_error("CONFIG_INVALID", subject, "an array", describe(value));
     }
     const Napi::Array array = value.As<Napi::Array>();
     for (uint32_t i = 0; i < array.Length(); ++i) {
-        const std::string  name   = "frozenAdapters[" + std::to_string(i) + "]";
+        const std::string  name   = subject + "[" + std::to_string(i) + "]";
         const Napi::Object object = read_object(array.Get(i), name);
         frozen_copy        copy;
         copy.options = read_adapter_options(object.Get("options"));
@@ -315,7 +331,7 @@ train_request read_train_request(const Napi::Value & value, const base_model & m
         request.outer = read_weights(outer, "outer", layout.n_parameters);
     }
     request.weights               = read_weights(object.Get("weights"), "weights", n_trained);
-    request.frozen                = read_frozen(object.Get("frozenAdapters"), model);
+    request.frozen                = read_frozen(object.Get("frozenAdapters"), "frozenAdapters", model);
     request.samples               = read_samples(object.Get("samples"), model.info().n_vocab);
     options.local_steps           = read_integer(object.Get("localSteps"), "localSteps", 1, MAX_STEPS);
     options.batch_size            = read_integer(object.Get("batchSize"), "batchSize", 1, MAX_BATCH_SIZE);
@@ -344,9 +360,16 @@ evaluate_request read_evaluate_request(const Napi::Value & value, const base_mod
         request.adapter     = read_adapter_options(adapter);
         request.weights     = read_weights(weights, "weights", adapter_make_layout(model, request.adapter).n_parameters);
     }
-    request.frozen             = read_frozen(object.Get("frozenAdapters"), model);
+    request.frozen             = read_frozen(object.Get("frozenAdapters"), "frozenAdapters", model);
     request.samples            = read_samples(object.Get("samples"), model.info().n_vocab);
     request.micro_batch_tokens = read_integer(object.Get("microBatchTokens"), "microBatchTokens", 1, MAX_MICRO_BATCH);
+    return request;
+}
+
+states_request read_states_request(const Napi::Value & value, const base_model & model) {
+    states_request request;
+    request.scored     = read_evaluate_request(value, model);
+    request.boundaries = read_layers(read_object(value, "options").Get("boundaries"), "boundaries");
     return request;
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -42,6 +43,8 @@ struct train_request {
     std::vector<float> proximal_anchor;  // empty: none
     std::vector<float> gradient_offset;  // empty: none
     std::vector<float> reference_weights;  // of preferences; empty: the base alone
+    std::shared_ptr<base_model> teacher;         // of distillation; null: none
+    std::vector<frozen_copy>    teacher_frozen;
 
     train_options view() const;
 };
@@ -56,6 +59,14 @@ struct evaluate_request {
     int64_t            micro_batch_tokens = 0;
 
     evaluate_options view() const;
+};
+
+// Owned copy of NativeStatesOptions.
+struct states_request {
+    evaluate_request     scored;      // model's adapters and samples
+    std::vector<int64_t> boundaries;
+
+    hidden_states_options view() const;
 };
 
 // All of these throw train_error: CONFIG_INVALID for numbers, texts and objects, DATASET_INVALID for samples,
@@ -77,8 +88,11 @@ tuner_options      read_tuner_options(const Napi::Value & value);
 quantize_options   read_quantize_options(const Napi::Value & type, const Napi::Value & num_threads);
 adapter_options    read_adapter_options(const Napi::Value & value);
 std::vector<float> read_weights(const Napi::Value & value, const std::string & subject, size_t length);
+// One for each element, checked against the model; none for an absent value.
+std::vector<frozen_copy> read_frozen(const Napi::Value & value, const std::string & subject, const base_model & model);
 train_request      read_train_request(const Napi::Value & value, const base_model & model);
 evaluate_request   read_evaluate_request(const Napi::Value & value, const base_model & model);
+states_request     read_states_request(const Napi::Value & value, const base_model & model);
 
 // The progress callback of train options; an empty function when there is none.
 Napi::Function read_progress_callback(const Napi::Value & options);

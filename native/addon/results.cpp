@@ -166,6 +166,18 @@ static Napi::Object make_preference_steps(Napi::Env env, const std::vector<prefe
     return object;
 }
 
+static Napi::Object make_distillation_steps(Napi::Env env, const std::vector<distillation_metrics> & steps) {
+    std::vector<double> hidden, divergence;
+    for (const distillation_metrics & step : steps) {
+        hidden.push_back(step.hidden);
+        divergence.push_back(step.divergence);
+    }
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("hidden", make_typed_array<Napi::Float64Array>(env, hidden));
+    object.Set("divergence", make_typed_array<Napi::Float64Array>(env, divergence));
+    return object;
+}
+
 Napi::Object make_train_result(Napi::Env env, const train_result & result) {
     Napi::Object object = Napi::Object::New(env);
     object.Set("weights", make_weights(env, result.weights));
@@ -187,6 +199,9 @@ Napi::Object make_train_result(Napi::Env env, const train_result & result) {
     if (!result.preference_steps.empty()) {
         object.Set("preferenceSteps", make_preference_steps(env, result.preference_steps));
     }
+    if (!result.distillation_steps.empty()) {
+        object.Set("distillationSteps", make_distillation_steps(env, result.distillation_steps));
+    }
     return object;
 }
 
@@ -204,6 +219,17 @@ Napi::Object make_evaluate_result(Napi::Env env, const evaluation & result) {
     object.Set("numCorrectTokens", make_typed_array<Napi::Uint32Array>(env, n_correct));
     object.Set("numSupervisedTokens", make_typed_array<Napi::Uint32Array>(env, n_supervised));
     object.Set("evaluateDurationMs", make_count(env, result.duration_ms));
+    return object;
+}
+
+Napi::Object make_hidden_states(Napi::Env env, const hidden_states_result & result) {
+    Napi::Array states = Napi::Array::New(env, result.states.size());
+    for (uint32_t i = 0; i < result.states.size(); ++i) {
+        states[i] = make_weights(env, result.states[i]);
+    }
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("offsets", make_typed_array<Napi::Uint32Array>(env, result.offsets));
+    object.Set("states", states);
     return object;
 }
 

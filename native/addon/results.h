@@ -27,5 +27,6 @@ Napi::Int32Array   make_tokens(Napi::Env env, const std::vector<int32_t> & token
 Napi::Object       make_train_result(Napi::Env env, const train_result & result);
 Napi::Object       make_tuner_result(Napi::Env env, const tuner_result & result);
 Napi::Object       make_evaluate_result(Napi::Env env, const evaluation & result);
+Napi::Object       make_hidden_states(Napi::Env env, const hidden_states_result & result);
 
 }  // namespace fedllm::addon

@@ -18,6 +18,9 @@ Napi::Object start_train(Napi::Env env, std::shared_ptr<base_model> model, train
 // A NativeTask whose promise gives a NativeEvaluateResult.
 Napi::Object start_evaluate(Napi::Env env, std::shared_ptr<base_model> model, evaluate_request request);
 
+// A NativeTask whose promise gives a NativeHiddenStates.
+Napi::Object start_hidden_states(Napi::Env env, std::shared_ptr<base_model> model, states_request request);
+
 Napi::Promise start_save_adapter(Napi::Env env, std::shared_ptr<base_model> model, std::string path,
                                  adapter_options options, std::vector<float> weights);
 

@@ -159,6 +159,8 @@ export interface NativeModel {
   tune(options: NativeTuneOptions): Promise<NativeTuneResult>;
   train(options: NativeTrainOptions): NativeTask<NativeTrainResult>;
   evaluate(options: NativeEvaluateOptions): NativeTask<NativeEvaluateResult>;
+  /** States of the residual stream between layers; all of them in memory at once. */
+  hiddenStates(options: NativeStatesOptions): NativeTask<NativeHiddenStates>;
   /** Writes a GGUF LoRA adapter that unmodified llama.cpp loads. Atomic: temporary file, fsync, rename. */
   saveAdapter(path: string, options: NativeAdapterOptions, weights: Float32Array): Promise<void>;
   /** Reads an adapter back; its rank, loraAlpha and target modules come from the file. */
@@ -197,6 +199,28 @@ export interface NativePreferenceSteps {
   readonly rejectedLogProbabilities: Float64Array;
 }
 
+/** Following a teacher of more layers, see native/core/distillation.h. Boundaries: 0 is the input of the first layer, l the output of layer l - 1. */
+export interface NativeDistillationOptions {
+  /** On the same device and of the same architecture, width, vocabulary and head. */
+  readonly teacher: NativeModel;
+  /** Of the teacher's layers. */
+  readonly teacherAdapters?: readonly NativeFrozenAdapter[];
+  /** Weight of the states' relative squared error, summed over boundaries. */
+  readonly hiddenWeight: number;
+  /** Weight of KL(teacher || student) over the vocabulary, the mean over supervised positions. */
+  readonly divergenceWeight: number;
+  /** Ascending, of the student; without divergence the adapter's layers are below the last. */
+  readonly boundaries: readonly number[];
+  /** Of the teacher, one for each, ascending. */
+  readonly teacherBoundaries: readonly number[];
+}
+
+/** Means over the samples of each step, before their weights. */
+export interface NativeDistillationSteps {
+  readonly hidden: Float64Array;
+  readonly divergence: Float64Array;
+}
+
 /** An adapter that takes part but is not trained, with a rank and modules of its own. */
 export interface NativeFrozenAdapter {
   readonly options: NativeAdapterOptions;
@@ -233,6 +257,7 @@ export interface NativeTrainOptions {
   /** A power of two; absent: the device's own. */
   readonly lossScale?: number;
   readonly preference?: NativePreferenceOptions;
+  readonly distillation?: NativeDistillationOptions;
   readonly onProgress?: (step: number, loss: number, numTokens: number) => void;
 }
 
@@ -257,6 +282,8 @@ export interface NativeTrainResult {
   readonly numScaleHalvings: number;
   /** Only with `preference`. */
   readonly preferenceSteps?: NativePreferenceSteps;
+  /** Only with `distillation`. */
+  readonly distillationSteps?: NativeDistillationSteps;
 }
 
 export interface NativeEvaluateOptions {
@@ -273,6 +300,18 @@ export interface NativeEvaluateResult {
   readonly numCorrectTokens: Uint32Array;
   readonly numSupervisedTokens: Uint32Array;
   readonly evaluateDurationMs: number;
+}
+
+export interface NativeStatesOptions extends NativeEvaluateOptions {
+  /** Ascending, 0 (input of the first layer) to the number of layers (output of the last, before the final norm). */
+  readonly boundaries: readonly number[];
+}
+
+export interface NativeHiddenStates {
+  /** Where each sample's computed tokens (those before its last supervised one) begin in the states; last entry = their number. */
+  readonly offsets: Uint32Array;
+  /** Of each boundary: a row of the model's width for each token. */
+  readonly states: readonly Float32Array[];
 }
 
 /** A running native task. `cancel` makes the promise reject with code CANCELLED within one micro-batch. */

@@ -14,15 +14,18 @@ import type {
   TrainRequest,
   TrainResult,
 } from "../federated/local-trainer.js";
+import { assert } from "../util/assert.js";
 import type { BaseModel } from "./base-model.js";
 import type {
   NativeAdapterOptions,
   NativeEvaluateResult,
   NativeFrozenAdapter,
+  NativeHiddenStates,
   NativeTask,
   NativeTrainOptions,
 } from "./binding.js";
 import { checkInteger, checkNumber, checkWeights, packSamples } from "./checks.js";
+import { buildDistillation, checkBoundaries, toDistances, type DistillResult, type Teacher } from "./distillation.js";
 import { callNative, convertNativeError } from "./native-error.js";
 import { buildObjectiveOptions, pairOffsets, toPreferenceMetrics } from "./objective.js";
 
@@ -53,10 +56,34 @@ export class NativeTrainer implements LocalTrainer {
     const options = this.buildTrainOptions(request);
     throwIfAborted(signal, "training");
     const task = callNative(() => this.model.native.train(options));
-    const { preferenceSteps, ...result } = await settleTask(task, signal, "training");
+    const { preferenceSteps, distillationSteps: _none, ...result } = await settleTask(task, signal, "training");
     return preferenceSteps === undefined
       ? result
       : { ...result, preferenceSteps: toPreferenceMetrics(preferenceSteps) };
+  }
+
+  /** Trains this model to be like a teacher on the request's samples, in place of learning their tokens. Rejects as train. */
+  async distil(request: Omit<TrainRequest, "objective">, teacher: Teacher, signal?: AbortSignal): Promise<DistillResult> {
+    const options = { ...this.buildTrainOptions(request), distillation: buildDistillation(teacher) };
+    throwIfAborted(signal, "distillation");
+    const task = callNative(() => this.model.native.train(options));
+    const { preferenceSteps: _none, distillationSteps, ...result } = await settleTask(task, signal, "distillation");
+    assert(distillationSteps !== undefined, "steps that follow a teacher say how far it is");
+    return { ...result, distances: toDistances(distillationSteps) };
+  }
+
+  /** States of the residual stream at boundaries between layers; all of them are in memory at once. Rejects as evaluate. */
+  async hiddenStates(request: Omit<EvaluateRequest, "groupOffsets">, boundaries: readonly number[], signal?: AbortSignal): Promise<NativeHiddenStates> {
+    const { weights, microBatchTokens } = request;
+    checkInteger(microBatchTokens, "microBatchTokens", 1, MAX_MICRO_BATCH_TOKENS);
+    checkBoundaries(boundaries, "boundaries");
+    if (weights !== undefined) checkWeights(weights, "weights", this.layout.numParameters);
+    const adapter = weights === undefined ? {} : { adapter: this.adapter, weights };
+    const samples = packSamples(request.samples, this.model.info.vocabularySize);
+    const options = { ...adapter, ...this.buildFrozen(request.frozenAdapters), samples, microBatchTokens, boundaries };
+    throwIfAborted(signal, "reading hidden states");
+    const task = callNative(() => this.model.native.hiddenStates(options));
+    return await settleTask(task, signal, "reading hidden states");
   }
 
   /** Rejects with a FedllmError; after an abort with CANCELLED, within one micro-batch. */
