@@ -1,5 +1,5 @@
-// A student follows a teacher of more layers, of whose states and logits it is to have the like with fewer: the server's alignment of an
-// emulator in FedBiOT (Wu et al. 2024, arXiv 2406.17706, section 3.3). The host's half; the gradient's half is in engine-states.cpp and
+// A student follows a teacher of more layers, of whose states and logits it is to have the like with fewer: the alignment of an
+// emulator in FedBiOT (Wu et al. 2024, arXiv 2406.17706). The host's half; the gradient's half is in engine-states.cpp and
 // loss.cpp. With h_b a sample's states at a boundary between layers ([T, n_embd], all computed tokens), h*_b the teacher's, and p and q the
 // next-token distributions of student and teacher, a sample's loss is
 //   hidden_weight * sum over b of ||h_b - h*_b||^2 / ||h*_b||^2  +  divergence_weight * mean over supervised positions of KL(q || p)

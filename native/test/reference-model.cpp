@@ -9,7 +9,7 @@
 
 #include "ggml.h"
 #include "gguf.h"
-#include "reference-math.h"
+#include "reference-cache.h"
 
 namespace fedllm_test {
 
@@ -75,63 +75,7 @@ class gguf_reader {
     ggml_context * context_ = nullptr;
 };
 
-struct adapter_offsets {
-    size_t a = 0, b = 0;
-    bool   exists = false;
-};
-
 }  // namespace
-
-struct layer_cache {
-    vec                               x, attn_in, q, k, v, p, attn_out, x_mid, ffn_in, gate, up, act;  // p: [head][T][T]
-    std::array<vec, REFERENCE_MODULES> u;  // A x, [T][rank]
-};
-
-struct reference_cache {
-    int64_t                                                     n_tokens = 0;
-    std::vector<std::array<adapter_offsets, REFERENCE_MODULES>> offsets;
-    std::vector<layer_cache>                                    layers;
-    vec                                                         x_last, head_in;
-
-    // W x + b + scale * B A x; keeps A x for the backward pass.
-    vec linear(const reference_model & model, const reference_adapter * adapter, size_t layer, int module, const vec & x) {
-        const reference_matrix & w = model.layers[layer].linear[size_t(module)];
-        const vec &              bias = model.layers[layer].bias[size_t(module)];
-        vec                      y = multiply_transposed(w.values.data(), w.d_out, w.d_in, x, n_tokens);
-        for (size_t i = 0; !bias.empty() && i < y.size(); i++) {
-            y[i] += bias[i % bias.size()];
-        }
-        const adapter_offsets at = offsets[layer][size_t(module)];
-        if (at.exists) {
-            vec & u = layers[layer].u[size_t(module)];
-            u = multiply_transposed(&adapter->weights[at.a], adapter->rank, w.d_in, x, n_tokens);
-            const vec side = multiply_transposed(&adapter->weights[at.b], w.d_out, adapter->rank, u, n_tokens);
-            for (size_t i = 0; i < y.size(); i++) {
-                y[i] += adapter->scale * side[i];
-            }
-        }
-        return y;
-    }
-
-    // Adds to d_x and, for an adapted module, to the gradient of its A and B.
-    void linear_backward(const reference_model & model, const reference_adapter & adapter, size_t layer, int module,
-                         const vec & x, const vec & d_y, vec & d_x, vec & gradient) const {
-        const reference_matrix & w = model.layers[layer].linear[size_t(module)];
-        add_product(w.values.data(), w.d_out, w.d_in, d_y, n_tokens, d_x);
-        const adapter_offsets at = offsets[layer][size_t(module)];
-        if (!at.exists) {
-            return;
-        }
-        add_outer(d_y, w.d_out, layers[layer].u[size_t(module)], adapter.rank, n_tokens, adapter.scale, &gradient[at.b]);
-        vec z(size_t(n_tokens * adapter.rank));  // scale * B^T dy
-        add_product(&adapter.weights[at.b], w.d_out, adapter.rank, d_y, n_tokens, z);
-        for (double & value : z) {
-            value *= adapter.scale;
-        }
-        add_outer(z, adapter.rank, x, w.d_in, n_tokens, 1.0, &gradient[at.a]);
-        add_product(&adapter.weights[at.a], adapter.rank, w.d_in, z, n_tokens, d_x);
-    }
-};
 
 reference_model reference_model::load(const std::string & path) {
     const gguf_reader file(path);
@@ -384,80 +328,6 @@ reference_loss reference_model::loss(const std::vector<reference_sample> & sampl
         }
     }
     return result;
-}
-
-std::vector<vec> reference_model::states(const std::vector<int32_t> & tokens, const reference_adapter * adapter) const {
-    reference_cache cache;
-    forward(tokens, adapter, cache);
-    std::vector<vec> all;
-    for (const layer_cache & layer : cache.layers) {
-        all.push_back(layer.x);
-    }
-    all.push_back(cache.x_last);
-    return all;
-}
-
-namespace {
-
-// log softmax of each row.
-vec log_probabilities(vec z, int64_t n_vocab) {
-    for (auto row = z.begin(); row != z.end(); row += n_vocab) {
-        const double largest = *std::max_element(row, row + n_vocab);
-        double       total = 0.0;
-        for (int64_t k = 0; k < n_vocab; k++) {
-            total += std::exp(row[k] - largest);
-        }
-        std::transform(row, row + n_vocab, row, [&](double value) { return value - largest - std::log(total); });
-    }
-    return z;
-}
-
-}  // namespace
-
-double reference_model::distil(const std::vector<reference_sample> & samples, const reference_adapter & adapter, const reference_teacher & teacher,
-                               vec & gradient) const {
-    double loss_sum = 0.0;
-    gradient.assign(count_weights(adapter), 0.0);
-    for (const reference_sample & sample : samples) {
-        // What comes after the last label is not computed.
-        const size_t n_tokens = size_t(std::find(sample.supervised.rbegin(), sample.supervised.rend(), 1).base() - sample.supervised.begin()) - 1;
-        const std::vector<int32_t> tokens(sample.tokens.begin(), sample.tokens.begin() + int64_t(n_tokens));
-        reference_cache cache;
-        forward(tokens, &adapter, cache);
-        const std::vector<vec> own = states(tokens, &adapter), wanted = teacher.model->states(tokens, teacher.adapter);
-        std::vector<vec>       pulls(own.size());
-        for (size_t b = 0; b < teacher.boundaries.size(); b++) {
-            const vec & h = own[size_t(teacher.boundaries[b])];
-            const vec & target = wanted[size_t(teacher.teacher_boundaries[b])];
-            double      square = 0.0, error = 0.0;
-            for (size_t i = 0; i < h.size(); i++) {
-                square += target[i] * target[i];
-                error += (h[i] - target[i]) * (h[i] - target[i]);
-            }
-            loss_sum += teacher.hidden_weight * error / square;
-            vec & pull = pulls[size_t(teacher.boundaries[b])];
-            for (size_t i = 0; i < h.size(); i++) {
-                pull.push_back(2.0 * teacher.hidden_weight / square * (h[i] - target[i]));
-            }
-        }
-        const vec log_p = log_probabilities(multiply_transposed(output.values.data(), n_vocab, n_embd, cache.head_in, cache.n_tokens), n_vocab);
-        const vec log_q = log_probabilities(teacher.model->logits(tokens, teacher.adapter), n_vocab);
-        vec       d_z(log_p.size());
-        const auto n_supervised = double(std::count(sample.supervised.begin(), sample.supervised.end(), 1));
-        for (size_t i = 0; i < d_z.size(); i++) {
-            if (!sample.supervised[i / size_t(n_vocab) + 1]) {
-                continue;
-            }
-            const double weight = teacher.divergence_weight / n_supervised;
-            loss_sum += weight * std::exp(log_q[i]) * (log_q[i] - log_p[i]);
-            d_z[i] = weight * (std::exp(log_p[i]) - std::exp(log_q[i]));
-        }
-        vec d_head_in(cache.head_in.size()), d_x(cache.x_last.size());
-        add_product(output.values.data(), n_vocab, n_embd, d_z, cache.n_tokens, d_head_in);
-        rms_norm_backward(cache.x_last, output_norm, norm_epsilon, d_head_in, d_x);
-        backward(adapter, cache, std::move(d_x), gradient, pulls);
-    }
-    return loss_sum;
 }
 
 }  // namespace fedllm_test
