@@ -5,12 +5,7 @@
  * Cutting the text into samples is json-slices.ts, checking one sample is samples.ts, splitting is federated-dataset.ts.
  */
 import { createHash } from "node:crypto";
-import type { Hash } from "node:crypto";
-import { createReadStream } from "node:fs";
 import { basename } from "node:path";
-import { Readable } from "node:stream";
-import { finished } from "node:stream/promises";
-import { createGunzip } from "node:zlib";
 import { problemError } from "../errors.js";
 import type { FedllmError } from "../errors.js";
 import { sliceJson } from "./json-slices.js";
@@ -19,6 +14,7 @@ import { preferenceKey } from "./preference-samples.js";
 import { describeType, isRecord } from "./sample-fields.js";
 import { checkSample, detectSampleKind } from "./samples.js";
 import type { Sample, SampleKind } from "./samples.js";
+import { newStoredFile, readTextBytes } from "./stored-bytes.js";
 
 /** Most bytes of one sample unless the caller says otherwise; the longest real conversations stay far below. */
 export const MAX_SAMPLE_BYTES = 16 * 1024 * 1024;
@@ -96,15 +92,9 @@ export interface ReadDatasetOptions {
  * a further `.gz` means gzip. Rejects with IO_FAILED or DATASET_INVALID (with the byte position).
  */
 export async function readFederatedDataset(path: string, options: ReadDatasetOptions = {}): Promise<FederatedDataset> {
-  const hash = createHash("sha256");
-  const isCompressed = /\.gz$/i.test(path);
-  try {
-    const stored = readStoredBytes(path, hash);
-    const contents = await parseDatasetText(isCompressed ? decompress(stored) : stored, path, options);
-    return { ...contents, sha256: hash.digest("hex") };
-  } catch (error) {
-    throw toReadError(path, error);
-  }
+  const file = newStoredFile();
+  const contents = await parseDatasetText(readTextBytes(path, file), path, options);
+  return { ...contents, sha256: file.hash.digest("hex") };
 }
 
 /**
@@ -254,8 +244,8 @@ class SampleCollector implements SliceHandler {
   private clientOf(id: string, byteOffset: number): CollectedClient | undefined {
     const known = this.clients.get(id);
     if (known !== undefined) return known;
-    if (id === "" || id.length > MAX_USER_ID_LENGTH || /\p{Surrogate}/u.test(id)) {
-      const reason = `expected a user id of 1 to ${MAX_USER_ID_LENGTH} characters, received ${id.length} units or broken text; left out`;
+    const reason = describeUserIdProblem(id);
+    if (reason !== undefined) {
       this.report({ byteOffset, reason });
       return undefined;
     }
@@ -295,6 +285,12 @@ class SampleCollector implements SliceHandler {
   }
 }
 
+/** Why a text cannot be the id of a user; undefined for a good one. */
+export function describeUserIdProblem(id: string): string | undefined {
+  if (id.trim() !== "" && id.length <= MAX_USER_ID_LENGTH && !/\p{Surrogate}/u.test(id)) return undefined;
+  return `expected a user id of 1 to ${MAX_USER_ID_LENGTH} characters, received ${id.length} units, blanks or broken text; left out`;
+}
+
 /** One line for a problem: user, position and reason. */
 export function describeSampleProblem(problem: SampleProblem): string {
   const user = problem.user === undefined ? [] : [`user ${JSON.stringify(problem.user)}`];
@@ -317,51 +313,14 @@ function describeFields(record: Readonly<Record<string, unknown>>): string {
   return fields.length === 0 ? "an empty object" : `the fields ${shown.join(", ")}${fields.length > 8 ? ", …" : ""}`;
 }
 
-function formOf(path: string): OuterForm {
+/** The outer form that a file of this name has. */
+export function formOf(path: string): OuterForm {
   return /\.(jsonl|ndjson)(\.gz)?$/i.test(path) ? "lines" : "document";
 }
 
-/** The file's base name without its extensions. */
-function nameOf(path: string): string {
+/** The file's base name without its extensions; the client of a file that names none. */
+export function nameOf(path: string): string {
   const base = basename(path);
   const name = base.replace(/\.gz$/i, "").replace(/(\.(json|jsonl|ndjson))+$/i, "");
   return name === "" ? base : name;
-}
-
-async function* readStoredBytes(path: string, hash: Hash): AsyncGenerator<Uint8Array> {
-  for await (const piece of createReadStream(path) as AsyncIterable<Buffer>) {
-    hash.update(piece);
-    yield piece;
-  }
-}
-
-async function* decompress(stored: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  const source = Readable.from(stored);
-  const gunzip = createGunzip();
-  source.on("error", (error) => gunzip.destroy(error));
-  try {
-    yield* source.pipe(gunzip) as AsyncIterable<Buffer>;
-    // Zeros after the end of the compressed data are allowed; they must still be read for the hash of the file.
-    source.unpipe(gunzip).resume();
-    await finished(source);
-  } finally {
-    source.destroy();
-    gunzip.destroy();
-  }
-}
-
-function toReadError(path: string, error: unknown): unknown {
-  const code = error instanceof Error && "code" in error ? error.code : undefined;
-  if (typeof code !== "string" || !(error instanceof Error)) return error;
-  if (code.startsWith("Z_")) {
-    return problemError(
-      "DATASET_INVALID",
-      { subject: path, expected: "a whole gzip file", received: `damaged data (${error.message})` },
-      error,
-    );
-  }
-  if ("syscall" in error) {
-    return problemError("IO_FAILED", { subject: path, expected: "a readable file", received: error.message }, error);
-  }
-  return error;
 }

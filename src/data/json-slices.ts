@@ -9,6 +9,7 @@ import { isUtf8 } from "node:buffer";
 import { problemError } from "../errors.js";
 import type { FedllmError } from "../errors.js";
 import { assert } from "../util/assert.js";
+import { findInvalidUtf8 } from "./stored-bytes.js";
 
 /** Outer form of a file: a JSON document (object or array), or JSON Lines. */
 export type OuterForm = "document" | "lines";
@@ -44,16 +45,37 @@ const CLOSE_OBJECT = 0x7d;
 const NEWLINE = 0x0a;
 const BYTE_ORDER_MARK = [0xef, 0xbb, 0xbf] as const;
 
+/** What is cut, and who is told. */
+export interface SliceOptions {
+  /** Names the file in messages. */
+  readonly path: string;
+  readonly limits: SliceLimits;
+  readonly handler: SliceHandler;
+}
+
 /** Feeds every piece of the text to the handler; resolves at the end of a well-formed text. */
 export async function sliceJson(
   pieces: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   form: OuterForm,
-  options: { readonly path: string; readonly limits: SliceLimits; readonly handler: SliceHandler },
+  options: SliceOptions,
 ): Promise<void> {
-  const slicer = new JsonSlicer(options.path, options.limits, options.handler);
+  const steps = sliceJsonByPiece(pieces, form, options);
+  while ((await steps.next()).done !== true);
+}
+
+/** The same, giving way after each piece, so that a caller can take what the handler was told before more is read. */
+export async function* sliceJsonByPiece(
+  pieces: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  form: OuterForm,
+  { path, limits, handler }: SliceOptions,
+): AsyncGenerator<void> {
+  const slicer = new JsonSlicer(path, limits, handler);
   const reading = form === "document" ? slicer.readDocument() : slicer.readLines();
   reading.next();
-  for await (const piece of pieces) reading.next(piece);
+  for await (const piece of pieces) {
+    reading.next(piece);
+    yield;
+  }
   const last = reading.next(undefined);
   assert(last.done === true, "the slicer has seen the end of the text");
 }
@@ -319,17 +341,4 @@ function describeByte(byte: number): string {
 function joinParts(parts: readonly Uint8Array[]): Uint8Array {
   const [only] = parts;
   return parts.length === 1 && only !== undefined ? only : Buffer.concat(parts);
-}
-
-/** Position of the first byte that begins no valid sequence: where decoding had to insert U+FFFD. */
-function findInvalidUtf8(bytes: Uint8Array): number {
-  const original = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const repaired = Buffer.from(original.toString("utf8"), "utf8");
-  let different = 0;
-  while (different < original.length && original[different] === repaired[different]) different++;
-  // An invalid sequence may share its first bytes with the replacement EF BF BD.
-  for (let start = Math.max(0, different - 2); start < different; start++) {
-    if (repaired[start] === 0xef && repaired[start + 1] === 0xbf && repaired[start + 2] === 0xbd) return start;
-  }
-  return different;
 }

@@ -1,7 +1,8 @@
-/** `data inspect <file>`: what a client data file holds, how skewed it is, and every sample that cannot be used. */
+/** The actions on client data, and `data inspect <file>`: what a client data file holds, how skewed it is, and every sample that cannot be used. */
 import type { Argv, CommandModule } from "yargs";
 import { formatCount, formatTable, printable, truncateToWidth } from "../../report/format.js";
 import type { Distribution } from "../../data/statistics.js";
+import { dataImportCommand } from "./data-import.js";
 
 interface InspectArguments {
   readonly file: string;
@@ -11,8 +12,8 @@ interface InspectArguments {
 
 export const dataCommand: CommandModule = {
   command: "data",
-  describe: "look into client data",
-  builder: (argv: Argv) => argv.command(inspectCommand).demandCommand(1, "Which action: inspect?"),
+  describe: "look into client data, and bring data into the form of clients",
+  builder: (argv: Argv) => argv.command(inspectCommand).command(dataImportCommand).demandCommand(1, "Which action: inspect or import?"),
   handler: () => undefined,
 };
 
