@@ -234,7 +234,7 @@ function checkOutcome(setup: RoundSetup, task: TrainTask, outcome: ClientOutcome
   const { deps, layoutFingerprint } = setup;
   const travels = deps.strategy.exchangesWeights;
   const precision = deps.trainerOf?.(task.clientId).precision;
-  const group = deps.groupOf?.get(task.clientId);
+  const group = deps.groupOf?.get(task.clientId) ?? deps.strategy.groups?.get(task.clientId);
   const common = {
     clientId: task.clientId,
     numExamples: task.numExamples,

@@ -1,5 +1,5 @@
 /**
- * One adapter per group of clients: any strategy that works in rounds of clients, once for each group, side by side. A group is a
+ * One adapter per group of clients: any strategy that works in rounds, once for each group, side by side. A group is a
  * federation of its own in every respect (cohort, weights of the mean, number of clients, state of the server), so its adapter
  * has the bits it would have if the other groups were not there. A group without an accepted update in a round stays as it is.
  */
@@ -28,10 +28,17 @@ function groupOfClient(groups: GroupOf, clientId: string): string {
   return group;
 }
 
-/** The strategy once per group. Throws CONFIG_INVALID for one that has no clients or no rounds to put into groups. */
-export function createGrouped(inner: Strategy, groups: GroupOf): Strategy {
+/** Id of the participant that has the data of a group, in rows and events. */
+export function pooledIdOf(group: string): string {
+  return `pooled ${group}`;
+}
+
+/** The strategy once per group; one of pooled data gets a pool for each. Throws CONFIG_INVALID for one that cannot be put into groups. */
+export function createGrouped(inner: Strategy, clientGroups: GroupOf): Strategy {
   checkGroupable(inner);
-  const parts = new GroupParts(inner, groups);
+  const pools = inner.participants === "pooled" ? groupNames(clientGroups).map((group) => [pooledIdOf(group), group] as const) : [];
+  const groups: GroupOf = new Map([...clientGroups, ...pools]);
+  const parts = new GroupParts(inner, groups, clientGroups);
   return {
     ...inner,
     groups,
@@ -43,7 +50,7 @@ export function createGrouped(inner: Strategy, groups: GroupOf): Strategy {
       }),
     aggregate: aggregateGroups(inner, parts),
     ...(inner.sizesAfter === undefined ? {} : { sizesAfter: sizesOfGroups(inner, parts, groups) }),
-    adapters: (state, layout) => collectAdapters(parts.names.map((group) => [group, inner.adapters(parts.federationOf(state, group), layout)]), groups),
+    adapters: (state, layout) => collectAdapters(parts.names.map((group) => [group, inner.adapters(parts.federationOf(state, group), layout)]), clientGroups),
     clientWeight: (update, state, context) => {
       const group = groupOfClient(groups, update.clientId);
       return inner.clientWeight?.(update, parts.stateOf(state, group), parts.contextOf(context, group)) ?? update.numExamples;
@@ -58,9 +65,8 @@ export function createGrouped(inner: Strategy, groups: GroupOf): Strategy {
 }
 
 /** Throws CONFIG_INVALID for a strategy that cannot be made once per group. */
-export function checkGroupable({ name, participants, asynchronous, keepsFrozen }: Strategy): void {
+export function checkGroupable({ name, asynchronous, keepsFrozen }: Strategy): void {
   const reasons = [
-    participants === "pooled" && "it puts the data of all clients in one place",
     asynchronous !== undefined && "its server has one buffer and one row of versions for all clients",
     keepsFrozen === true && "what it keeps beside the adapter is the same for all results",
   ];
@@ -68,7 +74,7 @@ export function checkGroupable({ name, participants, asynchronous, keepsFrozen }
   if (reason === undefined) return;
   throw problemError("CONFIG_INVALID", {
     subject: "federation.adapterPerGroup",
-    expected: "a strategy that works in rounds of clients",
+    expected: "a strategy that works in rounds and has one adapter as its result",
     received: `strategy ${name}: ${reason}`,
     remedy: "Give its arm federation: {adapterPerGroup: false}",
   });
@@ -81,11 +87,12 @@ class GroupParts {
   readonly #groups: GroupOf;
   readonly #sizes = new Map<string, number>();
 
-  constructor(inner: Strategy, groups: GroupOf) {
+  /** groups: of all participants; clientGroups: of the clients, whose numbers a group's rounds go by. */
+  constructor(inner: Strategy, groups: GroupOf, clientGroups: GroupOf) {
     this.#inner = inner;
     this.#groups = groups;
     this.names = groupNames(groups);
-    for (const group of groups.values()) this.#sizes.set(group, (this.#sizes.get(group) ?? 0) + 1);
+    for (const group of clientGroups.values()) this.#sizes.set(group, (this.#sizes.get(group) ?? 0) + 1);
   }
 
   stateOf({ arrays, numbers }: NamedState, group: string): NamedState {

@@ -106,12 +106,22 @@ const FIELDS: Readonly<Record<string, (value: unknown) => boolean>> = {
 
 function checkStrategy(made: unknown, file: string): Strategy {
   const wrong = Object.entries(FIELDS).find(([field, isRight]) => !isRight(propertyOf(made, field)));
-  if (wrong === undefined) return made as Strategy;
+  if (wrong === undefined) return checkAsynchronous(made as Strategy, file);
   throw problemError("CONFIG_INVALID", {
     subject: file,
     expected: `create to return a Strategy, with ${Object.keys(FIELDS).join(", ")}`,
     received: `${wrong[0]}: ${describeShape(propertyOf(made, wrong[0]))}`,
     remedy: "Start from toolkit.createFedAvg() and replace what differs",
+  });
+}
+
+/** Between an asynchronous server's versions nothing of a client is kept, so what its half would remember would be lost. */
+function checkAsynchronous(strategy: Strategy, file: string): Strategy {
+  if (strategy.asynchronous === undefined || strategy.clientSide === undefined) return strategy;
+  throw problemError("CONFIG_INVALID", {
+    subject: file,
+    expected: "no clientSide where the strategy is asynchronous, since its clients keep nothing",
+    received: "asynchronous and clientSide",
   });
 }
 

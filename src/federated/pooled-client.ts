@@ -1,13 +1,20 @@
-/** One participant that has the data of all clients, one client's samples after another's in the order of the list. */
+/** One participant that has the data of all clients, or of a group's, one client's samples after another's in the order of the list. */
 import { assert } from "../util/assert.js";
+import { pooledIdOf, splitByGroup } from "./groups.js";
 import type { TrainingExample } from "./local-trainer.js";
-import type { FederatedClient } from "./protocol.js";
+import type { FederatedClient, GroupOf } from "./protocol.js";
 
 /** Id of the pooled participant in rows and events. */
 export const POOLED_CLIENT_ID = "pooled";
 
+/** The one participant of a strategy of pooled data, or one for each group. */
+export function poolParticipants(clients: readonly FederatedClient[], groups: GroupOf | undefined): readonly FederatedClient[] {
+  if (groups === undefined) return [poolClients(clients)];
+  return splitByGroup(clients, groups, ({ id }) => id).map((members) => poolClients(members, pooledIdOf(groups.get(members[0]?.id ?? "") ?? "")));
+}
+
 /** Index i of the pool is the i-th sample of the concatenated clients; only the samples asked for are read. */
-export function poolClients(clients: readonly FederatedClient[]): FederatedClient {
+export function poolClients(clients: readonly FederatedClient[], id = POOLED_CLIENT_ID): FederatedClient {
   const starts: number[] = [];
   let numSamples = 0;
   for (const client of clients) {
@@ -15,7 +22,7 @@ export function poolClients(clients: readonly FederatedClient[]): FederatedClien
     numSamples += client.numSamples;
   }
   return {
-    id: POOLED_CLIENT_ID,
+    id,
     numSamples,
     async readSamples(indices) {
       const positions = indices.map((index) => locate(starts, index));

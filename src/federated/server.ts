@@ -6,7 +6,7 @@ import { fingerprintLayout } from "../adapter/layout.js";
 import { checkSameShape } from "../adapter/weights.js";
 import { assert } from "../util/assert.js";
 import { checkFederation, type FederationDeps, type FederationOptions } from "./options.js";
-import { poolClients } from "./pooled-client.js";
+import { poolParticipants } from "./pooled-client.js";
 import type { AdapterSet, FederationState } from "./protocol.js";
 import type { Snapshot } from "./records.js";
 import { runAsynchronousRound } from "./asynchronous.js";
@@ -39,7 +39,7 @@ export async function runServer(
   const setup: RoundSetup = {
     options,
     deps,
-    participants: strategy.participants === "pooled" ? [poolClients(deps.clients)] : deps.clients,
+    participants: strategy.participants === "pooled" ? poolParticipants(deps.clients, strategy.groups) : deps.clients,
     layoutFingerprint: fingerprintLayout(deps.trainer.layout),
   };
   let { round, state } = await begin(setup, start);

@@ -122,7 +122,8 @@ export interface Strategy {
   /**
    * The server does not wait for a cohort: clients work all the time, and it makes its next version of every `bufferSize`
    * updates (asynchronous.ts). Its state has the global adapter as `adapter`, from which and the context alone `configure` makes
-   * tasks; clients keep nothing. Absent: rounds, in which a cohort starts together.
+   * tasks; clients keep nothing, so it has no clientSide. Tasks may send and ask for slices: an update of a slice is the change of that
+   * slice since `delay.sentWeights`. Absent: rounds, in which a cohort starts together.
    */
   readonly asynchronous?: { readonly bufferSize: number };
   /** Its adapters have frozen ones beside them (`AdapterSet.frozen`), which are the same for all results: not one per group. */

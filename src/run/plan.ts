@@ -10,6 +10,7 @@ import type { AdapterLayout } from "../adapter/layout.js";
 import { strategyLabel } from "../config/strategy-file.js";
 import { PythonRandom } from "../data/python-random.js";
 import { expectTraffic } from "../federated/expected-traffic.js";
+import { splitByGroup } from "../federated/groups.js";
 import type { CohortMember, FederatedClient } from "../federated/protocol.js";
 import type { Strategy } from "../federated/strategy.js";
 import type { NativeMemoryPlan } from "../native/binding.js";
@@ -144,7 +145,7 @@ function estimateArm(arm: ArmConfig, { source, counts, clients, members, layout,
     precision: arm.precision,
     strategy: strategyLabel(arm.strategy),
     numRounds: training.numRounds,
-    clientsPerRound: isPooled ? 1 : cohort,
+    clientsPerRound: isPooled ? splitByGroup(members, strategy.groups, ({ clientId }) => clientId).length : cohort,
     trainableParameters: numParameters,
     numSteps,
     estimatedTokens: Math.round(numSteps * training.batchSize * tokensPerSample),

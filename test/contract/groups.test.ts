@@ -74,6 +74,21 @@ describe.each(groupable)("strategy %s in groups", (name) => {
   });
 });
 
+test("pooled data has one pool for each group, which trains as if the others were not there", async () => {
+  // Dropout is drawn by the participant's id, and a pool's has the group in it.
+  const options = makeOptions({}, { dropout: 0 });
+  const deps = makeDeps(createGrouped(createStrategy("centralized"), groupOf), { clients, groupOf });
+  const { adapters } = await runServer(options, deps, start());
+  for (const group of NAMES) {
+    const alone = makeDeps("centralized", { clients: clients.filter(({ id }) => groupOf.get(id) === group) });
+    expect(partOf(adapters, group)).toEqual((await runServer(options, alone, start())).adapters);
+    const rows = deps.metrics.records.flatMap((record) => record.clients.filter((row) => row.group === group));
+    const expected = alone.metrics.records.flatMap((record) => record.clients);
+    expect(rows).toEqual(expected.map((row) => ({ ...row, clientId: `pooled ${group}`, group })));
+    expect(rows).toHaveLength(4);
+  }
+});
+
 test("a group whose clients all fail keeps its adapter, and the others go on", async () => {
   const broken = clients.map((client) =>
     groupOf.get(client.id) === "thirds" ? { ...client, readSamples: () => Promise.reject(new Error("switched off")) } : client,
@@ -111,6 +126,6 @@ test("groups draw on devices as if they were alone, and the round ends with the 
   }
 });
 
-test.each(STRATEGY_NAMES.filter((name) => !groupable.includes(name)))("strategy %s is refused with a reason", (name) => {
-  expect(() => createGrouped(createStrategy(name), groupOf)).toThrow(/federation\.adapterPerGroup.*rounds of clients.*it puts the data|federation\.adapterPerGroup.*(its server has one buffer|what it keeps beside)/u);
+test.each(STRATEGY_NAMES.filter((name) => !groupable.includes(name) && name !== "centralized"))("strategy %s is refused with a reason", (name) => {
+  expect(() => createGrouped(createStrategy(name), groupOf)).toThrow(/federation\.adapterPerGroup.*(its server has one buffer|what it keeps beside)/u);
 });

@@ -85,12 +85,24 @@ test("groups from a file, interrupted after round 1 and resumed, equal an uninte
   expect(readRunContents(stopped)).toEqual(readRunContents(undisturbed));
 });
 
+test("pooled data per group: a pool for each, an adapter for each, and fewer samples than all together", async () => {
+  const { config, folder } = await loadTiny(["data.groups.by=languageFamily", "arms.1.strategy=centralized"]);
+  const out = join(folder, "out");
+  await runExperiment(config, out);
+  const database = openMetricsDatabase(join(out, "metrics.sqlite"), { readonly: true });
+  const rows = clientRounds(database, "grouped").filter(({ round }) => round === 1);
+  database.close();
+  // 42, ana and Zoë train on 6 + 3 + 4 of their 9, 4 and 6 samples, the others on 1 + 2 + 3 of 2, 3 and 5.
+  expect(rows.map(({ clientId, group, numExamples }) => [clientId, group, numExamples])).toEqual([["pooled germanic", "germanic", 6], ["pooled romance", "romance", 13]]);
+  for (const group of ["germanic", "romance"]) expect(existsSync(join(out, `adapters/grouped/groups/${group}.gguf`))).toBe(true);
+});
+
 describe("refused", () => {
   test("adapters per group without groups", async () => {
     await expect(loadTiny([])).rejects.toThrow(/federation\.adapterPerGroup of arm grouped.*data\.groups/u);
   });
 
-  test("a strategy that has no clients to group", async () => {
-    await expect(loadTiny(["data.groups.by=field", "arms.1.strategy=centralized"])).rejects.toThrow(/centralized.*one place/u);
+  test("a strategy that keeps adapters beside the one of the group", async () => {
+    await expect(loadTiny(["data.groups.by=field", "arms.1.strategy=flora"])).rejects.toThrow(/flora.*beside the adapter/u);
   });
 });

@@ -66,6 +66,10 @@ describe("a strategy's file", () => {
     ["(_, { createFedAvg }) => ({ ...createFedAvg(), aggregate: 1 })", "received aggregate: a number"],
     ['(_, { createFedAvg }) => ({ ...createFedAvg(), cohort: "all" })', 'received cohort: "all"'],
     ["(_, { createFedAvg }) => ({ ...createFedAvg(), clientSide: {} })", "received clientSide: an object with no fields"],
+    [
+      "(_, { createFedAvg }) => ({ ...createFedAvg(), asynchronous: { bufferSize: 1 }, clientSide: { begin: (task) => task, finish: () => ({}) } })",
+      "expected no clientSide where the strategy is asynchronous",
+    ],
   ])("whose create is %s makes no strategy", async (create, expected) => {
     const source = await loadStrategy(writeStrategy(makeTemporaryFolder(), "wrong.mjs", `export default { create: ${create} };`));
     expect(() => source.create({})).toThrow(expected);

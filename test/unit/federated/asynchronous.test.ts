@@ -7,7 +7,11 @@ import { joinState, splitState } from "../../../src/federated/in-flight.js";
 import type { FederationOptions } from "../../../src/federated/options.js";
 import { runServer, type FederationStart } from "../../../src/federated/server.js";
 import { createStrategy } from "../../../src/federated/strategies/registry.js";
+import { gatherSlice } from "../../../src/adapter/slice.js";
+import type { Strategy } from "../../../src/federated/strategy.js";
 import { makeUpdate } from "../../helpers/client-update.js";
+import { pairLayout } from "../../helpers/pair-layout.js";
+import { RecordingTrainer } from "../../helpers/recording-trainer.js";
 
 const start: FederationStart = { kind: "weights", weights: Float32Array.of(0.5, 0.25, -1) };
 const clients = ["a", "b", "c"].map((id, k) => makeClient(id, [pointSample(k, -k, 1), pointSample(1, k, 2)]));
@@ -154,4 +158,45 @@ test("a state holds the clients at work, whatever their ids, beside what the str
   expect(Object.keys(joined.arrays)).toHaveLength(2);
   expect(splitState(joined)).toEqual(state);
   expect(splitState(state.own)).toEqual({ ...state, simulatedMs: 0, inFlight: [] });
+});
+
+describe("slices of the adapter", () => {
+  const pairs = pairLayout(3, [["blk.0.attn_q.weight", 4, 5]]);
+  const rank = (k: number) => ({ half: "both" as const, ranks: [k] });
+  const point = (k: number) => pointSample(...Array.from({ length: pairs.numParameters }, (_, i) => ((3 * i + 7 * k) % 5) / 4 - 0.5));
+  const members = ["a", "b", "c"].map((id, k) => makeClient(id, [point(k), point(k + 1)]));
+  const initial = Float32Array.from({ length: pairs.numParameters }, (_, i) => ((5 * i) % 7) / 8 - 0.25);
+  const from: FederationStart = { kind: "weights", weights: initial };
+  const depsOf = (strategy: Strategy, trainer = new RecordingTrainer(pairs.numParameters, () => 0, pairs)) => ({ ...makeDeps(strategy, { clients: members, trainer }), trainer });
+  const plan = { numRounds: 4, clientsPerRound: 3, localSteps: 2, batchSize: 2, initialLearningRate: 0.2, finalLearningRate: 0.05 };
+
+  test.each([
+    ["one half", createStrategy("ffa-lora")],
+    ["lower ranks", createStrategy("flexlora", { clientRanks: { a: 1, b: 2 } })],
+  ])("of %s: with a buffer for all of a cohort of equal clients the rounds are those of the method in rounds, bit for bit", async (_, strategy) => {
+    const rounds = await runServer(makeOptions(plan), depsOf(strategy), from);
+    const deps = depsOf({ ...strategy, asynchronous: { bufferSize: 3 } });
+    const buffered = await runServer(makeOptions(plan), deps, from);
+    expect(buffered.adapters).toEqual(rounds.adapters);
+    expect(deps.metrics.records.flatMap(({ clients: rows }) => rows.map(({ failureCode }) => failureCode))).toEqual(Array(12).fill(undefined));
+  });
+
+  test.each([
+    ["one half", createStrategy("ffa-lora"), () => ({ half: "b" as const })],
+    ["lower ranks", createStrategy("flexlora", { clientRanks: { a: 1, b: 2 } }), (id: string) => rank(id === "a" ? 1 : id === "b" ? 2 : 3)],
+  ])("of %s: a late client trains what it was sent, and sends and gets no more than that", async (_, strategy, sliceOf) => {
+    const deps = depsOf({ ...strategy, asynchronous: { bufferSize: 1 } });
+    const speeds = { a: 1, b: 2.5, c: 4 };
+    await runServer({ ...options(speeds, { ...plan, numRounds: 8 }), measureAggregation: false }, deps, from);
+    const adapters = [initial, ...deps.snapshots.map(({ state }) => splitState(state.server).own.arrays["adapter"] ?? initial)];
+    const rows = deps.metrics.records.flatMap(({ round, clients: [row] }) => (row === undefined ? [] : [{ round, ...row }]));
+    expect(Math.max(...rows.map(({ staleness = 0 }) => staleness))).toBeGreaterThan(1);
+    for (const [index, { round, clientId, staleness = 0, uploadBytes, downloadBytes }] of rows.entries()) {
+      const sent = adapters[round - 1 - staleness] ?? initial;
+      const slice = sliceOf(clientId);
+      const numbers = gatherSlice(sent, pairs, slice);
+      expect(gatherSlice(deps.trainer.requests[index]?.weights ?? sent, pairs, slice)).toEqual(numbers);
+      expect([uploadBytes, downloadBytes]).toEqual([4 * numbers.length, 4 * numbers.length]);
+    }
+  });
 });

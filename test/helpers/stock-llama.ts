@@ -1,0 +1,33 @@
+/** The oracle for adapter files: node-llama-cpp, in this process, loads model and adapter and says how probable each next token is. */
+import { LlamaLogLevel, getLlama } from "node-llama-cpp";
+import type { Token } from "node-llama-cpp";
+import type { TokenizedSample } from "../../src/federated/local-trainer.js";
+
+/**
+ * Summed natural-log probability of the supervised tokens of each sample, under the model with the adapter of a file, or without
+ * one. llama.cpp keeps keys and values in F16 and rounds activations to the type of the weights.
+ */
+export async function stockLogProbabilities(modelPath: string, samples: readonly TokenizedSample[], lora?: string): Promise<readonly number[]> {
+  const llama = await getLlama({ gpu: false, build: "never", progressLogs: false, logLevel: LlamaLogLevel.disabled });
+  try {
+    const model = await llama.loadModel({ modelPath });
+    // One thread: llama.cpp's others would spin while they wait for each other.
+    const context = await model.createContext({ contextSize: 64, threads: 1, ...(lora === undefined ? {} : { lora }) });
+    const sequence = context.getSequence();
+    const sums: number[] = [];
+    for (const { tokens, supervised } of samples) {
+      await sequence.clearHistory();
+      const ids = [...tokens] as Token[];
+      const outputs = await sequence.controlledEvaluate(ids.map((token) => [token, { generateNext: { probabilities: true, options: {} } }]));
+      sums.push(
+        ids.reduce((sum, token, position) => {
+          if (supervised[position] !== 1) return sum;
+          return sum + Math.log(outputs[position - 1]?.next.probabilities?.get(token) ?? Number.NaN);
+        }, 0),
+      );
+    }
+    return sums;
+  } finally {
+    await llama.dispose();
+  }
+}
