@@ -2,6 +2,7 @@
 import type { Argv, CommandModule } from "yargs";
 import { formatCount, formatTable, printable, truncateToWidth } from "../../report/format.js";
 import type { Distribution } from "../../data/statistics.js";
+import { generateCommand } from "./data-generate.js";
 import { dataImportCommand } from "./data-import.js";
 
 interface InspectArguments {
@@ -12,8 +13,9 @@ interface InspectArguments {
 
 export const dataCommand: CommandModule = {
   command: "data",
-  describe: "look into client data, and bring data into the form of clients",
-  builder: (argv: Argv) => argv.command(inspectCommand).command(dataImportCommand).demandCommand(1, "Which action: inspect or import?"),
+  describe: "look into client data, bring data into the form of clients, or make some",
+  builder: (argv: Argv) =>
+    argv.command(inspectCommand).command(dataImportCommand).command(generateCommand).demandCommand(1, "Which action: inspect, import or generate?"),
   handler: () => undefined,
 };
 
