@@ -86,7 +86,7 @@ describe("determinism", () => {
       const options = syntheticOptions(profile, { numClients: 12 });
       const read = await parseDatasetText(syntheticText({ profile, options, seed: 3 }), "a.json");
       // A user may ask the same and get the same two answers again; such pairs count once.
-      expect(read.problems.filter(({ reason }) => !reason.includes('the same pair'))).toEqual([]);
+      expect(read.problems.filter(({ reason }) => !reason.includes("the same pair"))).toEqual([]);
       expect(read.clients.map(({ id }) => id)).toEqual([...generateClients(options, 3)].map(({ truth }) => truth.id));
     }
   });
