@@ -32,6 +32,7 @@ struct bench_options {
     transpose_cache transposes = transpose_cache::none;
     fedllm_test::fixture_options shape;
     int64_t sequence = 512, batch = 1, rank = 16, steps = 4;
+    int64_t adapted_layers = 0;  // the adapter is on so many of the last layers; 0: on all
     int     threads = 2;
     bool    portable = false;
     bool    forward_only = false;
@@ -46,6 +47,7 @@ const char * USAGE =
     "usage: core_bench [--libs DIR] [--model FILE | --shape DIM LAYERS HEADS KV_HEADS FFN VOCAB] [--type F32|F16|BF16|Q8_0|Q4_0|Q4_K|Q5_K|Q6_K|MIXED]\n"
     "                  [--sequence N] [--batch N] [--rank N] [--targets a,b] [--steps N] [--threads N] [--device NAME] [--portable] [--recompute] [--forward] [--product f32|bf16]\n"
     "                  [--transposes none|bf16|f16|q8_0]   stored copies of W^T; not on the CPU\n"
+    "                  [--adapted-layers N]  the adapter on the last N layers only; the step is timed with and without cached hidden states below them\n"
     "                  [--profile]      where the time goes, operation by operation\n"
     "                  [--processor-time]  the profile in processor seconds of all threads, for busy machines\n"
     "                  [--prompt-rate]  llama.cpp's own prompt rate on the same file, batches of 512, and the ratio\n"
@@ -99,6 +101,7 @@ bench_options parse(int argc, char ** argv) {
         else if (name == "--batch") o.batch = number();
         else if (name == "--rank") o.rank = number();
         else if (name == "--steps") o.steps = number();
+        else if (name == "--adapted-layers") o.adapted_layers = number();
         else if (name == "--threads") o.threads = int(number());
         else if (name == "--portable") o.portable = true;
         else if (name == "--recompute") o.recompute = true;
@@ -145,7 +148,7 @@ double measure_gemm(int threads, bool processor_time) {
     return 2.0 * double(n) * double(n) * double(n) / best / 1e9;
 }
 
-adapter_options make_adapter(const bench_options & o) {
+adapter_options make_adapter(const bench_options & o, int64_t n_layers) {
     adapter_options adapter;
     adapter.rank = int32_t(o.rank);
     adapter.lora_alpha = float(2 * o.rank);
@@ -154,6 +157,7 @@ adapter_options make_adapter(const bench_options & o) {
         adapter.target_modules.push_back(o.targets.substr(begin, end - begin));
         begin = end + 1;
     }
+    for (int64_t l = std::max<int64_t>(0, n_layers - o.adapted_layers); o.adapted_layers > 0 && l < n_layers; ++l) adapter.layers.push_back(l);
     return adapter;
 }
 
@@ -199,17 +203,23 @@ struct bench {
     size_t                            free_after = 0;
     fedllm_bench::graph_profile       profile{ options.processor_time };
 
-    // Runs the steps; while profiling, what is outside the graphs goes into the profile too.
-    step_times time_steps() {
-        const adapter_options adapter = make_adapter(options);
+    // Runs the steps; while profiling, what is outside the graphs goes into the profile too. A cache is filled
+    // before the first step.
+    step_times time_steps(hidden_cache * cache = nullptr) {
+        const adapter_options adapter = make_adapter(options, model->info().n_layers);
         engine_options settings;
         settings.portable = options.portable;
+        settings.cache = cache;
         if (options.recompute) settings.tier = checkpoint_tier::layer_inputs;
         settings.compute = [this](ggml_backend_t backend, ggml_cgraph * graph) { return profiling ? profile.compute(backend, graph) : ggml_backend_graph_compute(backend, graph); };
         engine runner(*model, &adapter, settings);
         std::vector<float> weights = adapter_init_weights(adapter_make_layout(*model, adapter), 1);
         adamw optimizer({}, weights.size());
         step_times times;
+        if (cache != nullptr) {
+            runner.set_weights(weights);
+            for (const micro_batch & batch : batches) runner.run(batch, {});
+        }
         for (int64_t step = 0; step < options.steps; ++step) {
             const double begin = now(), processor_begin = processor_now(), graph_begin = profile.total_seconds();
             times.loss = one_step(runner, optimizer, weights);
@@ -239,6 +249,17 @@ struct bench {
     }
 };
 
+// The same steps from cached hidden states, and what that saves.
+void print_cached(bench & b, const step_times & times) {
+    hidden_cache cache(size_t(1) << 40);
+    cache.set_capacity(size_t(1) << 40);
+    const step_times cached = b.time_steps(&cache);
+    std::printf(", \"adapted_layers\": %lld, \"of_layers\": %lld, \"cached_seconds_per_step\": %.4f, \"cached_processor_seconds_per_step\": %.4f, "
+                "\"times_faster\": %.2f, \"times_less_processor\": %.2f, \"cache_megabytes\": %.1f, \"same_loss\": %s",
+                (long long) b.options.adapted_layers, (long long) b.model->info().n_layers, cached.seconds, cached.processor_seconds, times.seconds / cached.seconds,
+                times.processor_seconds / cached.processor_seconds, double(cache.state().bytes) / 1e6, cached.loss == times.loss ? "true" : "false");
+}
+
 void run(const bench_options & o) {
     backend_load_all(o.libs_dir);
     const std::string path = model_path(o);
@@ -260,6 +281,7 @@ void run(const bench_options & o) {
                 o.model.empty() ? o.type.c_str() : "file", o.product == weight_product::bf16 ? "bf16" : "f32", double(info.n_parameters), times.loss / n_tokens,
                 times.seconds, times.processor_seconds, rate, flops, gemm, flops / gemm, double(usage.ru_maxrss) / 1024.0, cpu_select_kernels().name);
     if (free_before > 0) std::printf(", \"device_megabytes\": %.0f", (double(free_before) - double(b.free_after)) / 1e6);
+    if (o.adapted_layers > 0) print_cached(b, times);
     if (o.prompt_rate) {
         const double prompt = fedllm_bench::measure_prompt_rate(path, 512, o.threads, o.steps);
         std::printf(", \"prompt_tokens_per_second\": %.1f, \"of_prompt_rate\": %.3f", prompt, prompt > 0.0 ? rate / prompt : 0.0);

@@ -67,6 +67,8 @@ size_t device_free_bytes(const backend & device) {
     return device.is_cpu ? host_free_bytes(props.memory_free) : props.memory_free;
 }
 
+size_t host_free_bytes() { return host_free_bytes(0); }
+
 size_t process_resident_bytes() {
     std::ifstream file("/proc/self/statm");
     size_t all = 0, resident = 0;

@@ -12,6 +12,9 @@ namespace fedllm {
 // system says is available, or what is left of this process's control group where that is less.
 size_t device_free_bytes(const backend & device);
 
+// Bytes of this machine's memory that this process can still take; 0 where the system does not say.
+size_t host_free_bytes();
+
 // Bytes of this process that are in memory now, mapped files included; 0 where the system does not say.
 size_t process_resident_bytes();
 

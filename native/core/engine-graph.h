@@ -1,4 +1,4 @@
-// What engine.cpp and engine-stream.cpp share: a prepared graph and its parts.
+// What engine.cpp, engine-cache.cpp and engine-stream.cpp share: a prepared graph and its parts.
 #pragma once
 
 #include "engine.h"
@@ -55,6 +55,14 @@ struct engine::streamed_graph {
     std::vector<std::unique_ptr<streamed_segment>> segments;
     head_result                           result;
     std::vector<ggml_tensor *>            logits;           // instead of the result, for logits()
+};
+
+// The layers below the cached hidden states, forward only.
+struct engine::fill_graph {
+    std::vector<sequence_span> sequences;  // all that its form depends on
+    graph_builder              builder;
+    forward_pass               pass;
+    ggml_tensor *              rows = nullptr;  // [n_embd, T]
 };
 
 }  // namespace fedllm

@@ -33,7 +33,9 @@ engine::engine(const base_model & model, const adapter_options * adapter, const 
     frozen_ = std::make_unique<frozen_weights>(model, options.frozen, device_.handle, !options.measure_only);
     if (streams() && !options.measure_only) stream_ = std::make_unique<layer_stream>(model, device_);
     make_layers(adapter);
+    cached_layer_ = find_cached_layer();
     allocator_ = ggml_gallocr_new(ggml_backend_get_default_buffer_type(device_.handle));
+    fill_allocator_ = ggml_gallocr_new(ggml_backend_get_default_buffer_type(device_.handle));
 }
 
 void engine::allocate_flat() {
@@ -45,6 +47,7 @@ void engine::allocate_flat() {
 
 engine::~engine() {
     if (allocator_) ggml_gallocr_free(allocator_);
+    if (fill_allocator_) ggml_gallocr_free(fill_allocator_);
     if (flat_buffer_) ggml_backend_buffer_free(flat_buffer_);
     if (flat_context_) ggml_free(flat_context_);
 }
@@ -209,12 +212,12 @@ ggml_tensor * engine::embed(graph_builder & g, const micro_batch & batch, const 
     return g.scale(x, model_.info().traits.embedding_scale);
 }
 
-void engine::forward(graph_builder & g, const micro_batch & batch, bool keep, const run_request & request, forward_pass & pass) {
+void engine::forward(graph_builder & g, const micro_batch & batch, int64_t first, bool keep, const run_request & request, forward_pass & pass) {
     make_inputs(g, batch, request, pass);
-    ggml_tensor * x = embed(g, batch, request);
+    ggml_tensor * x = first > 0 ? input_held_rows(g, batch.n_tokens()) : embed(g, batch, request);
     pass.values.resize(layers_.size());
-    meet_boundary(g, 0, x, request, pass);
-    for (size_t l = 0; l < count_layers(request); ++l) {
+    meet_boundary(g, first, x, request, pass);
+    for (size_t l = size_t(first); l < count_layers(request); ++l) {
         layer_values values;
         x = layer_forward(g, layer_for(l, request), pass.inputs, x, values);
         g.expand(x);
@@ -234,12 +237,11 @@ void engine::check_limit(const graph_builder & g) const {
     if (options_.allocation_limit && g.measure().tensors > *options_.allocation_limit) throw_out_of_memory(g.measure().tensors);
 }
 
-void engine::allocate(graph_builder & g) {
+void engine::allocate(graph_builder & g, ggml_gallocr_t allocator) {
     check_limit(g);
-    const size_t before = ggml_gallocr_get_buffer_size(allocator_, 0);
-    g.allocate(allocator_);
-    counters_.n_graphs_built += 1;
-    counters_.n_allocations += ggml_gallocr_get_buffer_size(allocator_, 0) > before ? 1 : 0;
+    const size_t before = ggml_gallocr_get_buffer_size(allocator, 0);
+    g.allocate(allocator);
+    counters_.n_allocations += ggml_gallocr_get_buffer_size(allocator, 0) > before ? 1 : 0;
 }
 
 // Makes prepared_ the graph for `batch`.
@@ -249,14 +251,22 @@ void engine::prepare(const micro_batch & batch, const run_request & request) {
     if (prepared_ != nullptr && prepared_->key == key) return;
     prepared_.reset();  // gives up arena_; also when building the next one fails
     std::unique_ptr<prepared_graph> next = build(batch, request);
-    allocate(next->builder);
+    allocate(next->builder, allocator_);
+    counters_.n_graphs_built += 1;
     prepared_ = std::move(next);
 }
 
 graph_memory engine::measure(const micro_batch & batch, const run_request & request) {
     if (streams()) return measure_streamed(batch, request);
     prepared_.reset();
-    return build(batch, request)->builder.measure();
+    graph_memory memory = build(batch, request)->builder.measure();
+    if (!reads_cache(batch, request)) return memory;
+    const graph_memory fill = measure_fill(batch);
+    memory.tensors += fill.tensors;
+    memory.scratch = std::max(memory.scratch, fill.scratch);
+    memory.descriptions += fill.descriptions;
+    memory.held_rows = size_t(batch.n_tokens() * model_.info().n_embd) * sizeof(float);
+    return memory;
 }
 
 std::unique_ptr<engine::prepared_graph> engine::build(const micro_batch & batch, const run_request & request) {
@@ -264,7 +274,7 @@ std::unique_ptr<engine::prepared_graph> engine::build(const micro_batch & batch,
     graph_builder & g = next->builder;
     forward_pass & pass = next->pass;
     const bool keep = request.gradient && options_.tier == checkpoint_tier::keep_all;
-    forward(g, batch, keep, request, pass);
+    forward(g, batch, reads_cache(batch, request) ? cached_layer_ : 0, keep, request, pass);
     if (request.head) next->result = head_loss(g, make_head(), batch, pass.hidden, request);
     if (request.gradient) {
         ggml_tensor * d = next->result.d_hidden;
@@ -282,6 +292,7 @@ std::unique_ptr<engine::prepared_graph> engine::build(const micro_batch & batch,
 
 std::vector<row_score> engine::run(const micro_batch & batch, const run_request & request, std::vector<std::vector<float>> * errors) {
     if (streams()) return run_streamed(batch, request, errors);
+    if (reads_cache(batch, request)) hold_rows(batch);
     prepare(batch, request);
     prepared_->builder.compute(batch);
     counters_.n_runs += 1;
@@ -297,9 +308,10 @@ std::vector<float> engine::logits(const micro_batch & batch) {
     prepared_.reset();
     graph_builder g(device_, rules_, runtime_.get(), arena_, estimate_nodes(batch, layers_.size()));
     forward_pass pass;
-    forward(g, batch, false, {}, pass);
+    forward(g, batch, 0, false, {}, pass);
     const std::vector<ggml_tensor *> chunks = head_logits(g, make_head(), pass.hidden);
-    allocate(g);
+    allocate(g, allocator_);
+    counters_.n_graphs_built += 1;
     g.compute(batch);
     return read_chunks(chunks);
 }

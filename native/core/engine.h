@@ -9,6 +9,7 @@
 #include "adapter.h"
 #include "batch.h"
 #include "frozen.h"
+#include "hidden-cache.h"
 #include "layer.h"
 #include "loss.h"
 #include "trainer.h"
@@ -32,6 +33,7 @@ struct engine_options {
     std::function<ggml_status(ggml_backend_t, ggml_cgraph *)> compute;  // see lowering
     checkpoint_tier tier = checkpoint_tier::keep_all;
     int64_t  head_chunk = HEAD_CHUNK;  // rows of logits computed at once
+    hidden_cache * cache = nullptr;    // of this model; nullptr: every run begins at the embeddings
     std::optional<size_t> allocation_limit;  // a graph that takes more is refused as if the device had no more; for tests
     bool     stream = false;           // as if the model's weights were streamed; with measure_only
     bool     measure_only = false;     // allocates nothing; only measure() may be called
@@ -42,6 +44,8 @@ struct engine_counters {
     int64_t n_runs = 0;
     int64_t n_graphs_built = 0;
     int64_t n_allocations = 0;  // times the buffer of graphs had to grow
+    int64_t n_fill_graphs_built = 0;  // of those that compute what the cache lacks
+    hidden_cache_counts cache;
 };
 
 class engine {
@@ -78,15 +82,17 @@ class engine {
     struct prepared_graph;
     struct streamed_segment;
     struct streamed_graph;
+    struct fill_graph;
     void         check_limit(const graph_builder & g) const;
-    void         allocate(graph_builder & g);
+    void         allocate(graph_builder & g, ggml_gallocr_t allocator);
     std::unique_ptr<prepared_graph> build(const micro_batch & batch, const run_request & request);
     void         prepare(const micro_batch & batch, const run_request & request);
     // These fill `pass`, which must stay where it is: its inputs point into it.
     void         make_inputs(graph_builder & g, const micro_batch & batch, const run_request & request, forward_pass & pass) const;
     ggml_tensor * embed(graph_builder & g, const micro_batch & batch, const run_request & request) const;
     layer_module layer_for(size_t l, const run_request & request) const;  // without its side paths when the adapter is off
-    void         forward(graph_builder & g, const micro_batch & batch, bool keep, const run_request & request, forward_pass & pass);
+    // From the layer `first` on, which is 0 or the one whose input is held.
+    void         forward(graph_builder & g, const micro_batch & batch, int64_t first, bool keep, const run_request & request, forward_pass & pass);
     void         allocate_flat();
     void         make_layers(const adapter_options * adapter);
     size_t       estimate_nodes(const micro_batch & batch, size_t n_layers) const;
@@ -95,6 +101,15 @@ class engine {
     size_t       count_layers(const run_request & request) const;
     void         meet_boundary(graph_builder & g, int64_t boundary, ggml_tensor * x, const run_request & request, forward_pass & pass) const;
     ggml_tensor * pull(graph_builder & g, int64_t boundary, ggml_tensor * x, ggml_tensor * d, const run_request & request) const;
+    // Hidden states below the lowest adapted layer, engine-cache.cpp.
+    bool         reads_cache(const micro_batch & batch, const run_request & request) const;
+    int64_t      find_cached_layer() const;
+    void         hold_rows(const micro_batch & batch);
+    ggml_tensor * input_held_rows(graph_builder & g, int64_t n_tokens) const;
+    int64_t      fill_tokens() const;
+    std::unique_ptr<fill_graph> build_fill(const micro_batch & part);
+    void         fill_rows(const micro_batch & batch, const std::vector<size_t> & missing);
+    graph_memory measure_fill(const micro_batch & batch);
     // Streamed weights, engine-stream.cpp.
     bool         streams() const;
     ggml_tensor * input_embeddings(graph_builder & g, int64_t n_tokens) const;
@@ -124,13 +139,17 @@ class engine {
     ggml_tensor *             gradient_ = nullptr;  // [n_parameters]
     ggml_gallocr_t            allocator_ = nullptr;
     std::unique_ptr<frozen_weights> frozen_;
-    graph_arena               arena_;
+    graph_arena               arena_, fill_arena_;
     std::unique_ptr<layer_stream> stream_;
     std::unique_ptr<prepared_graph> prepared_;  // the graph of the last run(), in arena_
     std::unique_ptr<streamed_graph> streamed_;  // the same where weights are streamed
+    ggml_gallocr_t            fill_allocator_ = nullptr;
+    std::unique_ptr<fill_graph> fill_;         // the last one, in fill_arena_
+    std::vector<hidden_cache::rows> held_;     // per sequence of the micro-batch that runs
     engine_counters           counters_;
     std::vector<layer_module> layers_;
     int64_t                   lowest_adapted_ = 0;  // no gradient is needed below this layer
+    int64_t                   cached_layer_ = 0;    // whose input does not depend on any adapter
 };
 
 }  // namespace fedllm

@@ -40,9 +40,11 @@ std::vector<sample_score> evaluate(const base_model & model, const evaluate_opti
     request.batch_size = int64_t(options.samples.n_samples);
     request.micro_batch_tokens = options.micro_batch_tokens;
     request.memory_limit = options.memory.limit;
+    request.cache = options.samples.group_offsets == nullptr ? options.cache : nullptr;
     engine_options settings;
     settings.frozen = options.frozen;
     settings.allocation_limit = options.memory.allocation_limit;
+    settings.cache = request.cache;
     planned_engine runner(model, request, settings);
     return runner.run([&](engine & device, int64_t micro_batch_tokens) {
         if (options.adapter != nullptr) device.set_weights(*options.weights);

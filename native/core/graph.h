@@ -69,6 +69,7 @@ struct graph_memory {
     size_t scratch = 0;       // packed operands of the CPU kernels
     size_t descriptions = 0;  // of nodes and their places, on the host
     size_t checkpoints = 0;   // what goes from segment to segment where weights are streamed, on the device
+    size_t held_rows = 0;     // cached hidden states of the micro-batch, on the host
 };
 
 struct op_description;  // parameters of one custom operation

@@ -10,6 +10,7 @@ engine & planned_engine::make_engine() {
         engine_options settings = settings_;
         settings.tier = plan_.tier;
         settings.head_chunk = plan_.head_chunk;
+        if (settings.cache != nullptr) settings.cache->set_capacity(cache_capacity(plan_, *settings.cache));
         engine_ = std::make_unique<engine>(model_, request_.adapter, settings);
     }
     return *engine_;

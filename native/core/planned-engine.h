@@ -15,6 +15,7 @@ class planned_engine {
         : model_(model), request_(request), settings_(settings), planner_(model, request), plan_(planner_.choose()) {}
 
     const memory_plan & plan() const { return plan_; }
+    hidden_cache_counts cache_counts() const { return engine_ == nullptr ? hidden_cache_counts() : engine_->counters().cache; }
     // Whether memory ran out and a leaner plan took over.
     bool fell_back() const { return fell_back_; }
 

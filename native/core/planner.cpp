@@ -66,7 +66,8 @@ memory_planner::memory_planner(const base_model & model, const plan_request & re
     }
     const backend device(model.options().device, model.options().n_threads);
     is_cpu_ = device.is_cpu;
-    limit_ = request.memory_limit ? *request.memory_limit : device_free_bytes(device) / 10 * 9;
+    const size_t cached = request.cache != nullptr && is_cpu_ ? request.cache->state().bytes : 0;
+    limit_ = request.memory_limit ? *request.memory_limit : (device_free_bytes(device) + cached) / 10 * 9;
     process_ = process_resident_bytes();
     const weight_placement placement = model.options().placement;
     lean_ = stream_measure(model, device, std::nullopt);
@@ -103,6 +104,7 @@ memory_plan memory_planner::measure(const choice & how) const {
     settings.head_chunk = how.head_chunk;
     settings.frozen = request_.frozen;
     settings.stream = how.streams;
+    settings.cache = request_.cache;
     settings.measure_only = true;
     engine runner(model_, request_.adapter, settings);
     const micro_batch batch = largest_batch(request_, how.micro_batch_tokens);
@@ -112,7 +114,7 @@ memory_plan memory_planner::measure(const choice & how) const {
     plan.parts.activations = graph.tensors;
     plan.parts.checkpoints = graph.checkpoints;
     plan.parts.scratch = graph.scratch;
-    plan.parts.vectors = vector * ((request_.gradient ? TRAINING_VECTORS : SCORING_VECTORS) + size_t(request_.n_vectors)) + runner.frozen_bytes();
+    plan.parts.vectors = vector * ((request_.gradient ? TRAINING_VECTORS : SCORING_VECTORS) + size_t(request_.n_vectors)) + runner.frozen_bytes() + graph.held_rows;
     plan.parts.descriptions = graph.descriptions + STARTING_BYTES;
     plan.parts.process = process_;
     if (request_.distillation != nullptr) count_teacher(plan, batch);
@@ -168,6 +170,15 @@ memory_plan memory_planner::choose() {
     if (!leanest) throw train_error("OUT_OF_MEMORY", "memory: expected a leaner plan than the last, received none. Lower microBatchTokens, maxLength or rank");
     throw train_error("OUT_OF_MEMORY", "memory of " + (model_.options().device.empty() ? std::string("the CPU") : model_.options().device) + ": expected at most " + bytes_text(leanest->limit) + ", received " + bytes_text(leanest->needed) +
                                            " for the leanest plan (" + plan_text(*leanest) + "). Lower maxLength or rank, or take a smaller model or another device");
+}
+
+size_t cache_capacity(const memory_plan & plan, const hidden_cache & cache) {
+    const size_t limit = plan.is_cpu ? plan.limit : (host_free_bytes() + cache.state().bytes) / 10 * 9;
+    // Weights that are mapped from the file are not counted as needed, but without their pages every step would read them again.
+    const size_t weights = plan.is_cpu && !plan.streams ? plan.parts.weights : 0;
+    const size_t needed = weights + (plan.is_cpu ? plan.needed : plan.host_bytes() - plan.parts.process);
+    const size_t left = limit > needed ? limit - needed : 0;
+    return cache.most_bytes() ? std::min(*cache.most_bytes(), left) : left / 2;
 }
 
 std::string plan_text(const memory_plan & plan) {

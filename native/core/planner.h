@@ -24,6 +24,7 @@ struct plan_request {
     int64_t                 n_vectors = 0;           // vectors of the adapter's size that the caller holds besides
     std::vector<int64_t>    boundaries;    // whose states are wanted instead of scores; empty: scores
     const distillation_options * distillation = nullptr;  // of a step that follows a teacher; nullptr: the supervised loss
+    hidden_cache *          cache = nullptr;       // that will be used; what it holds counts as free
     std::optional<size_t>   memory_limit;  // bytes that may be taken; absent: nine tenths of what is free on the device
 };
 
@@ -35,7 +36,7 @@ struct memory_parts {
     size_t activations = 0;   // tensors of the largest graph
     size_t checkpoints = 0;   // layers' inputs and middles where weights are streamed; else they are activations
     size_t scratch = 0;       // packed operands of the CPU's products
-    size_t vectors = 0;       // gradient, moments and copies on the host
+    size_t vectors = 0;       // gradient, moments, copies and cached rows in use, on the host
     size_t descriptions = 0;  // of the graph, and what computing takes anyway
     size_t process = 0;       // resident before anything of this was there
 };
@@ -52,7 +53,7 @@ struct memory_plan {
 
     bool   fits() const { return needed <= limit; }
     size_t device_bytes() const;
-    // Highest resident memory of the process.
+    // Highest resident memory of the process, beside what a cache of hidden states grows by.
     size_t host_bytes() const;
 };
 
@@ -89,6 +90,10 @@ class memory_planner {
     std::vector<choice> choices_;
     size_t              next_ = 0;
 };
+
+// Bytes of the host's memory that a plan leaves for the cache of hidden states: all of it where the cache has a limit of its own, else half,
+// because others may want some.
+size_t cache_capacity(const memory_plan & plan, const hidden_cache & cache);
 
 // The parts in one line, for messages.
 std::string plan_text(const memory_plan & plan);

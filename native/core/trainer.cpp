@@ -83,6 +83,8 @@ std::vector<uint32_t> step_groups(const train_options & o, int64_t step) {
     return indices;
 }
 
+hidden_cache * cache_of(const train_options & o) { return o.samples.group_offsets == nullptr && o.objective.neftune_alpha == 0.0 ? o.cache : nullptr; }
+
 plan_request plan_of(const train_options & o) {
     plan_request request;
     request.adapter = &o.adapter;
@@ -93,6 +95,7 @@ plan_request plan_of(const train_options & o) {
     request.micro_batch_tokens = o.micro_batch_tokens;
     request.distillation = o.objective.distillation ? &*o.objective.distillation : nullptr;
     request.memory_limit = o.memory.limit;
+    request.cache = cache_of(o);
     return request;
 }
 
@@ -153,6 +156,7 @@ train_result train(const base_model & model, const train_options & o, const std:
     settings.trained = o.outer == nullptr ? o.trained : trained_half::b;
     settings.frozen = o.frozen;
     settings.allocation_limit = o.memory.allocation_limit;
+    settings.cache = cache_of(o);
     planned_engine runner(model, plan_of(o), settings);
     const adapter_layout layout = adapter_make_layout(model, o.adapter);
     std::optional<inner_factors> inner;
@@ -192,6 +196,7 @@ train_result train(const base_model & model, const train_options & o, const std:
         if (on_progress) on_progress({ step + 1, loss, sums.n_tokens });
     }
     result.memory = planned_use(runner);
+    result.cache = runner.cache_counts();
     result.duration_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
     return result;
 }
@@ -205,6 +210,7 @@ gradient_result loss_and_gradient(const base_model & model, const adapter_option
     settings.seed = o.seed;
     settings.portable = o.portable;
     settings.frozen = o.frozen;
+    settings.cache = o.cache;
     engine runner(model, &adapter, settings);
     std::vector<uint32_t> indices(samples.count_groups());
     std::iota(indices.begin(), indices.end(), 0u);

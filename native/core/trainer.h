@@ -10,6 +10,7 @@
 
 #include "adapter.h"
 #include "base-model.h"
+#include "hidden-cache.h"
 
 namespace fedllm {
 
@@ -112,6 +113,9 @@ struct train_options {
     // bits. Absent: 1 on the CPU, 1024 elsewhere. A step whose gradient overflows is repeated with half of it, at most 24 times.
     std::optional<double> loss_scale;
     memory_options    memory;
+    // Of this model: hidden states below the lowest adapted layer. Groups and noise on the embeddings do not use it. On the CPU it
+    // changes no bit; elsewhere rounding, because sequences then pass the lower layers one by one. nullptr: none.
+    hidden_cache *    cache = nullptr;
 };
 
 struct train_progress {
@@ -146,6 +150,7 @@ struct train_result {
     int64_t             n_scale_halvings = 0;   // steps computed again because their gradient overflowed
     double              duration_ms = 0.0;
     memory_use          memory;
+    hidden_cache_counts cache;       // zero where none was used
 };
 
 using progress_callback = std::function<void(const train_progress &)>;
@@ -161,6 +166,7 @@ struct evaluate_options {
     sample_set                 samples;
     int64_t                    micro_batch_tokens = 0;
     memory_options             memory;
+    hidden_cache *             cache = nullptr;  // as in train_options
 };
 
 struct sample_score {
@@ -189,6 +195,7 @@ struct gradient_options {
     uint64_t          seed = 0;
     double            gradient_scale = 1.0;  // a power of two; the gradient comes out multiplied by it
     bool              portable = false;      // only operations that every backend has
+    hidden_cache *    cache = nullptr;       // with a capacity; as in train_options
 };
 gradient_result loss_and_gradient(const base_model & model, const adapter_options & adapter, const std::vector<float> & weights,
                                   const sample_set & samples, const gradient_options & options, std::vector<float> & gradient);

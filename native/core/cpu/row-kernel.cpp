@@ -177,8 +177,17 @@ void glu_backward(const float * dy, const float * gate, const float * up, int64_
     else glu_backward_row<false>(dy, gate, up, n, d_gate, d_up);
 }
 
-// x <- softmax(scale * x + mask); at least one entry is unmasked.
+// x <- softmax(scale * x + mask); at least one entry is unmasked. The sum begins at the first unmasked entry and ends at the last, so
+// that a token's bits do not depend on the sequences that its own is packed with.
 void soft_max(float * x, const float * mask, int64_t n, float scale) {
+    int64_t begin = 0, end = n;
+    while (begin < n - 1 && mask[begin] < 0.0f) ++begin;
+    while (end > begin + 1 && mask[end - 1] < 0.0f) --end;
+    std::fill(x, x + begin, 0.0f);
+    std::fill(x + end, x + n, 0.0f);
+    x += begin;
+    mask += begin;
+    n = end - begin;
     for (int64_t i = 0; i < n; ++i) x[i] = x[i] * scale + mask[i];
     const float largest = max_row(x, n);
     // -inf becomes exactly 0; masked entries must not touch the sum through inf - inf.
