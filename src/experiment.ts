@@ -379,7 +379,8 @@ async function createDefaultEngine(config: ExperimentConfig, onProgress: (line: 
   // Loaded late: a program that brings its own engine needs no addon.
   const [{ createNativeEngine }, { memoryRequests }] = await Promise.all([import("./run/native-engine.js"), import("./run/plan.js")]);
   const workload = { path: resolveModelPath(config.model), requests: memoryRequests(config) };
-  return createNativeEngine({ numThreads: config.numThreads, device: config.device, workload, onProgress });
+  const { numThreads, device, hiddenStateCache } = config;
+  return createNativeEngine({ numThreads, device, hiddenStateCache, workload, onProgress });
 }
 
 function warner(options: RunOptions): (message: string) => void {

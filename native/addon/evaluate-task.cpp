@@ -7,14 +7,16 @@
 
 namespace fedllm::addon {
 
-Napi::Object start_evaluate(Napi::Env env, std::shared_ptr<base_model> model, evaluate_request request) {
+Napi::Object start_evaluate(Napi::Env env, task_model model, evaluate_request request) {
     const auto owned = std::make_shared<const evaluate_request>(std::move(request));
     return async_task<evaluation>::start_cancellable(
         env, {"fedllm:evaluate",
               [model = std::move(model), owned](task_control & control) {
                   const auto started = std::chrono::steady_clock::now();
                   evaluation result;
-                  result.scores      = evaluate(*model, owned->view(), control.cancelled());
+                  evaluate_options options = owned->view();
+                  options.cache            = model.cache.get();
+                  result.scores            = evaluate(*model.base, options, control.cancelled());
                   const auto elapsed = std::chrono::steady_clock::now() - started;
                   result.duration_ms = std::chrono::duration<double, std::milli>(elapsed).count();
                   return result;

@@ -13,6 +13,7 @@ namespace fedllm::addon {
 Napi::Function model_handle::define(Napi::Env env) {
     return DefineClass(env, "NativeModel",
                        {InstanceAccessor<&model_handle::get_info>("info"),
+                        InstanceAccessor<&model_handle::get_hidden_cache>("hiddenStateCache"),
                         InstanceMethod<&model_handle::adapter_layout>("adapterLayout"),
                         InstanceMethod<&model_handle::initial_weights>("initialWeights"),
                         InstanceMethod<&model_handle::tune>("tune"),
@@ -24,9 +25,10 @@ Napi::Function model_handle::define(Napi::Env env) {
                         InstanceMethod<&model_handle::dispose>("dispose")});
 }
 
-Napi::Object model_handle::wrap(Napi::Env env, std::shared_ptr<base_model> model) {
+Napi::Object model_handle::wrap(Napi::Env env, std::shared_ptr<base_model> model, std::shared_ptr<hidden_cache> cache) {
     Napi::Object object    = environment_of(env).model_class.New({});
     Unwrap(object)->model_ = std::move(model);
+    Unwrap(object)->cache_ = std::move(cache);
     return object;
 }
 
@@ -51,6 +53,11 @@ const std::shared_ptr<base_model> & model_handle::require_model(Napi::Env env, c
 
 Napi::Value model_handle::get_info(const Napi::CallbackInfo & info) {
     return make_model_info(info.Env(), require_model(info.Env(), "info")->info());
+}
+
+Napi::Value model_handle::get_hidden_cache(const Napi::CallbackInfo & info) {
+    require_model(info.Env(), "hiddenStateCache");
+    return cache_ == nullptr ? info.Env().Undefined() : make_hidden_cache(info.Env(), cache_->state());
 }
 
 Napi::Value model_handle::adapter_layout(const Napi::CallbackInfo & info) {
@@ -85,14 +92,14 @@ Napi::Value model_handle::train(const Napi::CallbackInfo & info) {
     return guard_sync(info.Env(), [&] {
         train_request        request     = read_train_request(info[0], *model);
         const Napi::Function on_progress = read_progress_callback(info[0]);
-        return start_train(info.Env(), model, std::move(request), on_progress);
+        return start_train(info.Env(), {model, cache_}, std::move(request), on_progress);
     });
 }
 
 Napi::Value model_handle::evaluate(const Napi::CallbackInfo & info) {
     const std::shared_ptr<base_model> model = require_model(info.Env(), "evaluate");
     return guard_sync(info.Env(),
-                      [&] { return start_evaluate(info.Env(), model, read_evaluate_request(info[0], *model)); });
+                      [&] { return start_evaluate(info.Env(), {model, cache_}, read_evaluate_request(info[0], *model)); });
 }
 
 Napi::Value model_handle::hidden_states(const Napi::CallbackInfo & info) {
@@ -119,6 +126,7 @@ Napi::Value model_handle::load_adapter(const Napi::CallbackInfo & info) {
 
 Napi::Value model_handle::dispose(const Napi::CallbackInfo & info) {
     model_.reset();
+    cache_.reset();
     return info.Env().Undefined();
 }
 
@@ -127,11 +135,12 @@ Napi::Value load_model(const Napi::CallbackInfo & info) {
         using model_task             = async_task<std::shared_ptr<base_model>>;
         std::string         path    = read_text(info[0], "path");
         const model_options options = read_model_options(info[1]);
+        const auto          cache   = read_hidden_cache(info[1]);
         return model_task::start_promise(
             info.Env(), {"fedllm:loadModel",
                          [path = std::move(path), options](task_control &) { return base_model::load(path, options); },
-                         [](Napi::Env env, std::shared_ptr<base_model> && model) -> Napi::Value {
-                             return model_handle::wrap(env, std::move(model));
+                         [cache](Napi::Env env, std::shared_ptr<base_model> && model) -> Napi::Value {
+                             return model_handle::wrap(env, std::move(model), cache);
                          },
                          Napi::Function()});
     });

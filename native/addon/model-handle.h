@@ -8,13 +8,15 @@
 #include <napi.h>
 
 #include "base-model.h"
+#include "hidden-cache.h"
 
 namespace fedllm::addon {
 
 class model_handle : public Napi::ObjectWrap<model_handle> {
   public:
     static Napi::Function define(Napi::Env env);
-    static Napi::Object   wrap(Napi::Env env, std::shared_ptr<base_model> model);
+    // cache: of hidden states; null: none.
+    static Napi::Object   wrap(Napi::Env env, std::shared_ptr<base_model> model, std::shared_ptr<hidden_cache> cache);
 
     // The model of a JS value, which shares its ownership. Throws CONFIG_INVALID for what is no NativeModel in use.
     static std::shared_ptr<base_model> read_model(const Napi::Value & value, const std::string & subject);
@@ -23,6 +25,7 @@ class model_handle : public Napi::ObjectWrap<model_handle> {
 
   private:
     Napi::Value get_info(const Napi::CallbackInfo & info);
+    Napi::Value get_hidden_cache(const Napi::CallbackInfo & info);
     Napi::Value adapter_layout(const Napi::CallbackInfo & info);
     Napi::Value initial_weights(const Napi::CallbackInfo & info);
     Napi::Value tune(const Napi::CallbackInfo & info);
@@ -36,7 +39,8 @@ class model_handle : public Napi::ObjectWrap<model_handle> {
     // The model; throws a plain Error after dispose.
     const std::shared_ptr<base_model> & require_model(Napi::Env env, const char * method) const;
 
-    std::shared_ptr<base_model> model_;  // null: disposed
+    std::shared_ptr<base_model>   model_;  // null: disposed
+    std::shared_ptr<hidden_cache> cache_;  // null: none
 };
 
 // loadModel(path, options): Promise<NativeModel>

@@ -57,6 +57,20 @@ model_options read_model_options(const Napi::Value & value) {
     return options;
 }
 
+std::shared_ptr<hidden_cache> read_hidden_cache(const Napi::Value & value) {
+    const Napi::Value most = read_object(value, "options").Get("hiddenStateCache");
+    if (most.IsUndefined()) {
+        return nullptr;
+    }
+    if (most.IsString() && most.As<Napi::String>().Utf8Value() == "auto") {
+        return std::make_shared<hidden_cache>(std::nullopt);
+    }
+    if (!most.IsNumber()) {
+        throw parameter_error("CONFIG_INVALID", "hiddenStateCache", "\"auto\" or a number of bytes", describe(most));
+    }
+    return std::make_shared<hidden_cache>(size_t(read_integer(most, "hiddenStateCache", 1, MAX_SAFE_INTEGER)));
+}
+
 tuner_options read_tuner_options(const Napi::Value & value) {
     const Napi::Object object = read_object(value, "options");
     tuner_options      options;

@@ -11,6 +11,7 @@
 #include <napi.h>
 
 #include "base-model.h"
+#include "hidden-cache.h"
 #include "quantizer.h"
 #include "trainer.h"
 #include "tuner.h"
@@ -84,6 +85,8 @@ std::vector<int32_t> read_tokens(const Napi::Value & value, const std::string & 
 std::vector<int64_t> read_layers(const Napi::Value & value, const std::string & subject);
 
 model_options      read_model_options(const Napi::Value & value);
+// The cache of hidden states that the options of a model ask for; null: none.
+std::shared_ptr<hidden_cache> read_hidden_cache(const Napi::Value & value);
 tuner_options      read_tuner_options(const Napi::Value & value);
 quantize_options   read_quantize_options(const Napi::Value & type, const Napi::Value & num_threads);
 adapter_options    read_adapter_options(const Napi::Value & value);

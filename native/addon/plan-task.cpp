@@ -63,10 +63,11 @@ Napi::Value make_plan(Napi::Env env, memory_plan && plan) {
     return object;
 }
 
-memory_plan plan_file(const std::string & path, model_options options, plan_copy copy) {
+memory_plan plan_file(const std::string & path, model_options options, plan_copy copy, const std::shared_ptr<hidden_cache> & cache) {
     options.placement = weight_placement::measured;
     const std::shared_ptr<base_model> model = base_model::load(path, options);
     copy.request.adapter = copy.adapter ? &*copy.adapter : nullptr;
+    copy.request.cache = cache.get();
     return memory_planner(*model, copy.request).choose();
 }
 
@@ -77,8 +78,9 @@ Napi::Value plan_memory(const Napi::CallbackInfo & info) {
         std::string         path    = read_text(info[0], "path");
         const model_options options = read_model_options(info[1]);
         const plan_copy     copy    = read_plan_request(info[2]);
+        const auto          cache   = read_hidden_cache(info[1]);
         return async_task<memory_plan>::start_promise(
-            info.Env(), {"fedllm:planMemory", [path = std::move(path), options, copy](task_control &) { return plan_file(path, options, copy); }, make_plan,
+            info.Env(), {"fedllm:planMemory", [path = std::move(path), options, copy, cache](task_control &) { return plan_file(path, options, copy, cache); }, make_plan,
                          Napi::Function()});
     });
 }

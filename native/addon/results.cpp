@@ -178,6 +178,23 @@ static Napi::Object make_distillation_steps(Napi::Env env, const std::vector<dis
     return object;
 }
 
+static void set_counts(Napi::Env env, Napi::Object object, const hidden_cache_counts & counts) {
+    object.Set("numHits", make_count(env, double(counts.n_hits)));
+    object.Set("numMisses", make_count(env, double(counts.n_misses)));
+    object.Set("numTokensReused", make_count(env, double(counts.n_tokens_reused)));
+    object.Set("numTokensComputed", make_count(env, double(counts.n_tokens_computed)));
+}
+
+Napi::Object make_hidden_cache(Napi::Env env, const hidden_cache_state & state) {
+    Napi::Object object = Napi::Object::New(env);
+    set_counts(env, object, state.counts);
+    object.Set("capacityBytes", make_count(env, double(state.capacity_bytes)));
+    object.Set("bytes", make_count(env, double(state.bytes)));
+    object.Set("numSequences", make_count(env, double(state.n_sequences)));
+    object.Set("numEvicted", make_count(env, double(state.n_evicted)));
+    return object;
+}
+
 Napi::Object make_train_result(Napi::Env env, const train_result & result) {
     Napi::Object object = Napi::Object::New(env);
     object.Set("weights", make_weights(env, result.weights));
@@ -194,6 +211,11 @@ Napi::Object make_train_result(Napi::Env env, const train_result & result) {
     memory.Set("fellBack", Napi::Boolean::New(env, result.memory.fell_back));
     memory.Set("plannedBytes", make_count(env, double(result.memory.planned_bytes)));
     object.Set("memory", memory);
+    if (result.cache.n_hits + result.cache.n_misses > 0) {
+        Napi::Object cache = Napi::Object::New(env);
+        set_counts(env, cache, result.cache);
+        object.Set("hiddenStateCache", cache);
+    }
     object.Set("lossScale", make_count(env, result.loss_scale));
     object.Set("numScaleHalvings", make_count(env, double(result.n_scale_halvings)));
     if (!result.preference_steps.empty()) {

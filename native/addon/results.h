@@ -25,6 +25,7 @@ Napi::Object       make_adapter_options(Napi::Env env, const adapter_options & o
 Napi::Float32Array make_weights(Napi::Env env, const std::vector<float> & weights);
 Napi::Int32Array   make_tokens(Napi::Env env, const std::vector<int32_t> & tokens);
 Napi::Object       make_train_result(Napi::Env env, const train_result & result);
+Napi::Object       make_hidden_cache(Napi::Env env, const hidden_cache_state & state);
 Napi::Object       make_tuner_result(Napi::Env env, const tuner_result & result);
 Napi::Object       make_evaluate_result(Napi::Env env, const evaluation & result);
 Napi::Object       make_hidden_states(Napi::Env env, const hidden_states_result & result);

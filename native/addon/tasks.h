@@ -11,12 +11,18 @@
 
 namespace fedllm::addon {
 
+// What training and scoring compute over.
+struct task_model {
+    std::shared_ptr<base_model>   base;
+    std::shared_ptr<hidden_cache> cache;  // null: none
+};
+
 // A NativeTask whose promise gives a NativeTrainResult. `on_progress` receives (step, loss, numTokens); empty: none.
-Napi::Object start_train(Napi::Env env, std::shared_ptr<base_model> model, train_request request,
+Napi::Object start_train(Napi::Env env, task_model model, train_request request,
                          const Napi::Function & on_progress);
 
 // A NativeTask whose promise gives a NativeEvaluateResult.
-Napi::Object start_evaluate(Napi::Env env, std::shared_ptr<base_model> model, evaluate_request request);
+Napi::Object start_evaluate(Napi::Env env, task_model model, evaluate_request request);
 
 // A NativeTask whose promise gives a NativeHiddenStates.
 Napi::Object start_hidden_states(Napi::Env env, std::shared_ptr<base_model> model, states_request request);

@@ -5,7 +5,7 @@
 
 namespace fedllm::addon {
 
-Napi::Object start_train(Napi::Env env, std::shared_ptr<base_model> model, train_request request,
+Napi::Object start_train(Napi::Env env, task_model model, train_request request,
                          const Napi::Function & on_progress) {
     const auto owned = std::make_shared<const train_request>(std::move(request));
     const bool wants_progress = !on_progress.IsEmpty();
@@ -17,7 +17,9 @@ Napi::Object start_train(Napi::Env env, std::shared_ptr<base_model> model, train
                           control.report({double(progress.step), progress.loss, double(progress.n_tokens)});
                       }
                   };
-                  return train(*model, owned->view(), owned->weights, report, control.cancelled());
+                  train_options options = owned->view();
+                  options.cache         = model.cache.get();
+                  return train(*model.base, options, owned->weights, report, control.cancelled());
               },
               [](Napi::Env result_env, train_result && result) -> Napi::Value {
                   return make_train_result(result_env, result);

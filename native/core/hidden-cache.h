@@ -1,6 +1,5 @@
-// Hidden states that enter the lowest adapted layer. Everything below it is frozen, so a sequence has the same rows there at every step,
-// epoch and round and for every client of the process: they are computed once and kept in F32 in the host's memory. What has not
-// been used for longest makes room. Belongs to one loaded model; thread-safe.
+// Hidden states that enter the lowest adapted layer. Everything below it is frozen, so a sequence has the same rows there at every step and
+// in every call: they are computed once and kept in F32 in the host's memory. What has not been used for longest makes room. Belongs to one loaded model; thread-safe.
 #pragma once
 
 #include <cstddef>

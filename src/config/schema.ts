@@ -292,6 +292,12 @@ export const experimentSchema = z.strictObject({
     .strictObject({ every: count().default(1).describe("rounds between two checkpoints; the last round always has one") })
     .prefault({}),
   numThreads: z.int().min(1).max(1024).optional().describe("compute threads; default: the cores this process may use"),
+  hiddenStateCache: z
+    .union([z.enum(["auto", "off"]), z.int().min(1)])
+    .default("auto")
+    .describe(
+      "with an adapter on upper layers only (lora.layers, fedot): bytes of memory in which the hidden states below it are kept from step to step; auto: half of what training leaves; off: they are computed anew each time. Changes nothing on the CPU, rounding elsewhere",
+    ),
   deterministic: z
     .boolean()
     .default(false)

@@ -6,6 +6,8 @@ import type { AdapterLayout } from "../adapter/layout.js";
 import type {
   NativeAdapterOptions,
   NativeAddon,
+  HiddenStateCacheSize,
+  NativeHiddenStateCache,
   NativeKernelVariants,
   NativeModel,
   NativeModelInfo,
@@ -34,6 +36,8 @@ export interface OpenModelOptions extends Partial<NativeKernelVariants> {
   readonly numThreads: number;
   /** Larger weights are streamed from the file; absent: never. */
   readonly weightLimitBytes?: number;
+  /** Bytes for hidden states below the lowest adapted layer, see NativeModelOptions; absent: none. */
+  readonly hiddenStateCache?: HiddenStateCacheSize;
 }
 
 export interface LoadedAdapter {
@@ -57,7 +61,14 @@ export class BaseModel {
   /** Opens a GGUF file. Rejects with MODEL_LOAD_FAILED, MODEL_UNSUPPORTED, NATIVE_MISMATCH (device) or OUT_OF_MEMORY. */
   static async open(addon: NativeAddon, path: string, options: OpenModelOptions): Promise<BaseModel> {
     checkInteger(options.numThreads, "numThreads", 1, MAX_THREADS);
+    const { hiddenStateCache } = options;
+    if (typeof hiddenStateCache === "number") checkInteger(hiddenStateCache, "hiddenStateCache", 1, Number.MAX_SAFE_INTEGER);
     return new BaseModel(path, await awaitNative(() => addon.loadModel(path, options)));
+  }
+
+  /** What the cache of hidden states holds and has saved; undefined without one. Throws after dispose. */
+  get hiddenStateCache(): NativeHiddenStateCache | undefined {
+    return callNative(() => this.native.hiddenStateCache);
   }
 
   /** Times the kernel variants, see NativeModel.tune. Rejects with CONFIG_INVALID or OUT_OF_MEMORY. */

@@ -47,6 +47,30 @@ export interface NativeModelOptions {
   readonly transposes?: TransposeCache;
   /** Larger weights stay in the file and are copied to the device layer by layer. Absent: never. */
   readonly weightLimitBytes?: number;
+  /**
+   * Hidden states below the lowest adapted layer are kept: at most so many bytes, or half of what each call's plan leaves. Absent: not.
+   */
+  readonly hiddenStateCache?: HiddenStateCacheSize;
+}
+
+export type HiddenStateCacheSize = "auto" | number;
+
+/** Of one call, or since the model was opened. */
+export interface NativeHiddenStateCounts {
+  /** Samples whose hidden states were there. */
+  readonly numHits: number;
+  readonly numMisses: number;
+  /** Tokens of the hits, which did not pass the lower layers. */
+  readonly numTokensReused: number;
+  readonly numTokensComputed: number;
+}
+
+/** What a model's cache of hidden states holds now. */
+export interface NativeHiddenStateCache extends NativeHiddenStateCounts {
+  readonly capacityBytes: number;
+  readonly bytes: number;
+  readonly numSequences: number;
+  readonly numEvicted: number;
 }
 
 /** Operands of products with frozen weights on the CPU: as they are, or rounded to BF16. */
@@ -152,6 +176,8 @@ export interface NativeLayoutTensor {
 
 export interface NativeModel {
   readonly info: NativeModelInfo;
+  /** Absent where the model was opened without one. */
+  readonly hiddenStateCache?: NativeHiddenStateCache;
   /** Layout of an adapter with these options on this model. */
   adapterLayout(options: NativeAdapterOptions): { tensors: NativeLayoutTensor[]; numParameters: number };
   initialWeights(options: NativeAdapterOptions, seed: number): Float32Array;
@@ -277,6 +303,8 @@ export interface NativeTrainResult {
     readonly fellBack: boolean;
     readonly plannedBytes: number;
   };
+  /** Absent where hidden states were not cached. */
+  readonly hiddenStateCache?: NativeHiddenStateCounts;
   /** At the end. */
   readonly lossScale: number;
   readonly numScaleHalvings: number;

@@ -29,6 +29,7 @@ import type { SharedResults } from "./arm-evaluation.js";
 import type { OpenBaseModel } from "./engine.js";
 import type { OpenEmulator } from "./emulator.js";
 import { fineTuneArm } from "./fine-tuning.js";
+import { followHiddenStates } from "./hidden-state-measures.js";
 import type { RunListener } from "./events.js";
 import type { PeakMemory } from "./peak-memory.js";
 import type { RunPaths } from "./run-folder.js";
@@ -89,6 +90,7 @@ export async function runArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): 
   const start = await findStart(checkpoints, emit, () => startAdapter?.weights ?? trainer.initialWeights(deriveSeed(config.seed, "initial-adapter")));
   setup.peakMemory.reset();
   emit({ event: "arm_started", arm: arm.name, round: start.kind === "snapshot" ? start.snapshot.round : 0 });
+  const hiddenStates = followHiddenStates([...model.bases.values(), ...(model.emulator === undefined ? [] : [model.emulator])]);
   const options = federationOptions(setup, arm, model, { strategy, startAdapter });
   const deps: FederationDeps = {
     trainer,
@@ -100,7 +102,7 @@ export async function runArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): 
     clock: { monotonicMs: () => performance.now(), now: () => new Date() },
     metrics: {
       recordRound: (record) => {
-        store.recordRound(arm.name, record);
+        store.recordRound(arm.name, { ...record, measures: [...record.measures, ...hiddenStates()] });
       },
       removeAfterRound: (round) => {
         store.deleteAfterRound(arm.name, round);

@@ -10,6 +10,7 @@ import type { ArmConfig, LoraConfig } from "../config/schema.js";
 import { problemError } from "../errors.js";
 import type { LocalTrainer } from "../federated/local-trainer.js";
 import type { Strategy } from "../federated/strategy.js";
+import type { NativeHiddenStateCache } from "../native/binding.js";
 import { precisionsOf } from "./base-models.js";
 import type { OpenBaseModel, TrainingEngine } from "./engine.js";
 import { hashFile } from "./file-hash.js";
@@ -43,6 +44,7 @@ export function placeArm(arm: ArmConfig, { emulator }: Strategy, numLayers: numb
 /** An emulator, opened. */
 export interface OpenEmulator {
   readonly trainer: LocalTrainer;
+  hiddenStateCache(): NativeHiddenStateCache | undefined;
   readonly weightBytes: number;
   readonly sha256: string;
   dispose(): void;
@@ -66,6 +68,7 @@ export async function openEmulator(engine: TrainingEngine, { modelPath, path, la
   const base = await open(path);
   return {
     trainer: base.trainer({ ...lora, layers: [...layers.inEmulator] }),
+    hiddenStateCache: () => base.hiddenStateCache?.(),
     weightBytes: base.weightBytes,
     sha256: await hashFile(path),
     dispose: () => {

@@ -5,7 +5,7 @@
 import type { LoraConfig } from "../config/schema.js";
 import type { SampleTokenizer } from "../data/tokenized.js";
 import type { LocalTrainer } from "../federated/local-trainer.js";
-import type { NativeKernelVariants, NativeMemoryPlan, NativeModelInfo } from "../native/binding.js";
+import type { NativeHiddenStateCache, NativeKernelVariants, NativeMemoryPlan, NativeModelInfo } from "../native/binding.js";
 import type { ModelVariant } from "./model-variants.js";
 
 /** The source model's facts, known before any training. */
@@ -29,6 +29,8 @@ export interface OpenBaseModel {
   readonly weightBytes: number;
   readonly info: NativeModelInfo;
   trainer(lora: LoraConfig): LocalTrainer;
+  /** What its cache of hidden states holds and has saved since it was opened; undefined without one. */
+  hiddenStateCache?(): NativeHiddenStateCache | undefined;
   /** Writes an adapter file atomically. */
   saveAdapter(path: string, lora: LoraConfig, weights: Float32Array): Promise<void>;
   /** Reads an adapter file. Rejects with ADAPTER_INVALID when it does not fit the model. */

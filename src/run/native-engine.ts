@@ -2,7 +2,7 @@
 import { readEnvironment } from "../config/environment.js";
 import type { LoraConfig } from "../config/schema.js";
 import { BaseModel } from "../native/base-model.js";
-import type { NativeAddon, NativeAdapterOptions, NativeKernelVariants, NativeMemoryPlan, NativePlanRequest } from "../native/binding.js";
+import type { HiddenStateCacheSize, NativeAddon, NativeAdapterOptions, NativeKernelVariants, NativeMemoryPlan, NativePlanRequest } from "../native/binding.js";
 import { emulateModel } from "../native/emulate.js";
 import { ensureAddon } from "../native/build.js";
 import { locateLibraries, type NativeBackend } from "../native/libraries.js";
@@ -19,6 +19,8 @@ export interface NativeEngineOptions {
   readonly numThreads: number;
   /** Device name, see findDevice, or `auto`; absent: the CPU. */
   readonly device?: string | undefined;
+  /** Most bytes of cached hidden states per model, or `auto`, see NativeModelOptions; absent or `off`: none. */
+  readonly hiddenStateCache?: HiddenStateCacheSize | "off" | undefined;
   /** What will be computed: decides which device `auto` takes and whether weights must be streamed to it. */
   readonly workload?: { readonly path: string; readonly requests: readonly MemoryRequest[] };
   /** Hears of builds that take a while. */
@@ -40,9 +42,10 @@ export async function createNativeEngine(options: NativeEngineOptions): Promise<
     ...(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),
   });
   const { addon } = native;
-  const { numThreads, workload } = options;
+  const { numThreads, workload, hiddenStateCache = "off" } = options;
+  const common = { numThreads, ...(hiddenStateCache === "off" ? {} : { hiddenStateCache }) };
   const planOn = (device: string, path: string, request: MemoryRequest) =>
-    awaitNative(() => addon.planMemory(path, { numThreads, ...deviceOption(device) }, planRequest(request)));
+    awaitNative(() => addon.planMemory(path, { ...common, ...deviceOption(device) }, planRequest(request)));
   const plansOn = (device: string, path: string) =>
     Promise.all((workload?.requests ?? []).map((request) => planOn(device, path, request)));
   const deviceName =
@@ -51,7 +54,7 @@ export async function createNativeEngine(options: NativeEngineOptions): Promise<
       : findDevice(native.devices, options.device);
   const placement = async (path: string) => weightLimit(deviceName === "CPU" ? [] : await plansOn(deviceName, path));
   const open = async (path: string, variants: NativeKernelVariants) =>
-    BaseModel.open(addon, path, { ...variants, numThreads, ...deviceOption(deviceName), ...(await placement(path)) });
+    BaseModel.open(addon, path, { ...variants, ...common, ...deviceOption(deviceName), ...(await placement(path)) });
   return {
     llamaCppRelease: native.release,
     addonPath: native.addonPath,
@@ -123,6 +126,7 @@ function wrapBaseModel(model: BaseModel): OpenBaseModel {
   return {
     weightBytes: model.info.weightBytes,
     info: model.info,
+    hiddenStateCache: () => model.hiddenStateCache,
     trainer: (lora) => new NativeTrainer(model, adapterOptions(lora)),
     saveAdapter: (path, lora, weights) => model.saveAdapter(path, adapterOptions(lora), weights),
     loadAdapter: async (path) => {

@@ -43,8 +43,8 @@ async function makePlan(config: Awaited<ReturnType<typeof loadConfigFrom>>["conf
     process.stderr.write(`${line}\n`);
   };
   const workload = { path: resolveModelPath(config.model), requests: memoryRequests(config) };
-  const { numThreads, device } = config;
-  return planExperiment(config, await createNativeEngine({ numThreads, device, workload, onProgress }));
+  const { numThreads, device, hiddenStateCache } = config;
+  return planExperiment(config, await createNativeEngine({ numThreads, device, hiddenStateCache, workload, onProgress }));
 }
 
 function printPlan(plan: ExperimentPlan, asJson: boolean): void {
