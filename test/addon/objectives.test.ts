@@ -64,6 +64,19 @@ describe("preferences", () => {
     }
   });
 
+  test("gradients are clipped to the bound that is given, which FedLLM-Bench's DPO never passes on", async () => {
+    const request = makeTrainRequest(start, { samples: pairs, objective: dpo, localSteps: 2, batchSize: 2 });
+    const clippedTo = (maxGradientNorm: number) => trainer.train({ ...request, optimizer: { ...request.optimizer, maxGradientNorm } });
+    const { maxGradientNorm: _, ...optimizer } = request.optimizer;
+    const free = await trainer.train({ ...request, optimizer });
+    const norm = Math.max(...free.gradientNorms);
+    expect((await clippedTo(2 * norm)).weights).toEqual(free.weights);
+    const clipped = await clippedTo(norm / 100);
+    // Norms are told before clipping; the first step begins alike.
+    expect(clipped.gradientNorms[0]).toBe(free.gradientNorms[0]);
+    expect(clipped.weights).not.toEqual(free.weights);
+  });
+
   test.each<[string, Partial<TrainRequest>, string]>([
     ["an odd number of answers", { samples: pairs.slice(1) }, "DATASET_INVALID"],
     ["beta 0", { objective: { ...dpo, beta: 0 } }, "CONFIG_INVALID"],

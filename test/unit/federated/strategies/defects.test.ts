@@ -1,13 +1,15 @@
 /**
- * Goal: defects found by reading other projects' code of these methods, one test each, that ours has none of them. Two
- * more are beside their method: the inert proximal term (fedprox.test.ts) and the misspelt name (registry.test.ts).
+ * Goal: defects found by reading other projects' code of these methods, one test each, that ours has none of them. Others are
+ * beside what they are about; experiments/methods/known-defects.md lists all.
  */
 import { expect, test } from "vitest";
 import { runServer, type FederationStart } from "../../../../src/federated/server.js";
-import { createStrategy, STRATEGY_NAMES } from "../../../../src/federated/strategies/registry.js";
+import type { StrategyOptions } from "../../../../src/federated/strategies/options.js";
+import { createStrategy, resolveStrategyOptions, STRATEGY_NAMES } from "../../../../src/federated/strategies/registry.js";
 import { makeUpdate } from "../../../helpers/client-update.js";
-import { makeClients, makeDeps, makeOptions } from "../../../../src/contract/federation.js";
-import { QuadraticTrainer } from "../../../../src/contract/quadratic-trainer.js";
+import { makeClient, makeClients, makeDeps, makeOptions } from "../../../../src/contract/federation.js";
+import { pointSample, QuadraticTrainer } from "../../../../src/contract/quadratic-trainer.js";
+import { pairLayout } from "../../../helpers/pair-layout.js";
 
 const { layout } = new QuadraticTrainer(3);
 
@@ -76,3 +78,60 @@ test.each(["fedavg", "fedprox", "scaffold"])(
     );
   },
 );
+
+/** Another value of each option than its default in any strategy. */
+const OTHER_VALUES: Readonly<Required<Omit<StrategyOptions, "own">>> = {
+  reference: "textbook",
+  proximalMu: 0.7,
+  serverLearningRate: 0.3,
+  tau: 0.2,
+  beta1: 0.8,
+  beta2: 0.6,
+  bufferSize: 2,
+  stalenessExponent: 2,
+  mixing: 0.2,
+  clientRanks: [1],
+  energy: 0.3,
+  extraRank: 1,
+  fairLambda: 5,
+  pruneFactor: 0.4,
+  pruneLambda: 3,
+  globalWeight: 0.9,
+  firstLayers: 1,
+  lastLayers: 1,
+  dropRate: 0.25,
+};
+const withOption = STRATEGY_NAMES.flatMap((name) => Object.keys(resolveStrategyOptions(name, {})).map((option) => [name, option] as const));
+
+test.each(withOption)("strategy %s does something with its option %s, where FedML's compressors and the DPO script's clipping bound are read and never used", async (name, option) => {
+  const pairs = pairLayout(3, [["blk.0.attn_q.weight", 6, 5]]);
+  const point = (k: number) => pointSample(...Array.from({ length: pairs.numParameters }, (_, i) => ((3 * i + 7 * k) % 11) / 8 - 0.5));
+  const clients = Array.from({ length: 4 }, (_, k) => makeClient(`client-${String(k)}`, [point(k), point(k + 5)]));
+  const deviceOf = (clientId: string) => ({
+    name: "pc",
+    tokensPerSecond: 10 + 20 * Number(clientId.slice(-1)),
+    uploadBytesPerSecond: 1e6,
+    downloadBytesPerSecond: 1e6,
+    failureProbability: 0,
+  });
+  const outcome = async (options: StrategyOptions) => {
+    const strategy = createStrategy(name, options);
+    const deps = makeDeps(strategy, { clients, trainer: new QuadraticTrainer(pairs.numParameters, () => 0, pairs) });
+    const participation = { overSelection: 1, attempts: 1, deviceOf };
+    const from: FederationStart = { kind: "weights", weights: deps.trainer.initialWeights(1) };
+    const { adapters } = await runServer(makeOptions({ localSteps: 2 }, { participation, measureAggregation: false }), deps, from);
+    return { adapters, emulator: strategy.emulator };
+  };
+  // With a buffer for all clients no update would ever be late.
+  const common = name === "fedbuff" && option !== "bufferSize" ? { bufferSize: 2 } : {};
+  expect(await outcome({ ...common, [option]: OTHER_VALUES[option as keyof typeof OTHER_VALUES] })).not.toEqual(await outcome(common));
+});
+
+test("checkpoints of preference training come as often as is asked for, where FedLLM-Bench's come every 50 rounds", async () => {
+  const pair = { chosen: pointSample(1, 2, 1), rejected: pointSample(-1, 0, 1) };
+  const client = { id: "only", numSamples: 1, readSamples: (indices: readonly number[]) => indices.map(() => pair) };
+  const deps = makeDeps("fedavg", { clients: [client] });
+  const preference = { kind: "dpo", beta: 0.5, labelSmoothing: 0, reference: "base" } as const;
+  await runServer(makeOptions({ numRounds: 5, batchSize: 1 }, { preference, checkpointEvery: 2, measureAggregation: false }), deps, start);
+  expect(deps.snapshots.map(({ round }) => round)).toEqual([2, 4, 5]);
+});
