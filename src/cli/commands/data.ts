@@ -4,6 +4,7 @@ import { formatCount, formatTable, printable, truncateToWidth } from "../../repo
 import type { Distribution } from "../../data/statistics.js";
 import { generateCommand } from "./data-generate.js";
 import { dataImportCommand } from "./data-import.js";
+import { dataSplitCommand } from "./data-split.js";
 
 interface InspectArguments {
   readonly file: string;
@@ -15,7 +16,7 @@ export const dataCommand: CommandModule = {
   command: "data",
   describe: "look into client data, bring data into the form of clients, or make some",
   builder: (argv: Argv) =>
-    argv.command(inspectCommand).command(dataImportCommand).command(generateCommand).demandCommand(1, "Which action: inspect, import or generate?"),
+    argv.command(inspectCommand).command(dataImportCommand).command(dataSplitCommand).command(generateCommand).demandCommand(1, "Which action: inspect, import, split or generate?"),
   handler: () => undefined,
 };
 

@@ -6,6 +6,7 @@ import { closeSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { FedllmError, problemError } from "../../errors.js";
+import { assert } from "../../util/assert.js";
 import { MAX_CLIENTS } from "../dataset.js";
 
 const WRITE_BYTES = 2 ** 20;
@@ -75,6 +76,16 @@ export class UserSpool {
     this.#pending.push(bytes);
     this.#pendingBytes += bytes.length;
     if (this.#pendingBytes >= WRITE_BYTES) this.#flush();
+  }
+
+  /** Gives all lines to other users: `owners` has the place in `ids` for each line, in the order in which they were added. */
+  reassign(ids: readonly string[], owners: Uint32Array): void {
+    assert(owners.length === this.#numLines, `one owner for each of ${String(this.#numLines)} lines`);
+    this.#users.clear();
+    this.#counts.length = 0;
+    for (const id of ids) this.addUser(id);
+    for (const owner of owners) this.#counts[owner] = (this.#counts[owner] ?? 0) + 1;
+    this.#owners = owners.slice();
   }
 
   /** The lines of the chosen users, user by user. Lines may be added no more once this has begun. Throws IO_FAILED. */

@@ -1,0 +1,7 @@
+/** The names of the methods of splitting, apart from what they need, so that the command line can list them at once. */
+export const SPLIT_METHODS = ["iid", "dirichlet", "quantity", "pathological"] as const;
+export type SplitMethod = (typeof SPLIT_METHODS)[number];
+
+/** What makes the classes: a field of the records, the language, or the length. */
+export const CLASS_SOURCES = ["field", "language", "length"] as const;
+export type ClassSource = (typeof CLASS_SOURCES)[number];
