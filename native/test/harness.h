@@ -8,6 +8,7 @@
 #include <initializer_list>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "error.h"
@@ -24,8 +25,8 @@ struct test_skipped : std::runtime_error {
 };
 
 struct test_case {
-    const char * name;
-    std::string (*run)();
+    std::string                  name;
+    std::function<std::string()> run;
 };
 
 inline std::vector<test_case> & test_registry() {
@@ -34,7 +35,7 @@ inline std::vector<test_case> & test_registry() {
 }
 
 struct test_registrar {
-    test_registrar(const char * name, std::string (*run)()) { test_registry().push_back({name, run}); }
+    test_registrar(std::string name, std::function<std::string()> run) { test_registry().push_back({std::move(name), std::move(run)}); }
 };
 
 #define FEDLLM_TEST_JOIN_(a, b) a##b

@@ -33,7 +33,7 @@ FEDLLM_TEST("backends: groups, smoothed labels, noise and preferences give the C
     const model_pair   cpu = make_models("backend-objectives.gguf", fixture);
     const model_pair   device = {cpu.path, fedllm::base_model::load(cpu.path, {test_device(), TEST_THREADS, {}}), {}};
     const sample_list  samples = make_pairs(fixture.n_vocab);
-    const adapter_pair adapter = random_adapter(cpu, ALL_MODULES, 4, 602);
+    const adapter_pair adapter = random_adapter(cpu, ALL_MODULES, DEVICE_RANK, 602);
     fedllm::gradient_options smoothed, preferred;
     smoothed.objective.label_smoothing = 0.1;
     smoothed.objective.neftune_alpha = 5.0;

@@ -1,5 +1,5 @@
-// Another device against the CPU: losses and gradients of the same samples, for every weight type and architecture. Runs only
-// when a device is named (--device), because most machines have one only.
+// Another device against the CPU: losses and gradients of the same samples, for every weight type. Runs only when a device is
+// named (--device), because most machines have one only.
 #include <tuple>
 
 #include "device-types.h"
@@ -55,14 +55,13 @@ double bound_of(ggml_type type) {
     return type == GGML_TYPE_F16 || type == GGML_TYPE_BF16 ? BOUND_16_BITS : BOUND_QUANTIZED;
 }
 
-// Up to 32 tokens Vulkan takes one shader per type of product, above it up to three, each of which the software driver compiles for seconds.
-const std::vector<int> FEW_TOKENS = { 20, 9 };
 const std::vector<int> MANY_TOKENS = { 20, 150, 9, 33 };
 
-void compare(const std::string & name, const std::string & path, const std::vector<int> & lengths, double bound, double dropout, double & worst) {
+void compare(const std::string & name, const std::string & path, const std::vector<int> & lengths, double bound, double dropout, double & worst,
+             int rank = DEVICE_RANK) {
     const model_pair   models = load_models(path);
-    const sample_list  samples = random_samples(models.core->info().n_vocab, lengths, 0.4, 91);
-    const adapter_pair adapter = random_adapter(models, ALL_MODULES, 4, 92);
+    const sample_list  samples = random_samples(models.core->info().n_vocab, lengths, 0.8, 91);
+    const adapter_pair adapter = random_adapter(models, ALL_MODULES, rank, 92);
     const device_result expected = run_on("", path, adapter, samples, dropout);
     const device_result received = run_on(require_device(), path, adapter, samples, dropout);
     const double error = relative_l2(received.gradient, expected.gradient);
@@ -78,35 +77,39 @@ FEDLLM_TEST("backends: the device gives the CPU's loss and gradient for a quanti
     double worst = 0.0;
     const std::string path = temporary_path("backend-quantized.gguf");
     fixture_write(path, fixture_for_type(GGML_TYPE_Q4_K));
-    compare("q4_K", path, MANY_TOKENS, BOUND_QUANTIZED, 0.0, worst);
+    compare("q4_K", path, DEVICE_LENGTHS, BOUND_QUANTIZED, 0.0, worst);
     return format("%s, %.1e", test_device().c_str(), worst);
 }
 
-FEDLLM_TEST("backends: every weight type gives the CPU's loss and gradient on the device, or is refused before it runs with the types that do") {
+namespace {
+
+// Every further layer would run the same shaders again.
+std::string compare_one_layer(const weight_type_case & c) {
     const backend device(require_device(), TEST_THREADS);
-    std::string detail, problems;
-    for (const weight_type_case & c : fixture_weight_types()) {
-        fixture_options options = c.options;
-        options.n_layers = 1;  // each further layer would run the same shaders again
-        const std::string path = temporary_path("backend-type.gguf");
-        fixture_write(path, options);
-        const bool taken = device_takes_weight(device, options.type, options.n_embd, options.n_vocab);
+    fixture_options options = c.options;
+    options.n_layers = 1;
+    const std::string path = temporary_path("backend-type.gguf");
+    fixture_write(path, options);
+    if (device_takes_weight(device, options.type, options.n_embd, options.n_vocab)) {
         double error = 0.0;
-        try {
-            if (taken) {
-                compare(c.name, path, FEW_TOKENS, bound_of(options.type), 0.0, error);
-            } else {
-                const std::string message = require_error({ "MODEL_UNSUPPORTED" }, c.name, [&] { base_model::load(path, { test_device(), TEST_THREADS, {} }); });
-                require(message.find("expected one of f32, f16") != std::string::npos, c.name + ": the message names no types: " + message);
-            }
-        } catch (const std::exception & failure) {
-            problems += std::string("\n    ") + failure.what();
-        }
-        detail += (detail.empty() ? "" : ", ") + c.name + (taken ? format(" %.0e", error) : " refused");
+        compare(c.name, path, DEVICE_LENGTHS, bound_of(options.type), 0.0, error);
+        return format("%s, %.1e", test_device().c_str(), error);
     }
-    require(problems.empty(), detail + problems);
-    return test_device() + ": " + detail;
+    const std::string message = require_error({ "MODEL_UNSUPPORTED" }, c.name, [&] { base_model::load(path, { test_device(), TEST_THREADS, {} }); });
+    require(message.find("expected one of f32, f16") != std::string::npos, "the message names no types: " + message);
+    return test_device() + ": refused";
 }
+
+// One test per type, so that they can be shared out over several processes.
+const bool types_registered = [] {
+    for (const weight_type_case & c : fixture_weight_types()) {
+        test_registry().push_back({ "backends: weights of type " + c.name + " give the CPU's loss and gradient on the device, or are refused before it runs",
+                                    [&c] { return compare_one_layer(c); } });
+    }
+    return true;
+}();
+
+}  // namespace
 
 FEDLLM_TEST("backends: stored transposes of each type give the CPU's gradient on the device") {
     const backend device(require_device(), TEST_THREADS);
@@ -115,8 +118,8 @@ FEDLLM_TEST("backends: stored transposes of each type give the CPU's gradient on
     const std::string path = temporary_path("backend-transposes.gguf");
     fixture_write(path, fixture);
     const model_pair   models = load_models(path);
-    const sample_list  samples = random_samples(fixture.n_vocab, FEW_TOKENS, 0.4, 93);
-    const adapter_pair adapter = random_adapter(models, ALL_MODULES, 4, 94);
+    const sample_list  samples = random_samples(fixture.n_vocab, DEVICE_LENGTHS, 0.8, 93);
+    const adapter_pair adapter = random_adapter(models, ALL_MODULES, DEVICE_RANK, 94);
     const device_result expected = run_on("", path, adapter, samples, 0.0);
     std::string detail;
     for (const auto & [type, name, bound] : { std::tuple{ transpose_cache::bf16, "bf16", BOUND_16_BITS }, { transpose_cache::f16, "f16", BOUND_16_BITS },
@@ -133,6 +136,15 @@ FEDLLM_TEST("backends: stored transposes of each type give the CPU's gradient on
         }
     }
     return test_device() + detail;
+}
+
+FEDLLM_TEST("backends: the device gives the CPU's loss and gradient for ranks that make narrow products") {
+    require_device();
+    double worst = 0.0;
+    const std::string path = temporary_path("backend-narrow.gguf");
+    fixture_write(path, fixture_options{});
+    for (const int rank : { 1, 3, 4, 8 }) compare(format("rank %d", rank), path, DEVICE_LENGTHS, BOUND_EXACT, 0.0, worst, rank);
+    return format("%s, %.1e", test_device().c_str(), worst);
 }
 
 FEDLLM_TEST("backends: the device gives the CPU's loss and gradient under dropout") {

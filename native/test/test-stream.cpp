@@ -143,8 +143,8 @@ FEDLLM_TEST("streaming: the device gives what it gives with weights in place") {
     fixture_options options = fixture_for_type(GGML_TYPE_Q8_0);
     options.n_layers = 4;
     const model_pair   models = make_models("stream-device.gguf", options);
-    const adapter_pair adapter = random_adapter(models, ALL_MODULES, 4, 36);
-    const sample_list  samples = random_samples(options.n_vocab, {60, 33, 90}, 0.5, 37);
+    const adapter_pair adapter = random_adapter(models, ALL_MODULES, DEVICE_RANK, 36);
+    const sample_list  samples = random_samples(options.n_vocab, DEVICE_LENGTHS, 0.8, 37);
     const auto         resident = fedllm::base_model::load(models.path, {test_device(), TEST_THREADS});
     const outcome      expected = compute(*resident, adapter, samples, 0.0);
     double             worst = 0.0;

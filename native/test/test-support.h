@@ -30,6 +30,12 @@ std::string & test_device();
 // Path inside a folder that is removed when the program ends.
 std::string temporary_path(const std::string & file_name);
 
+// Rank and lengths of what is compared on another device, by default. Vulkan has several shaders for each kind of product: one for every number
+// of columns (as rank, tokens or loss rows make them) up to eight, and three for more, by up to 32, 64 and more rows or columns. Its software
+// driver compiles those for many columns in 15 seconds each, the one for eight in minutes.
+constexpr int DEVICE_RANK = 16;
+const std::vector<int> DEVICE_LENGTHS = {20, 9};
+
 // One thread: models this small spend their time at ggml's barriers otherwise, the more so on a busy machine. The tests
 // named after threads use two.
 constexpr int TEST_THREADS = 1;
