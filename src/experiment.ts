@@ -285,6 +285,7 @@ async function recordRun(
     peakMemoryScope: createPeakMemory().scope,
     hashes,
     kernelVariants: prepared.kernelVariants,
+    ...(config.data.synthetic ? { syntheticData: { profile: config.data.generated.profile, seed: config.data.generated.seed } } : {}),
     workingFolder: process.cwd(),
   });
   await writeRunRecord(paths.record, record);

@@ -17,6 +17,7 @@ const CONFIG_FLAGS: Readonly<Record<string, ConfigFlag>> = {
   seed: { field: "seed", type: "number", describe: "seed of every random draw" },
   model: { field: "model", type: "string", describe: "GGUF file of the base model, or builtin:fedllm-tiny" },
   data: { field: "data.train", type: "string", describe: "client data file" },
+  synthetic: { field: "data.synthetic", type: "boolean", describe: "the experiment's synthetic data (data.generated) instead of its data file" },
   "held-out": { field: "data.heldOutFile", type: "string", describe: "file of held-out samples" },
   template: { field: "data.template", type: "string", describe: "alpaca, vicuna_v1.1 or chat, none with objective dpo" },
   objective: { field: "training.objective", type: "string", describe: "sft, or dpo to learn from pairs of answers" },
@@ -63,7 +64,7 @@ export type OutputArguments = InferredOptionTypes<typeof outputOptions>;
 /** Adds the positional experiment file and all configuration flags. */
 export function withConfigOptions<T>(argv: Argv<T>): Argv<T & { experiment: string | undefined }> {
   return argv
-    .positional("experiment", { type: "string", describe: "experiment file (YAML); without it the built-in demonstration" })
+    .positional("experiment", { type: "string", describe: "experiment file (YAML), or NAME or NAME/VARIANT of one below ./experiments or of the package; without it the built-in demonstration" })
     .options(configOptions) as unknown as Argv<T & { experiment: string | undefined }>;
 }
 
@@ -81,11 +82,11 @@ export async function overridesFrom(values: Readonly<Record<string, unknown>>): 
 
 /** Reads the experiment of the arguments, or the demonstration. */
 export async function loadConfigFrom(values: Readonly<Record<string, unknown>>) {
-  const [{ loadConfig }, { demoExperimentPath }, overrides] = await Promise.all([
+  const [{ loadConfig }, { demoExperimentPath, locateExperiment }, overrides] = await Promise.all([
     import("../config/load.js"),
     import("../config/builtin.js"),
     overridesFrom(values),
   ]);
   const named = values["experiment"];
-  return loadConfig({ file: typeof named === "string" ? named : demoExperimentPath(), overrides });
+  return loadConfig({ ...(typeof named === "string" ? locateExperiment(named) : { file: demoExperimentPath() }), overrides });
 }

@@ -1,10 +1,7 @@
 /** The section `data.generated`: synthetic client data that this program makes instead of reading a file. */
 import { z } from "zod";
 import { SYNTHETIC_LANGUAGES } from "../data/synthetic/lexicon.js";
-import { PREFERENCE_STYLES, SYNTHETIC_PROFILE_NAMES, syntheticOptions } from "../data/synthetic/profiles.js";
-import type { SyntheticSource } from "../data/synthetic/write.js";
-import { FedllmError } from "../errors.js";
-import { describeIssues } from "./problems.js";
+import { PREFERENCE_STYLES, SYNTHETIC_PROFILE_NAMES } from "../data/synthetic/profiles.js";
 
 /** Largest number of clients and samples; far above real use. */
 const COUNT_MAX = 10_000_000;
@@ -44,25 +41,3 @@ export const generatedSection = z.strictObject({
 });
 
 export type GeneratedConfig = z.output<typeof generatedSection>;
-
-/** The data set that a section asks for. Throws CONFIG_INVALID for options that contradict each other. */
-export function syntheticSource({ profile, seed, ...changes }: GeneratedConfig): SyntheticSource {
-  return { profile, seed, options: syntheticOptions(profile, changes) };
-}
-
-/** The same from values that nobody has checked, and changes of single fields. Throws CONFIG_INVALID. */
-export function parseGenerated(
-  base: Readonly<Record<string, unknown>>,
-  changes: readonly { readonly path: readonly string[]; readonly value: unknown }[] = [],
-): SyntheticSource {
-  const raw = structuredClone(base) as Record<string, unknown>;
-  for (const { path, value } of changes) {
-    const [name = "", inner] = path;
-    raw[name] = inner === undefined ? value : { ...(raw[name] as object | undefined), [inner]: value };
-  }
-  const parsed = generatedSection.safeParse(raw);
-  if (parsed.success) return syntheticSource(parsed.data);
-  // As a part of the experiment, whose fields the messages know.
-  const issues = parsed.error.issues.map((issue) => ({ ...issue, path: ["data", "generated", ...issue.path] }));
-  throw new FedllmError("CONFIG_INVALID", describeIssues(issues, { data: { generated: raw } }, () => undefined).join("\n"));
-}

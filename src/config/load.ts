@@ -6,39 +6,36 @@ import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { basename, dirname, resolve } from "node:path";
-import { LineCounter, isMap, isNode, isScalar, parse, parseDocument } from "yaml";
+import { LineCounter, isMap, isNode, isScalar, parseDocument } from "yaml";
 import type { Document } from "yaml";
 import { FedllmError, problemError } from "../errors.js";
 import { assert } from "../util/assert.js";
 import { checkArmStrategy, checkCommonOptions, loadStrategies, mergeStrategyOptions } from "./arm-strategies.js";
 import type { ArmStrategyInput, StrategySources } from "./arm-strategies.js";
-import { checkFederationConfig, profileModelFields, withoutFolders, type FederationConfig } from "./federation.js";
+import { chooseData, type ChosenExperiment } from "./data-source.js";
+import { checkFederationConfig, withoutFolders, type FederationConfig } from "./federation.js";
 import { checkObjective, withObjectiveDefaults } from "./objective.js";
-import { describeIssues, valueAt } from "./problems.js";
+import { setValue, type ConfigOverride } from "./overrides.js";
+import { resolvePaths } from "./paths.js";
+import { describeIssues } from "./problems.js";
 import type { OriginOf } from "./problems.js";
 import { experimentSchema } from "./schema.js";
 import type { ArmConfig, ExperimentConfig, LoraConfig, ParsedExperiment, TrainingConfig } from "./schema.js";
-import { isStrategyFile, strategyLabel } from "./strategy-file.js";
+import { strategyLabel } from "./strategy-file.js";
+import { applyVariant } from "./variants.js";
+
+export { parseSetOption, type ConfigOverride } from "./overrides.js";
 
 /** Experiment files are a few kilobytes; anything larger is the wrong file. */
 const FILE_BYTES_MAX = 1 << 20;
-/** Fields that hold file paths; those written in the file are relative to the file, overrides to the working directory. */
-const PATH_FIELDS = [["model"], ["data", "train"], ["data", "heldOutFile"], ["data", "groups", "file"], ["training", "startAdapter"]] as const;
 /** Held out of each client when nothing is said and no file of held-out samples is named. */
 const DEFAULT_HELD_OUT_FRACTION = 0.1;
-/** Keys that would reach an object's prototype. */
-const FORBIDDEN_KEYS = new Set(["__proto__", "constructor", "prototype"]);
-
-/** One value set from outside the file; `origin` is what the user typed, for messages. */
-export interface ConfigOverride {
-  readonly path: readonly string[];
-  readonly value: unknown;
-  readonly origin: string;
-}
 
 export interface ConfigSource {
   /** Experiment file; absent: only overrides and defaults. */
   readonly file?: string;
+  /** One of the file's `variants`, or a strategy, which is then the only one; default: the file as it is. */
+  readonly variant?: string;
   readonly overrides?: readonly ConfigOverride[];
   /** What relative paths of overrides and of `file` start from; default: the working directory. */
   readonly workingFolder?: string;
@@ -52,35 +49,12 @@ export interface LoadedConfig {
   readonly file?: string;
 }
 
-/** Parses `a.b=value` of --set; the value is read as YAML, so numbers, lists and null work. Throws CONFIG_INVALID. */
-export function parseSetOption(text: string): ConfigOverride {
-  const split = text.indexOf("=");
-  const path = split > 0 ? text.slice(0, split).split(".") : [];
-  if (path.length === 0 || path.some((part) => part === "" || FORBIDDEN_KEYS.has(part))) {
-    throw problemError("CONFIG_INVALID", {
-      subject: "--set",
-      expected: "field.path=value, for example training.numRounds=5",
-      received: JSON.stringify(text),
-    });
-  }
-  const valueText = text.slice(split + 1);
-  try {
-    return { path, value: parse(valueText) as unknown, origin: "--set" };
-  } catch (error) {
-    throw problemError(
-      "CONFIG_INVALID",
-      { subject: `--set ${path.join(".")}`, expected: "a YAML value", received: JSON.stringify(valueText) },
-      error,
-    );
-  }
-}
-
 /** Reads, merges, checks and freezes. Throws CONFIG_INVALID naming every wrong field, or the file that cannot be read. */
 export async function loadConfig(source: ConfigSource): Promise<LoadedConfig> {
   const workingFolder = resolve(source.workingFolder ?? ".");
   const file = source.file === undefined ? undefined : resolve(workingFolder, source.file);
   const document = file === undefined ? undefined : await readExperimentFile(file);
-  const given: unknown = document?.toJS() ?? {};
+  const given = applyVariant(document?.toJS() ?? {}, source.variant);
   const overrides = source.overrides ?? [];
   for (const override of overrides) setValue(given, override);
   const raw = withObjectiveDefaults(given);
@@ -89,7 +63,7 @@ export async function loadConfig(source: ConfigSource): Promise<LoadedConfig> {
     const messages = describeIssues(parsed.error.issues, raw, makeOriginOf(file, document, overrides));
     throw new FedllmError("CONFIG_INVALID", messages.join("\n"));
   }
-  const located = resolvePaths(parsed.data, overrides, file === undefined ? workingFolder : dirname(file), workingFolder);
+  const located = resolvePaths(chooseData(parsed.data), overrides, file === undefined ? workingFolder : dirname(file), workingFolder);
   const inputs = listArms(located);
   const config = deepFreeze(resolveExperiment(located, inputs, await loadStrategies(inputs.map(({ strategy }) => strategy))));
   checkAcrossFields(config);
@@ -140,36 +114,6 @@ async function readExperimentFile(file: string): Promise<ExperimentDocument> {
   return { document, lines, toJS: () => (document.toJS() as unknown) ?? {} };
 }
 
-/** Sets one override inside the raw value, making sections on the way. */
-function setValue(raw: unknown, override: ConfigOverride): void {
-  let target = raw as Record<string, unknown>;
-  for (const [index, part] of override.path.entries()) {
-    if (Array.isArray(target) && !(/^\d+$/.test(part) && Number(part) < target.length)) {
-      const name = override.path.slice(0, index).join(".");
-      throw problemError("CONFIG_INVALID", {
-        subject: `${override.origin} ${override.path.join(".")}`,
-        expected: "a field of a section",
-        received: `${JSON.stringify(part)}, but ${name} is a list`,
-        remedy: `Name an entry by its position, or set ${name} as a whole`,
-      });
-    }
-    if (index === override.path.length - 1) {
-      target[part] = override.value;
-      return;
-    }
-    const next = Object.hasOwn(target, part) ? target[part] : undefined;
-    if (next === undefined || next === null) target[part] = {};
-    else if (typeof next !== "object") {
-      throw problemError("CONFIG_INVALID", {
-        subject: `${override.origin} ${override.path.join(".")}`,
-        expected: `${override.path.slice(0, index + 1).join(".")} to be a section`,
-        received: JSON.stringify(next),
-      });
-    }
-    target = target[part] as Record<string, unknown>;
-  }
-}
-
 function makeOriginOf(
   file: string | undefined,
   parsed: ExperimentDocument | undefined,
@@ -204,40 +148,6 @@ function lineOf(parsed: ExperimentDocument, path: readonly PropertyKey[], key: s
   return start === undefined ? undefined : parsed.lines.linePos(start).line;
 }
 
-function resolvePaths(
-  parsed: ParsedExperiment,
-  overrides: readonly ConfigOverride[],
-  fileFolder: string,
-  workingFolder: string,
-): ParsedExperiment {
-  const result = structuredClone(parsed);
-  for (const field of [...PATH_FIELDS, ...profileModelFields(result)]) {
-    const value = valueAt(result, field);
-    if (typeof value !== "string" || value.startsWith("builtin:")) continue;
-    const overridden = overrides.some((entry) => entry.path.every((part, index) => field[index] === part));
-    setValue(result, { path: field, value: resolve(overridden ? workingFolder : fileFolder, value), origin: "path" });
-  }
-  const locate = (strategy: string, ...field: readonly string[]): string => {
-    if (!isStrategyFile(strategy)) return strategy;
-    const overridden = overrides.some((entry) => entry.path.every((part, index) => ["arms", ...field][index] === part));
-    return resolve(overridden ? workingFolder : fileFolder, strategy);
-  };
-  return { ...result, arms: locateStrategies(result.arms, locate) };
-}
-
-/** The arms with strategies from files named by absolute paths; the keys of byStrategy are as the list names them. */
-function locateStrategies(
-  arms: ParsedExperiment["arms"],
-  locate: (strategy: string, ...field: readonly string[]) => string,
-): ParsedExperiment["arms"] {
-  if (Array.isArray(arms)) {
-    return arms.map((arm, index) => ({ ...arm, strategy: locate(arm.strategy, String(index), "strategy") }));
-  }
-  const byStrategy = Object.entries(arms.byStrategy ?? {}).map(([strategy, differences]) => [locate(strategy, "byStrategy"), differences]);
-  const strategies = arms.strategies.map((strategy, index) => locate(strategy, "strategies", String(index)));
-  return { ...arms, strategies, ...(arms.byStrategy === undefined ? {} : { byStrategy: Object.fromEntries(byStrategy) as typeof arms.byStrategy }) };
-}
-
 /** An arm as parsed, before the common sections are merged in. */
 interface ArmInput extends ArmStrategyInput, Pick<ArmConfig, "precision"> {
   readonly name?: string | undefined;
@@ -253,8 +163,8 @@ function listArms({ arms }: ParsedExperiment): readonly ArmInput[] {
 }
 
 /** Spells out the arms and fills in what depends on the machine. */
-function resolveExperiment(parsed: ParsedExperiment, inputs: readonly ArmInput[], sources: StrategySources): ExperimentConfig {
-  const { arms: _written, data, lora, training: written, federation, strategyOptions, numThreads, ...rest } = parsed;
+function resolveExperiment(parsed: ChosenExperiment, inputs: readonly ArmInput[], sources: StrategySources): ExperimentConfig {
+  const { arms: _written, variants: _others, data, lora, training: written, federation, strategyOptions, numThreads, ...rest } = parsed;
   const { objective, startAdapter, ...training } = written;
   return {
     ...rest,
@@ -365,7 +275,7 @@ export function fingerprintConfig(config: ExperimentConfig): string {
 export function shapingDataFields(config: ExperimentConfig): Record<string, unknown> {
   const { groups } = config.data;
   const isFile = groups?.by === "file";
-  return { ...without(config.data, ["train", "heldOutFile", ...(isFile ? ["groups"] : [])]), ...(isFile ? { groups: { by: groups.by } } : {}) };
+  return { ...without(config.data, ["train", "synthetic", "heldOutFile", ...(isFile ? ["groups"] : [])]), ...(isFile ? { groups: { by: groups.by } } : {}) };
 }
 
 function without(section: object, names: readonly string[]): Record<string, unknown> {

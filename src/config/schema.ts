@@ -7,6 +7,7 @@ import { TEMPLATE_NAMES } from "../data/prompt-template.js";
 import { strategyOptionsSchema, type StrategyOptions } from "../federated/strategies/options.js";
 import { DEFAULT_STRATEGY, STRATEGY_NAMES } from "../federated/strategies/registry.js";
 import { federationSection, federationShape, type FederationConfig } from "./federation.js";
+import { generatedSection, type GeneratedConfig } from "./generated.js";
 import { BARE_TEXT, MODULE_NAMES, OBJECTIVES, PRECISION_NAMES, REFERENCE_POLICIES } from "./names.js";
 import { STRATEGY_FILE_PATTERN } from "./strategy-file.js";
 
@@ -232,9 +233,13 @@ export const experimentSchema = z.strictObject({
     .describe("every random draw is derived from it; 0 is a seed"),
   model: path()
     .default("builtin:fedllm-tiny")
-    .describe("GGUF file of the base model, or builtin:fedllm-tiny"),
+    .describe("GGUF file of the base model, builtin:fedllm-tiny, or known:NAME, a model that is looked for below ./models"),
   data: z.strictObject({
-    train: path().describe("JSON or JSON Lines file of client data: {user: [samples]} or a plain array"),
+    train: path()
+      .optional()
+      .describe("JSON or JSON Lines file of client data: {user: [samples]} or a plain array; or dataset:NAME, a data set of the catalogue below ./data"),
+    generated: generatedSection.optional().describe("synthetic data that is made instead, when there is no train or with synthetic: true"),
+    synthetic: z.boolean().default(false).describe("take data.generated, and neither train nor heldOutFile"),
     heldOutFile: path()
       .optional()
       .describe("samples in the same form by which all adapters are judged; default: the clients' held-out parts together"),
@@ -288,6 +293,10 @@ export const experimentSchema = z.strictObject({
     .union([z.array(armSchema).min(1), gridSchema])
     .prefault({})
     .describe("what is compared: a list, or a grid of precisions and strategies"),
+  variants: z
+    .record(name(), z.record(z.string(), z.unknown()))
+    .optional()
+    .describe("differences of variants of the experiment, by name: `run EXPERIMENT/VARIANT`"),
   checkpoint: z
     .strictObject({ every: count().default(1).describe("rounds between two checkpoints; the last round always has one") })
     .prefault({}),
@@ -308,8 +317,13 @@ export const experimentSchema = z.strictObject({
 export type ExperimentInput = z.input<typeof experimentSchema>;
 export type ParsedExperiment = z.output<typeof experimentSchema>;
 
-/** Where samples come from and how they become tokens. */
-export type DataConfig = ParsedExperiment["data"] & { readonly heldOutFraction: number };
+/** Where samples come from and how they become tokens: either a file or generated. */
+export type DataConfig = ParsedExperiment["data"] & { readonly heldOutFraction: number } & DataSource;
+
+/** A file, or synthetic data. */
+export type DataSource =
+  | { readonly train: string; readonly generated?: never; readonly synthetic: false }
+  | { readonly train?: never; readonly generated: GeneratedConfig; readonly synthetic: true };
 
 /** One arm with everything it needs, defaults and overrides merged. */
 export interface ArmConfig {
@@ -326,7 +340,7 @@ export interface ArmConfig {
 
 /** The resolved configuration: absolute paths, arms spelled out, nothing left to default. Deeply frozen. */
 export interface ExperimentConfig
-  extends Omit<ParsedExperiment, "arms" | "data" | "lora" | "training" | "federation" | "strategyOptions" | "numThreads"> {
+  extends Omit<ParsedExperiment, "arms" | "variants" | "data" | "lora" | "training" | "federation" | "strategyOptions" | "numThreads"> {
   readonly data: DataConfig;
   /** What is the same for all arms: the objective decides what the data is. */
   readonly training: Pick<ParsedExperiment["training"], "objective" | "startAdapter">;

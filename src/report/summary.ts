@@ -281,6 +281,10 @@ function furtherTables({ timeToQuality: time, byPrecision, byGroup, personal, em
   ];
 }
 
+function syntheticNote({ profile, seed }: NonNullable<RunRecord["syntheticData"]>): string {
+  return `**Synthetic data** (profile ${profile}, seed ${String(seed)}), made by this program: the figures say nothing about the published data set.`;
+}
+
 function describeRun(database: MetricsDatabase, record: RunRecord): string[] {
   const summary = summarizeRun(database);
   const arms = armsOf(database).map((arm) => ({ ...arm, sums: totals(database, arm.name) }));
@@ -288,6 +292,7 @@ function describeRun(database: MetricsDatabase, record: RunRecord): string[] {
   return [
     `# ${record.name}`,
     "",
+    ...(record.syntheticData === undefined ? [] : [syntheticNote(record.syntheticData), ""]),
     ...formatMarkdownTable(summaryColumns(summary), summary.rows.map((row) => summaryCells(row, summary))),
     "",
     ...summaryNotes(record, summary).map((note) => `- ${note}`),

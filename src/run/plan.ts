@@ -4,7 +4,6 @@
  * Nothing is written.
  */
 import { createArmStrategy } from "../config/arm-strategies.js";
-import { resolveModelPath } from "../config/builtin.js";
 import type { ArmConfig, ExperimentConfig } from "../config/schema.js";
 import type { AdapterLayout } from "../adapter/layout.js";
 import { strategyLabel } from "../config/strategy-file.js";
@@ -17,11 +16,11 @@ import type { NativeMemoryPlan } from "../native/binding.js";
 import { assert } from "../util/assert.js";
 import { groupedFor } from "./arm.js";
 import { placeArm } from "./emulator.js";
-import type { MemoryRequest, SourceModel, TrainingEngine } from "./engine.js";
-import { EXACT_VARIANTS } from "./kernel-variants.js";
+import type { MemoryRequest, TrainingEngine } from "./engine.js";
 import { precisionOf } from "./model-variants.js";
-import { loadTrainingData } from "./training-data.js";
-import { locateStartAdapters, readStartAdapter } from "./start-adapter.js";
+import { describeSynthetic } from "./data-source.js";
+import { expectedData } from "./expected-data.js";
+import { BITS_PER_WEIGHT, knownInputs, missingInputs, openInputs, type PlannedModel } from "./planned-model.js";
 import type { DataCounts } from "./training-data.js";
 import { answersPerRound, planTraining, stepsPerRound } from "./training-plan.js";
 
@@ -44,10 +43,10 @@ export interface ArmEstimate {
   /** Bytes may turn out less: clients can fail, or what travels depends on what is learned. */
   readonly bytesAreUpperBound: boolean;
   readonly weightBytes: number;
-  /** How a client is computed, and the bytes of each part with the source's weights. */
-  readonly memory: NativeMemoryPlan;
+  /** How a client is computed, and the bytes of each part with the source's weights; absent while the model's file is not there. */
+  readonly memory?: NativeMemoryPlan;
   /** Highest resident memory of the process while one client trains. */
-  readonly predictedMemoryBytes: number;
+  readonly predictedMemoryBytes?: number;
 }
 
 export interface ExperimentPlan {
@@ -55,21 +54,9 @@ export interface ExperimentPlan {
   readonly model: string;
   readonly data: DataCounts;
   readonly arms: readonly ArmEstimate[];
+  /** What is missing and how to get it, and that data is synthetic; sentences. */
+  readonly notes: readonly string[];
 }
-
-/** Bits per weight of each precision, scales included; mixtures by what llama.cpp's quantizer gives on common models. */
-const BITS_PER_WEIGHT: Readonly<Record<string, number>> = {
-  F32: 32,
-  F16: 16,
-  BF16: 16,
-  Q8_0: 8.5,
-  Q6_K: 6.5625,
-  Q5_K_M: 5.7,
-  Q5_K_S: 5.55,
-  Q4_K_M: 4.85,
-  Q4_K_S: 4.6,
-  Q4_0: 4.5,
-};
 
 /** The arms' requests to the memory planner: samples as long as the configuration lets them be. */
 export function memoryRequests(config: Pick<ExperimentConfig, "arms" | "data">): MemoryRequest[] {
@@ -81,44 +68,45 @@ export function memoryRequests(config: Pick<ExperimentConfig, "arms" | "data">):
   }));
 }
 
-/** Reads model and data and works the plan out. Throws like a run would for a wrong model or data. */
-export async function planExperiment(config: ExperimentConfig, engine: TrainingEngine): Promise<ExperimentPlan> {
-  const source = await engine.openSource(resolveModelPath(config.model));
-  const tokenizer = await engine.openTokenizer(source.path);
-  const base = await engine.openBaseModel(source.path, EXACT_VARIANTS);
+/**
+ * Works the plan out from model and data. Throws like a run would for a wrong model or data. A data set of the catalogue and a known
+ * base model need not be there: then counts are the expected ones, and `missing` says what to get. Without a model there is no engine
+ * to give, and nothing is said about memory.
+ */
+export async function planExperiment(config: ExperimentConfig, engine?: TrainingEngine): Promise<ExperimentPlan> {
+  const missing = missingInputs(config);
+  const model = engine === undefined ? knownInputs(config) : await openInputs(config, engine);
   try {
-    const startAdapters = await locateStartAdapters(config.training.startAdapter, config.arms);
-    const data = await loadTrainingData(config, tokenizer, { countTokens: true });
+    const data = missing.data === undefined && model.loadData !== undefined ? await model.loadData() : await expectedData(config);
     const { clients, counts } = data;
     const members = clients.map(({ id, numSamples }) => ({ clientId: id, numExamples: numSamples }));
     const arms: ArmEstimate[] = [];
     for (const written of config.arms) {
       const own = await createArmStrategy(written);
-      const { arm } = placeArm(written, own, source.numLayers);
-      const { layout } = base.trainer(arm.lora);
+      const { arm } = placeArm(written, own, model.source.numLayers);
+      const layout = await model.layoutOf(arm);
       const strategy = groupedFor(arm, own, data);
-      const start = startAdapters.get(arm.name);
-      if (start !== undefined) await readStartAdapter(start, arm, base);
       const [request] = memoryRequests({ ...config, arms: [arm] });
       assert(request !== undefined, "one arm has one request");
-      const memory = await engine.planMemory(source.path, request);
-      arms.push(estimateArm(arm, { source, counts, clients, members, layout, strategy, memory }));
+      const memory = await model.planMemory?.(request);
+      arms.push(estimateArm(arm, { source: model.source, counts, clients, members, layout, strategy, memory }));
     }
-    return { name: config.name, model: source.path, data: counts, arms };
+    const { synthetic, generated } = config.data;
+    const notes = [...(synthetic ? [describeSynthetic(generated)] : []), ...missing.notes];
+    return { name: config.name, model: config.model, data: counts, arms, notes };
   } finally {
-    base.dispose();
-    tokenizer.dispose();
+    model.dispose();
   }
 }
 
 interface ArmFacts {
-  readonly source: SourceModel;
+  readonly source: PlannedModel["source"];
   readonly counts: DataCounts;
   readonly clients: readonly FederatedClient[];
   readonly members: readonly CohortMember[];
   readonly layout: AdapterLayout;
   readonly strategy: Strategy;
-  readonly memory: NativeMemoryPlan;
+  readonly memory: NativeMemoryPlan | undefined;
 }
 
 function estimateArm(arm: ArmConfig, { source, counts, clients, members, layout, strategy, memory }: ArmFacts): ArmEstimate {
@@ -155,9 +143,8 @@ function estimateArm(arm: ArmConfig, { source, counts, clients, members, layout,
     downloadBytes,
     bytesAreUpperBound: isUpperBound,
     weightBytes,
-    memory,
     // The plan is made with the source's weights; another precision has more or fewer bytes of them.
-    predictedMemoryBytes: memory.processBytes + (memory.streams ? 0 : weightBytes - source.weightBytes),
+    ...(memory === undefined ? {} : { memory, predictedMemoryBytes: memory.processBytes + (memory.streams ? 0 : weightBytes - source.weightBytes) }),
   };
 }
 
@@ -169,7 +156,7 @@ function mayFail({ federation }: ArmConfig): boolean {
   return canFail || clientTimeoutSeconds !== undefined || wallClockTimeoutSeconds !== undefined;
 }
 
-function estimateWeightBytes(source: SourceModel, precision: string): number {
+function estimateWeightBytes(source: PlannedModel["source"], precision: string): number {
   const bits = BITS_PER_WEIGHT[precision];
   const isSource = precision === "source" || precision === precisionOf(source.tensorTypes);
   return isSource || bits === undefined

@@ -46,6 +46,8 @@ const recordSchema = z.object({
   git: z.object({ commit: z.string(), hasChanges: z.boolean() }).optional(),
   /** SHA-256 by role: model, data.train, data.heldOut, and model.<precision> for each variant. */
   hashes: z.record(z.string(), z.string()),
+  /** Set when the data was made by this program; with the hash of data.train. */
+  syntheticData: z.object({ profile: z.string(), seed: z.number() }).optional(),
   /** Kernel variants by precision; absent in runs from before there was a choice: the exact ones. */
   kernelVariants: z.record(z.string(), kernelVariantsSchema).optional(),
 });
@@ -65,6 +67,7 @@ export interface RecordFacts {
   readonly peakMemoryScope: "arm" | "process";
   readonly hashes: Readonly<Record<string, string>>;
   readonly kernelVariants: Readonly<Record<string, NativeKernelVariants>>;
+  readonly syntheticData?: { readonly profile: string; readonly seed: number };
   /** Where the run was started; its git checkout, if it is one, is described. */
   readonly workingFolder: string;
 }
@@ -100,6 +103,7 @@ export async function makeRunRecord(facts: RecordFacts): Promise<RunRecord> {
     },
     ...(git === undefined ? {} : { git }),
     hashes: { ...facts.hashes },
+    ...(facts.syntheticData === undefined ? {} : { syntheticData: { ...facts.syntheticData } }),
     kernelVariants: { ...facts.kernelVariants },
   };
 }

@@ -6,6 +6,7 @@ import type { ExperimentConfig } from "../config/schema.js";
 import { groupClients } from "../data/client-groups.js";
 import type { ClientGroups } from "../data/client-groups.js";
 import { describeSampleProblem, readFederatedDataset } from "../data/dataset.js";
+import { describeSynthetic, readTrainingDataset } from "./data-source.js";
 import { splitFederatedDataset } from "../data/federated-dataset.js";
 import type { FederatedSplit } from "../data/federated-dataset.js";
 import type { Sample } from "../data/samples.js";
@@ -58,7 +59,7 @@ export async function loadTrainingData(
 ): Promise<TrainingData> {
   const { data, seed } = config;
   const rule = data.groups;
-  const dataset = await readFederatedDataset(data.train, rule === undefined || rule.by === "file" ? {} : { attributeField: rule.field });
+  const dataset = await readTrainingDataset(data, rule === undefined || rule.by === "file" ? {} : { attributeField: rule.field });
   const heldOutDataset = data.heldOutFile === undefined ? undefined : await readFederatedDataset(data.heldOutFile);
   const split = splitFederatedDataset(dataset, {
     seed,
@@ -87,7 +88,7 @@ export async function loadTrainingData(
   }
   if (clients.length === 0) {
     throw problemError("DATASET_INVALID", {
-      subject: data.train,
+      subject: dataset.path,
       expected: "at least one sample whose answer begins within data.maxLength tokens",
       received: `none of ${String(totals.numDropped)}`,
       remedy: "Raise data.maxLength",
@@ -118,6 +119,7 @@ export async function loadTrainingData(
       numBad: dataset.numProblems + (heldOutDataset?.numProblems ?? 0),
     },
     warnings: [
+      ...(data.synthetic ? [describeSynthetic(data.generated)] : []),
       ...bad.slice(0, SHOWN_PROBLEMS_MAX).map((problem) => `left out: ${describeSampleProblem(problem)}`),
       ...(split.leftOut.length === 0 ? [] : [`${String(split.leftOut.length)} users of the file do not take part`]),
       ...(emptyClients.length === 0 ? [] : [`${String(emptyClients.length)} clients have no usable sample: ${emptyClients.slice(0, 5).join(", ")}`]),

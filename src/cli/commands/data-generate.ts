@@ -28,7 +28,7 @@ export const generateCommand: CommandModule<object, GenerateArguments> = {
       .options(generateOptions),
   handler: async ({ profile, seed, out, set, json }) => {
     const [{ parseGenerated }, { writeSyntheticData }, { parseSetOption }] = await Promise.all([
-      import("../../config/generated.js"),
+      import("../../config/data-source.js"),
       import("../../data/synthetic/write.js"),
       import("../../config/load.js"),
     ]);

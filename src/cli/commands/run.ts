@@ -34,11 +34,13 @@ export const runCommand: CommandModule<object, RunArguments> = {
 };
 
 async function makePlan(config: Awaited<ReturnType<typeof loadConfigFrom>>["config"]): Promise<ExperimentPlan> {
-  const [{ memoryRequests, planExperiment }, { createNativeEngine }, { resolveModelPath }] = await Promise.all([
+  const [{ memoryRequests, planExperiment }, { createNativeEngine }, { resolveModelPath }, { missingInputs }] = await Promise.all([
     import("../../run/plan.js"),
     import("../../run/native-engine.js"),
     import("../../config/builtin.js"),
+    import("../../run/planned-model.js"),
   ]);
+  if (missingInputs(config).model !== undefined) return planExperiment(config);
   const onProgress = (line: string) => {
     process.stderr.write(`${line}\n`);
   };
@@ -71,11 +73,12 @@ function printPlan(plan: ExperimentPlan, asJson: boolean): void {
         atMost(arm, arm.bytesPerRound),
         atMost(arm, arm.bytesInAll),
         formatBytes(arm.weightBytes),
-        formatBytes(arm.predictedMemoryBytes),
+        arm.predictedMemoryBytes === undefined ? "-" : formatBytes(arm.predictedMemoryBytes),
       ]),
     ),
     "",
-    ...plan.arms.map((arm) => `${arm.name}: ${describeMemoryPlan(arm.memory)}`),
+    ...plan.arms.flatMap((arm) => (arm.memory === undefined ? [] : [`${arm.name}: ${describeMemoryPlan(arm.memory)}`])),
+    ...plan.notes.map((note) => `note: ${note}`),
   ];
   process.stdout.write(`${lines.join("\n")}\n`);
 }

@@ -42,8 +42,9 @@ const CARRY_MAX = 4096;
 /** Makes the clients of a data set in order. */
 export function* generateClients(options: SyntheticOptions, seed: number): Generator<SyntheticClient> {
   const clients = drawClients(options, seed);
-  const instructions = new LengthPlan(drawLengths(options, options.instructionTokens, clients, deriveSeed(seed, "instruction lengths")));
-  const responses = new LengthPlan(drawLengths(options, options.responseTokens, clients, deriveSeed(seed, "response lengths")));
+  const wanted = drawSampleLengths(options, clients, seed);
+  const instructions = new LengthPlan(wanted.instructions);
+  const responses = new LengthPlan(wanted.responses);
   for (const truth of clients) {
     const random = new PythonRandom(deriveSeed(seed, "samples", truth.id));
     const samples = Array.from({ length: truth.numSamples }, () => {
@@ -93,6 +94,18 @@ export function drawClients(options: SyntheticOptions, seed: number): ClientTrut
       ...(style === undefined ? {} : { style }),
     };
   });
+}
+
+/** Tokens that the samples will have, in order, up to what whole sentences are off by. */
+export function drawSampleLengths(
+  options: SyntheticOptions,
+  clients: readonly ClientTruth[],
+  seed: number,
+): { readonly instructions: Float64Array; readonly responses: Float64Array } {
+  return {
+    instructions: drawLengths(options, options.instructionTokens, clients, deriveSeed(seed, "instruction lengths")),
+    responses: drawLengths(options, options.responseTokens, clients, deriveSeed(seed, "response lengths")),
+  };
 }
 
 /** Wanted tokens of each sample, in order. Part of what tells them apart is the client's. */

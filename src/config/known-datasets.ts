@@ -1,0 +1,33 @@
+/** References `dataset:NAME` and `dataset:NAME/LOCAL`: files of the catalogue, looked for where the published archive is unpacked. */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { CATALOGUE, catalogueEntry } from "../data/catalogue.js";
+import { problemError } from "../errors.js";
+import { suggest } from "./suggest.js";
+
+const PREFIX = "dataset:";
+/** Below the working folder, in the order in which they are looked into; the first is where the files are expected. */
+const FOLDERS = ["data", "data/FedLLM-Bench-Data", "FedLLM-Bench-Data"] as const;
+
+export function isDatasetReference(value: string): boolean {
+  return value.startsWith(PREFIX);
+}
+
+/** The file of a reference; one that is in none of the folders is named in the first. Throws CONFIG_INVALID for an unknown name. */
+export function locateDataset(reference: string, workingFolder: string): string {
+  const [name = "", localName] = reference.slice(PREFIX.length).split("/");
+  const entry = catalogueEntry(name);
+  const file = localName === undefined ? entry?.file : entry?.locals.find(({ file: path }) => path.endsWith(`/${localName}.json`))?.file;
+  if (file === undefined) {
+    const names = entry === undefined ? CATALOGUE.map((known) => known.name) : entry.locals.map((local) => local.file.replace(/^.*\/|\.json$/gu, ""));
+    const close = suggest(localName ?? name, names);
+    throw problemError("CONFIG_INVALID", {
+      subject: "data.train",
+      expected: `${PREFIX}${entry === undefined ? "" : `${name}/`} and one of ${names.join(", ")}`,
+      received: JSON.stringify(reference),
+      ...(close === undefined ? {} : { remedy: `Did you mean ${close}?` }),
+    });
+  }
+  const places = FOLDERS.map((folder) => join(workingFolder, folder, file));
+  return places.find((place) => existsSync(place)) ?? places[0] ?? file;
+}
