@@ -27,7 +27,7 @@ export function variantNames(given: unknown): string[] {
 }
 
 function strategyVariant({ arms }: Readonly<Record<string, unknown>>, strategy: string): unknown {
-  if (!(STRATEGY_NAMES as readonly string[]).includes(strategy)) return undefined;
+  if (!(STRATEGY_NAMES).includes(strategy)) return undefined;
   if (!Array.isArray(arms)) return { arms: { strategies: [strategy] } };
   const mine = arms.filter((arm) => isSection(arm) && arm["strategy"] === strategy);
   return mine.length === 0 ? undefined : { arms: mine };

@@ -93,7 +93,7 @@ export async function planExperiment(config: ExperimentConfig, engine?: Training
     }
     const { synthetic, generated } = config.data;
     const notes = [...(synthetic ? [describeSynthetic(generated)] : []), ...missing.notes];
-    return { name: config.name, model: config.model, data: counts, arms, notes };
+    return { name: config.name, model: model.path, data: counts, arms, notes };
   } finally {
     model.dispose();
   }

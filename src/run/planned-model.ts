@@ -29,6 +29,8 @@ export const BITS_PER_WEIGHT: Readonly<Record<string, number>> = {
 
 /** What a plan needs of a model. */
 export interface PlannedModel {
+  /** The file, or where it is expected. */
+  readonly path: string;
   readonly source: Pick<SourceModel, "numLayers" | "numParameters" | "weightBytes" | "tensorTypes">;
   /** The arm's adapter; its start adapter is read and checked where the model is there. */
   layoutOf(arm: ArmConfig): Promise<AdapterLayout>;
@@ -81,6 +83,7 @@ export async function openInputs(config: ExperimentConfig, engine: TrainingEngin
   try {
     const startAdapters = await locateStartAdapters(config.training.startAdapter, config.arms);
     return {
+      path: source.path,
       source,
       layoutOf: async (arm) => {
         const start = startAdapters.get(arm.name);
@@ -104,6 +107,7 @@ export function knownInputs({ model }: Pick<ExperimentConfig, "model">): Planned
   const numParameters = numWeights(known);
   const weightBytes = Math.round((numParameters * (BITS_PER_WEIGHT["Q8_0"] ?? 8)) / 8);
   return {
+    path: model,
     source: { numLayers: known.numLayers, numParameters, weightBytes, tensorTypes: { Q8_0: 1 } },
     layoutOf: ({ lora }) => Promise.resolve(knownLayout(known, lora)),
     dispose: () => undefined,

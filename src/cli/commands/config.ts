@@ -41,11 +41,14 @@ const validateCommand: CommandModule<object, { experiment: string | undefined }>
   describe: "check an experiment file and its overrides",
   builder: (argv) => withConfigOptions(argv),
   handler: async (values) => {
-    const [{ config, file, fingerprint }, { resolveModelPath }] = await Promise.all([
+    const [{ config, file, fingerprint }, { resolveModelPath }, { missingInputs }] = await Promise.all([
       loadConfigFrom({ ...values }),
       import("../../config/builtin.js"),
+      import("../../run/planned-model.js"),
     ]);
-    resolveModelPath(config.model);
+    const missing = missingInputs(config);
+    if (missing.model === undefined) resolveModelPath(config.model);
+    for (const note of missing.notes) process.stderr.write(`note: ${note}\n`);
     const arms = config.arms.map((arm) => arm.name).join(", ");
     process.stdout.write(`${file ?? "experiment"} is valid: arms ${arms}; fingerprint ${fingerprint.slice(0, 12)}\n`);
   },

@@ -3,7 +3,6 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, it, test } from "vitest";
 import { KNOWN_MODELS, knownLayout, knownModelAt, locateKnownModel, numWeights } from "../../../src/config/known-models.js";
-import type { KnownModel } from "../../../src/config/known-models.js";
 import { makeTemporaryFolder } from "../../helpers/temporary-folder.js";
 
 /** Numbers in all weights as the models' publishers give them, in millions, norms included. */
@@ -12,7 +11,11 @@ const PUBLISHED: Readonly<Record<string, number>> = {
   ...{ "llama-3.2-3b": 3213, "qwen3-4b": 4022, "llama-2-7b": 6738, "alpaca-7b": 6738, "llama-3.1-8b": 8030, "qwen3-8b": 8191 },
 };
 
-const model = (name: string) => KNOWN_MODELS.get(name) as KnownModel;
+const model = (name: string) => {
+  const known = KNOWN_MODELS.get(name);
+  if (known === undefined) throw new Error(`no model ${name}`);
+  return known;
+};
 
 test.each([...KNOWN_MODELS.keys()])("%s has about the published number of weights", (name) => {
   // Norms and biases, which the shape does not count, are below 0.1 %; publishers round to a million.

@@ -47,8 +47,9 @@ const load = async (reference: string, ...settings: string[]): Promise<Experimen
   (await loadConfig({ ...locateExperiment(reference), overrides: settings.map((text) => parseSetOption(text)) })).config;
 
 const only = ({ arms }: ExperimentConfig): ArmConfig => {
-  expect(arms).toHaveLength(1);
-  return arms[0] as ArmConfig;
+  const [arm, ...others] = arms;
+  if (arm === undefined || others.length > 0) throw new Error(`${String(arms.length)} arms instead of one`);
+  return arm;
 };
 
 describe.each(NAMES)("%s", (name) => {
