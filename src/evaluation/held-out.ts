@@ -9,6 +9,7 @@
 import { isPreferencePair, sequencesOf } from "../federated/local-trainer.js";
 import type { FrozenAdapter, LocalTrainer, SampleScore, TokenizedSample, TrainingExample } from "../federated/local-trainer.js";
 import { assert } from "../util/assert.js";
+import { weighInput, type InputWeights } from "./input-weights.js";
 import { pairScores, summarizeHeldOutPairs } from "./preference.js";
 import type { HeldOutPreferenceMetrics, JudgedPair, PairScore, PreferenceLoss } from "./preference.js";
 
@@ -53,6 +54,8 @@ export interface EvaluationContext {
   readonly microBatchTokens: number;
   /** Adapters that belong to each one that is judged; absent: none. */
   readonly frozenAdapters?: readonly FrozenAdapter[];
+  /** For adapters of clients whose weight beside the frozen ones each input decides; absent: it is fixed. */
+  readonly inputWeights?: InputWeights;
   readonly signal?: AbortSignal;
   readonly onProgress?: (done: number, total: number) => void;
 }
@@ -156,8 +159,8 @@ export async function scoreReference(context: EvaluationContext, weights: Float3
 
 /** How examples of one form are scored and summed up. */
 interface Judge<Score, Metrics> {
-  /** In the order of the positions, which are distinct and ascending. */
-  score(weights: Float32Array, positions: readonly number[]): Promise<readonly Score[]>;
+  /** In the order of the positions, which are distinct and ascending; an adapter of a client says whose. */
+  score(weights: Float32Array, positions: readonly number[], clientId?: string): Promise<readonly Score[]>;
   /** Undefined when there is nothing to judge by. */
   summarize(scores: readonly Score[]): Metrics | undefined;
   /** Over adapters; at least one. */
@@ -166,7 +169,10 @@ interface Judge<Score, Metrics> {
 
 function sampleJudge(context: EvaluationContext): Judge<SampleScore, HeldOutMetrics> {
   return {
-    score: async (weights, positions) => scoreSequences(context, weights, positions.map((position) => sampleAt(context, position))),
+    score: async (weights, positions, clientId) =>
+      scoreWeighed(context, weights, positions, clientId, (own, adapter, list) =>
+        scoreSequences(own, adapter, list.map((position) => sampleAt(context, position))),
+      ),
     summarize: summarizeScores,
     mean: meanMetrics,
   };
@@ -174,8 +180,10 @@ function sampleJudge(context: EvaluationContext): Judge<SampleScore, HeldOutMetr
 
 function pairJudge(context: PairEvaluationContext): Judge<JudgedPair, HeldOutPreferenceMetrics> {
   return {
-    score: async (weights, positions) => {
-      const policies = await scorePairs(context, weights, positions.map((position) => exampleAt(context, position)));
+    score: async (weights, positions, clientId) => {
+      const policies = await scoreWeighed(context, weights, positions, clientId, (own, adapter, list) =>
+        scorePairs(own, adapter, list.map((position) => exampleAt(context, position))),
+      );
       return policies.map((policy, index) => {
         const reference = context.reference[positions[index] ?? 0];
         assert(reference !== undefined, "every pair was scored under the reference policy");
@@ -263,7 +271,7 @@ async function judgePersonal<Score, Metrics>(
   for (const [clientId, weights] of adapters) {
     const shared = everyNth(heldOut.overall, number, stride);
     const mine = heldOut.own.get(clientId) ?? [];
-    const scores = await scoreDistinct(judge, weights, [...shared, ...mine]);
+    const scores = await scoreDistinct(judge, weights, [...shared, ...mine], clientId);
     const sharedMetrics = judge.summarize(pick(scores, shared));
     if (sharedMetrics !== undefined) overallMetrics.push(sharedMetrics);
     ownScores.set(clientId, pick(scores, mine));
@@ -312,12 +320,32 @@ async function scoreDistinct<Score>(
   judge: Judge<Score, unknown>,
   weights: Float32Array,
   positions: readonly number[],
+  clientId?: string,
 ): Promise<ReadonlyMap<number, Score>> {
   const wanted = [...new Set(positions)].sort((left, right) => left - right);
   if (wanted.length === 0) return new Map();
-  const scores = await judge.score(weights, wanted);
+  const scores = await judge.score(weights, wanted, clientId);
   assert(scores.length === wanted.length, "one score per position");
   return new Map(scores.map((found, index) => [wanted[index] ?? index, found]));
+}
+
+/** All at once, or where inputs decide one by one, with the scales of each. */
+async function scoreWeighed<Score>(
+  context: EvaluationContext,
+  weights: Float32Array,
+  positions: readonly number[],
+  clientId: string | undefined,
+  score: (context: EvaluationContext, weights: Float32Array, positions: readonly number[]) => Promise<readonly Score[]>,
+): Promise<readonly Score[]> {
+  const { inputWeights, frozenAdapters: frozen = [], trainer } = context;
+  if (inputWeights === undefined || clientId === undefined) return score(context, weights, positions);
+  const scores: Score[] = [];
+  for (const position of positions) {
+    const localWeight = await inputWeights.weightOf(clientId, position);
+    const weighed = weighInput(trainer.layout, { weights, frozen }, inputWeights.globalWeight, localWeight);
+    scores.push(...(await score({ ...context, frozenAdapters: weighed.frozen }, weighed.weights, [position])));
+  }
+  return scores;
 }
 
 /** Both answers of a pair form a group, so that their prompt is computed once. */

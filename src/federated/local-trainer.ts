@@ -214,4 +214,9 @@ export interface LocalTrainer {
   initialWeights(seed: number): Float32Array;
   train(request: TrainRequest, signal?: AbortSignal): Promise<TrainResult>;
   evaluate(request: EvaluateRequest, signal?: AbortSignal): Promise<EvaluateResult>;
+  /**
+   * The base model's last hidden state, before the final norm, at the last token that predicts a supervised one: one vector of the
+   * model's width per sample. Absent: the trainer has none.
+   */
+  represent?(samples: readonly TokenizedSample[], microBatchTokens: number, signal?: AbortSignal): Promise<readonly Float32Array[]>;
 }

@@ -136,7 +136,19 @@ export type SharedAdapters =
  */
 export type AdapterSet =
   | (SharedAdapters & WithFrozen)
-  | (WithFrozen & { readonly kind: "perClient"; readonly weights: ReadonlyMap<string, Float32Array>; readonly shared?: SharedAdapters & WithFrozen });
+  | (WithFrozen & {
+      readonly kind: "perClient";
+      readonly weights: ReadonlyMap<string, Float32Array>;
+      readonly shared?: SharedAdapters & WithFrozen;
+      /** Each input decides how much a client's own adapter counts beside the frozen one (evaluation/input-weights.ts). */
+      readonly byInput?: ByInput;
+    });
+
+/** How inputs decide: by so many of the client's training inputs; the adapters were trained with the frozen one's fixed weight. */
+export interface ByInput {
+  readonly numSamples: number;
+  readonly globalWeight: number;
+}
 
 interface WithFrozen {
   readonly frozen?: readonly FrozenAdapter[];

@@ -11,6 +11,7 @@ import type {
   FrozenAdapter,
   LocalTrainer,
   OptimizerOptions,
+  TokenizedSample,
   TrainRequest,
   TrainResult,
 } from "../federated/local-trainer.js";
@@ -84,6 +85,16 @@ export class NativeTrainer implements LocalTrainer {
     throwIfAborted(signal, "reading hidden states");
     const task = callNative(() => this.model.native.hiddenStates(options));
     return await settleTask(task, signal, "reading hidden states");
+  }
+
+  /** See LocalTrainer. Rejects as evaluate. */
+  async represent(samples: readonly TokenizedSample[], microBatchTokens: number, signal?: AbortSignal): Promise<readonly Float32Array[]> {
+    const { numLayers, embeddingLength } = this.model.info;
+    const { offsets, states } = await this.hiddenStates({ samples, microBatchTokens }, [numLayers], signal);
+    return samples.map((_, index) => {
+      const end = (offsets[index + 1] ?? 0) * embeddingLength;
+      return (states[0] ?? new Float32Array(0)).slice(end - embeddingLength, end);
+    });
   }
 
   /** Rejects with a FedllmError; after an abort with CANCELLED, within one micro-batch. */

@@ -13,11 +13,15 @@ import {
   scoreReference,
 } from "../evaluation/held-out.js";
 import type { EvaluationContext as HeldOutContext, PairEvaluationContext } from "../evaluation/held-out.js";
+import { makeWeightOfInput, type InputWeights } from "../evaluation/input-weights.js";
 import type { PairScore } from "../evaluation/preference.js";
 import type { FrozenAdapter, LocalTrainer } from "../federated/local-trainer.js";
-import type { AdapterSet } from "../federated/protocol.js";
+import type { AdapterSet, ByInput } from "../federated/protocol.js";
 import type { Evaluate, EvaluationContext, EvaluationRecord } from "../federated/records.js";
+import { PythonRandom } from "../data/python-random.js";
+import { problemError } from "../errors.js";
 import { assert } from "../util/assert.js";
+import { deriveSeed } from "../util/random.js";
 import type { ArmSetup } from "./arm.js";
 import type { OpenEmulator } from "./emulator.js";
 import type { StartAdapter } from "./start-adapter.js";
@@ -149,13 +153,33 @@ async function evaluateAdapters(
   // References are policies of their own, without what stands beside this arm's adapters.
   const pairs = dpo === undefined ? undefined : await pairContext(setup, arm, dpo, start, context);
   const judge = async (set: AdapterSet) => {
-    const frozen = set.frozen === undefined ? {} : { frozenAdapters: set.frozen };
+    const frozen = {
+      ...(set.frozen === undefined ? {} : { frozenAdapters: set.frozen }),
+      ...(set.kind === "perClient" && set.byInput !== undefined ? { inputWeights: inputWeightsOf(setup, context, set.byInput) } : {}),
+    };
     if (pairs !== undefined) return (await evaluatePairs({ ...pairs, ...frozen }, set, localSampleStride)).map(named);
     return (await evaluateSamples({ ...context, ...frozen }, set, localSampleStride)).map(named);
   };
   const rows = await judge(adapters);
   if (adapters.kind !== "perClient" || adapters.shared === undefined) return rows;
   return [...rows, ...(await judge(adapters.shared)).map((row) => withSuffix(row, "shared"))];
+}
+
+/** The client's training inputs that held-out ones are compared with are drawn by the seed. Throws CONFIG_INVALID for a trainer without hidden states. */
+function inputWeightsOf({ config, data }: ArmSetup, { trainer, heldOut, microBatchTokens, signal }: HeldOutContext, { numSamples, globalWeight }: ByInput): InputWeights {
+  const represent = trainer.represent?.bind(trainer);
+  if (represent === undefined) {
+    throw problemError("CONFIG_INVALID", { subject: "strategyOptions.similaritySamples", expected: "a trainer that gives hidden states", received: "one that does not" });
+  }
+  const clients = new Map(data.clients.map((client) => [client.id, client]));
+  const trainingInputs = (clientId: string) => {
+    const client = clients.get(clientId);
+    assert(client !== undefined, "an adapter is of a client that takes part");
+    const seed = deriveSeed(config.seed, "similarity samples", clientId);
+    return client.readSamples(new PythonRandom(seed).sample(client.numSamples, Math.min(numSamples, client.numSamples)));
+  };
+  const weightOf = makeWeightOfInput((inputs) => represent(inputs, microBatchTokens, signal), heldOut.samples, trainingInputs);
+  return { globalWeight, weightOf };
 }
 
 /** Metrics of another adapter or another base model than the rows that go by the plain names: `metric@suffix`. */

@@ -68,6 +68,7 @@ const CASES: readonly (readonly [name: string, strategyCase: StrategyCase])[] = 
   ["ditto", { exceptions: { [ALONE]: PULL, [FIRST_ROUND]: OWN_ADAPTERS } }],
   ["ditto", { options: { proximalMu: 0 }, exceptions: { [FIRST_ROUND]: OWN_ADAPTERS } }],
   ["feddpa", { exceptions: { [ALONE]: "a local adapter starts without the product of the global one", [FIRST_ROUND]: OWN_ADAPTERS } }],
+  ["feddpa", { options: { similaritySamples: 3 }, exceptions: { [ALONE]: "a local adapter starts without the product of the global one", [FIRST_ROUND]: OWN_ADAPTERS } }],
   ["centralized", { exceptions: { [FIRST_ROUND]: POOL, [FAILURE]: POOL } }],
 ];
 

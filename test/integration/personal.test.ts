@@ -107,3 +107,30 @@ test("the saved file of a FedDPA client, one adapter of twice the rank, does wha
   tokenizer.dispose();
   model.dispose();
 });
+
+test("with similaritySamples FedDPA trains and saves what it does without, and judges clients' adapters by input, alike after an interruption", async () => {
+  const folder = makeTemporaryFolder();
+  process.env["FEDLLM_CACHE_DIR"] = join(folder, "cache");
+  const arm = (name: string, options: string) => `{name: ${name}, precision: source, strategy: feddpa, training: {clientsPerRound: 6}, strategyOptions: ${options}}`;
+  const { file } = writeTinyExperiment(folder, [`arms: [${arm("fixed", "{}")}, ${arm("weighed", "{similaritySamples: 2}")}]`]);
+  const { config } = await loadConfig({ file });
+  const [out, stopped] = [join(folder, "out"), join(folder, "stopped")];
+  await runExperiment(config, out);
+  expect(ownLosses(out, "weighed", "heldout_loss@shared")).toEqual(ownLosses(out, "fixed", "heldout_loss@shared"));
+  const [fixed, weighed] = ["fixed", "weighed"].map((name) => ownLosses(out, name, "heldout_loss"));
+  expect([...(weighed?.keys() ?? [])]).toEqual([...(fixed?.keys() ?? [])]);
+  for (const [clientId, loss] of weighed ?? []) expect([clientId, loss === fixed?.get(clientId)]).toEqual([clientId, false]);
+  for (const name of readdirSync(join(out, "adapters/fixed"))) {
+    expect(readFileSync(join(out, "adapters/weighed", name))).toEqual(readFileSync(join(out, "adapters/fixed", name)));
+  }
+  const interrupt = new AbortController();
+  const run = runExperiment(config, stopped, {
+    signal: interrupt.signal,
+    onEvent: (event) => {
+      if (event.event === "round_finished" && event.arm === "weighed" && event.round === 2) interrupt.abort();
+    },
+  });
+  await expect(run).rejects.toMatchObject({ code: "CANCELLED" });
+  await resumeExperiment(stopped);
+  expect(readRunContents(stopped)).toEqual(readRunContents(out));
+});

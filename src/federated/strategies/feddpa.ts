@@ -5,25 +5,32 @@
  * with s = loraAlpha / rank and g the option globalWeight, 0.5 by default; the weight 1 - g that the paper gives the local adapter is
  * absorbed in B_k, which starts at 0. In each of its rounds a client trains w as in FedAvg, then v_k on the same samples with the w
  * it got frozen beside it. Server, rounds and bytes are FedAvg's, bit for bit; a client computes twice as much.
- * The paper also weighs the two by how close each input is to the client's training data. That needs hidden states of single
- * inputs at inference, which a GGUF adapter cannot express; here the weight is the same for all inputs, so a client's adapter is
- * one file. v_k starts with the A of the first w that the client gets.
+ * The paper also weighs the two at inference by how close each input is to the client's training inputs: with similaritySamples
+ * clients' adapters are judged so (evaluation/input-weights.ts). A GGUF adapter cannot express it, so a client's file has the fixed
+ * weight. v_k starts with the A of the first w that the client gets.
  */
 import { gatherSlice, scatterSlice, type AdapterSlice } from "../../adapter/slice.js";
 import { layersOf, targetModulesOf } from "../../adapter/joined.js";
 import type { AdapterLayout } from "../../adapter/layout.js";
+import { problemError } from "../../errors.js";
 import { assert } from "../../util/assert.js";
 import type { FrozenAdapter } from "../local-trainer.js";
 import { stateArray, type Strategy } from "../strategy.js";
 import { createFedAvg } from "./fedavg.js";
 import type { DualOptions } from "./options.js";
 
-export const FEDDPA_DEFAULTS: DualOptions = { globalWeight: 0.5 };
+export const FEDDPA_DEFAULTS: DualOptions = { globalWeight: 0.5, similaritySamples: 0 };
 
 const B_HALF: AdapterSlice = { half: "b" };
 
-/** Server state: `adapter`. Client state: `adapter`, its local one, from its first accepted round. */
-export function createFedDpa({ globalWeight }: DualOptions = FEDDPA_DEFAULTS): Strategy {
+/**
+ * Server state: `adapter`. Client state: `adapter`, its local one, from its first accepted round. Throws CONFIG_INVALID for weights by
+ * input without a fixed weight to train the local adapter with.
+ */
+export function createFedDpa({ globalWeight, similaritySamples }: DualOptions = FEDDPA_DEFAULTS): Strategy {
+  if (similaritySamples > 0 && globalWeight === 1) {
+    throw problemError("CONFIG_INVALID", { subject: "strategyOptions.globalWeight", expected: "below 1 with similaritySamples", received: "1" });
+  }
   const beside = (weights: Float32Array, layout: AdapterLayout): readonly FrozenAdapter[] => [
     { rank: layout.rank, loraAlpha: globalWeight * layout.loraAlpha, targetModules: targetModulesOf(layout), ...layersOf(layout), weights },
   ];
@@ -48,6 +55,7 @@ export function createFedDpa({ globalWeight }: DualOptions = FEDDPA_DEFAULTS): S
       shared: { kind: "global", weights: stateArray(server, "adapter") },
       frozen: beside(stateArray(server, "adapter"), layout),
       weights: new Map([...clients].map(([clientId, state]) => [clientId, stateArray(state, "adapter")])),
+      ...(similaritySamples === 0 ? {} : { byInput: { numSamples: similaritySamples, globalWeight } }),
     }),
   };
 }

@@ -76,6 +76,14 @@ export const strategyOptionsSchema = z.strictObject({
     .max(1)
     .optional()
     .describe("feddpa: weight of the global adapter beside a client's local one; default: 0.5"),
+  similaritySamples: z
+    .int()
+    .min(0)
+    .max(10_000)
+    .optional()
+    .describe(
+      "feddpa: training inputs of a client that a held-out input is compared with; their mean cosine is then the local adapter's weight for it, and 1 minus it the global one's, in evaluations; default: 0, the fixed weight of training",
+    ),
   firstLayers: z.int().min(0).max(1000).optional().describe("fedot: layers at the bottom of the model that have the adapter; default: 2"),
   lastLayers: z.int().min(0).max(1000).optional().describe("fedot: layers at the top that have it; default: 2"),
   dropRate: z
@@ -159,6 +167,7 @@ export interface StackOptions extends RankOptions, ExtraOptions {}
 /** FedDPA. */
 export interface DualOptions {
   readonly globalWeight: number;
+  readonly similaritySamples: number;
 }
 
 /** LoRA-FAIR. */

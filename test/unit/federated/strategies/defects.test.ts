@@ -97,6 +97,7 @@ const OTHER_VALUES: Readonly<Required<Omit<StrategyOptions, "own">>> = {
   pruneFactor: 0.4,
   pruneLambda: 3,
   globalWeight: 0.9,
+  similaritySamples: 2,
   firstLayers: 1,
   lastLayers: 1,
   dropRate: 0.25,
