@@ -76,13 +76,15 @@ export function describeNumbers(numbers: readonly number[]): Distribution | unde
   return { count, mean, standardDeviation: Math.sqrt(squares / count), min, quartile1, median, quartile3, max };
 }
 
-interface SampleLengths {
+/** Characters of one sample. */
+export interface SampleLengths {
   readonly instruction: number;
   readonly response: number;
   readonly rejected?: number;
 }
 
-function measureSample(sample: Sample): SampleLengths {
+/** Lengths of what the user wrote and of the answers, over all turns. */
+export function measureSample(sample: Sample): SampleLengths {
   if (sample.kind === "single-turn") {
     return {
       instruction: countCharacters(sample.instruction) + countCharacters(sample.input ?? ""),

@@ -111,6 +111,13 @@ describe("imports", () => {
     expect(found.filter((line) => allowed === undefined || !line.endsWith(allowed))).toEqual([]);
   });
 
+  test("the analysis of data uses of the federation only its trainer interface, and prints and configures nothing", () => {
+    const forbidden = ["src/federated/", "src/native/", "src/metrics/", "src/cli/", "src/report/", "src/run/", "src/config/"];
+    const found = importsFrom("src/analysis/", forbidden);
+    expect(found.filter((line) => !line.endsWith("src/federated/local-trainer.js"))).toEqual([]);
+    expect(typescript.some(({ path }) => path.startsWith("src/analysis/"))).toBe(true);
+  });
+
   test("only the command line is built on the command line", () => {
     const found = importsFrom("src/", ["src/cli/"]);
     expect(found.filter((line) => !line.startsWith("src/cli/"))).toEqual([]);
@@ -141,9 +148,9 @@ describe("who may do what", () => {
     expect(findLines(except(typescript, "src/config/"), /process\.env\b/u)).toEqual([]);
   });
 
-  test("only the metrics store and its schema write SQL", () => {
+  test("only the stores and their schemas write SQL", () => {
     const pattern = /\b(INSERT (OR \w+ )?INTO|UPDATE \w+ SET|DELETE FROM|CREATE TABLE|DROP TABLE)\b/u;
-    const others = except(typescript, "src/metrics/store.ts", "src/metrics/schema.ts");
+    const others = except(typescript, "src/metrics/store.ts", "src/metrics/schema.ts", "src/analysis/store.ts", "src/analysis/schema.ts");
     expect(findLines(others, pattern)).toEqual([]);
   });
 

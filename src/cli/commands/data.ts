@@ -2,6 +2,7 @@
 import type { Argv, CommandModule } from "yargs";
 import { formatCount, formatTable, printable, truncateToWidth } from "../../report/format.js";
 import type { Distribution } from "../../data/statistics.js";
+import { analyzeCommand } from "./data-analyze.js";
 import { generateCommand } from "./data-generate.js";
 import { dataImportCommand } from "./data-import.js";
 import { dataSplitCommand } from "./data-split.js";
@@ -16,7 +17,7 @@ export const dataCommand: CommandModule = {
   command: "data",
   describe: "look into client data, bring data into the form of clients, or make some",
   builder: (argv: Argv) =>
-    argv.command(inspectCommand).command(dataImportCommand).command(dataSplitCommand).command(generateCommand).demandCommand(1, "Which action: inspect, import, split or generate?"),
+    argv.command(inspectCommand).command(analyzeCommand).command(dataImportCommand).command(dataSplitCommand).command(generateCommand).demandCommand(1, "Which action: inspect, analyze, import, split or generate?"),
   handler: () => undefined,
 };
 

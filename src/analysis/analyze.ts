@@ -1,0 +1,96 @@
+/**
+ * Analyzes client data: findings of every sample, sums of them for each client and for all, and comparisons of clients. Results are
+ * one report (report.ts), its file and the rows of analysis.sqlite; what was computed before is taken from there.
+ */
+import { basename, join } from "node:path";
+import type { FederatedDataset } from "../data/dataset.js";
+import { describeNumbers } from "../data/statistics.js";
+import type { SampleTokenizer } from "../data/tokenized.js";
+import { makeFolder, writeFileAtomic } from "../util/atomic-file.js";
+import { CLIENT_LIMITS, OVERALL_LIMITS, describeGroup } from "./describe.js";
+import type { SampleFindings } from "./describe.js";
+import { runPass } from "./pass.js";
+import type { AnalysisProgress, PassContext } from "./pass.js";
+import { REPORT_VERSION } from "./report.js";
+import type { AnalysisReport } from "./report.js";
+import { toRows } from "./rows.js";
+import { groupByClient, listSamples } from "./samples.js";
+import type { AnalyzedSample } from "./samples.js";
+import { compareClients, distancesBetween, largestClients, profileOf } from "./similarity.js";
+import { AnalysisStore } from "./store.js";
+import { textPass, tokenPass } from "./text-measures.js";
+
+/** A model whose tokenizer, losses and hidden states the analysis may use. */
+export interface AnalysisModel {
+  /** SHA-256 of the file. */
+  readonly sha256: string;
+  readonly tokenizer: SampleTokenizer;
+}
+
+export interface AnalyzeOptions {
+  /** Folder of the results; it is made. */
+  readonly out: string;
+  /** Name of the data set in the report; default: that of the file. */
+  readonly name?: string;
+  /** Absent: only what the text shows. */
+  readonly model?: AnalysisModel;
+  readonly onProgress?: (progress: AnalysisProgress) => void;
+  /** Aborting rejects with CANCELLED; the next call goes on from there. */
+  readonly signal?: AbortSignal;
+}
+
+export interface AnalyzeResult {
+  readonly report: AnalysisReport;
+  readonly jsonPath: string;
+  readonly databasePath: string;
+}
+
+/** Rejects with CANCELLED, METRICS_INVALID (a file in the way), IO_FAILED and what the model rejects with. */
+export async function analyzeDataset(dataset: FederatedDataset, options: AnalyzeOptions): Promise<AnalyzeResult> {
+  await makeFolder(options.out);
+  const databasePath = join(options.out, "analysis.sqlite");
+  const jsonPath = join(options.out, "analysis.json");
+  const store = new AnalysisStore(databasePath);
+  try {
+    const { onProgress, signal } = options;
+    const findings = await findAll(listSamples(dataset), options.model, { store, onProgress, signal });
+    const report = makeReport(dataset, options.name ?? basename(dataset.path), findings);
+    store.replaceAnalysis(toRows(report, findings));
+    await writeFileAtomic(jsonPath, `${JSON.stringify(report, null, 2)}\n`);
+    return { report, jsonPath, databasePath };
+  } finally {
+    store.close();
+  }
+}
+
+async function findAll(samples: readonly AnalyzedSample[], model: AnalysisModel | undefined, context: PassContext): Promise<SampleFindings[]> {
+  const texts = await runPass(samples, textPass, context);
+  const tokens = model === undefined ? [] : await runPass(samples, tokenPass(model.tokenizer, model.sha256), context);
+  return samples.map(({ clientIndex, sampleIndex, hash }, index) => {
+    const [text, counts] = [texts[index], tokens[index]];
+    if (text === undefined) throw new RangeError("a pass gives a finding for every sample");
+    return { clientIndex, sampleIndex, hash, text, ...(counts === undefined ? {} : { tokens: counts }) };
+  });
+}
+
+function makeReport(dataset: FederatedDataset, name: string, findings: readonly SampleFindings[]): AnalysisReport {
+  const { path, sha256, kind, clients, numProblems } = dataset;
+  const byClient = groupByClient(findings);
+  const findingsOf = (index: number) => byClient.get(index) ?? [];
+  const profiles = clients.map((_, index) => profileOf(findingsOf(index)));
+  const whole = profileOf(findings);
+  const sizes = clients.map(({ samples }) => samples.length);
+  const samplesPerClient = describeNumbers(sizes);
+  return {
+    version: REPORT_VERSION,
+    dataset: { name, path, sha256, kind, numClients: clients.length, numProblems },
+    overall: { ...describeGroup(findings, OVERALL_LIMITS), ...(samplesPerClient === undefined ? {} : { samplesPerClient }) },
+    clients: clients.map(({ id }, index) => {
+      const own = findingsOf(index);
+      const profile = profiles[index];
+      const hasDistances = own.length > 0 && profile !== undefined;
+      return { id, ...describeGroup(own, CLIENT_LIMITS), ...(hasDistances ? { distances: distancesBetween(profile, whole) } : {}) };
+    }),
+    similarity: compareClients(profiles, largestClients(sizes)),
+  };
+}

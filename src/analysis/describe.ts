@@ -1,0 +1,79 @@
+/** Sums up the findings of samples: for a client, or for all. */
+import { describeNumbers } from "../data/statistics.js";
+import type { Distribution } from "../data/statistics.js";
+import { summarizePreferences } from "./preferences.js";
+import type { GroupReport, InstructionTypes, NamedCount } from "./report.js";
+import type { TextMeasures, TokenCounts } from "./text-measures.js";
+
+/** Everything that was found of one sample. */
+export interface SampleFindings {
+  readonly clientIndex: number;
+  readonly sampleIndex: number;
+  readonly hash: string;
+  readonly text: TextMeasures;
+  readonly tokens?: TokenCounts;
+}
+
+export interface DescribeLimits {
+  readonly verbs: number;
+  readonly objectsPerVerb: number;
+}
+
+/** Of all samples together, as in the published figures of instruction types. */
+export const OVERALL_LIMITS: DescribeLimits = { verbs: 20, objectsPerVerb: 4 };
+export const CLIENT_LIMITS: DescribeLimits = { verbs: 5, objectsPerVerb: 2 };
+
+export function describeGroup(findings: readonly SampleFindings[], limits: DescribeLimits): GroupReport {
+  const comparisons = findings.flatMap(({ text }) => (text.comparison === undefined ? [] : [text.comparison]));
+  return {
+    numSamples: findings.length,
+    ...distribution("instructionCharacters", findings, ({ text }) => text.instructionCharacters),
+    ...distribution("responseCharacters", findings, ({ text }) => text.responseCharacters),
+    ...distribution("rejectedCharacters", findings, ({ text }) => text.rejectedCharacters),
+    ...distribution("instructionTokens", findings, ({ tokens }) => tokens?.instruction),
+    ...distribution("responseTokens", findings, ({ tokens }) => tokens?.response),
+    ...distribution("rejectedTokens", findings, ({ tokens }) => tokens?.rejected),
+    languages: ranked(countBy(findings, ({ text }) => text.language)),
+    instructionTypes: describeTypes(findings, limits),
+    ...(comparisons.length === 0 ? {} : { preferences: summarizePreferences(comparisons) }),
+  };
+}
+
+/** How often each name comes up; values without one do not count. */
+export function countBy<T>(values: readonly T[], nameOf: (value: T) => string | undefined): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const value of values) {
+    const name = nameOf(value);
+    if (name !== undefined) counts.set(name, (counts.get(name) ?? 0) + 1);
+  }
+  return counts;
+}
+
+/** Most frequent first, of equals the first name of the alphabet. */
+export function ranked(counts: ReadonlyMap<string, number>): NamedCount[] {
+  return [...counts].map(([name, count]) => ({ name, count })).sort((left, right) => right.count - left.count || (left.name < right.name ? -1 : 1));
+}
+
+function describeTypes(findings: readonly SampleFindings[], limits: DescribeLimits): InstructionTypes {
+  const typed = findings.flatMap(({ text }) => (text.type === undefined ? [] : [text.type]));
+  const verbs = ranked(countBy(typed, ({ verb }) => verb)).slice(0, limits.verbs);
+  return {
+    isApproximate: true,
+    numTyped: typed.length,
+    verbs: verbs.map(({ name, count }) => {
+      const own = typed.filter(({ verb }) => verb === name);
+      return {
+        verb: name,
+        isQuestion: own[0]?.isQuestion === true,
+        count,
+        objects: ranked(countBy(own, ({ object }) => object)).slice(0, limits.objectsPerVerb),
+      };
+    }),
+  };
+}
+
+function distribution<Name extends string>(name: Name, findings: readonly SampleFindings[], valueOf: (finding: SampleFindings) => number | undefined) {
+  const values = findings.flatMap((finding) => valueOf(finding) ?? []);
+  const described = describeNumbers(values);
+  return (described === undefined ? {} : { [name]: described }) as Readonly<Partial<Record<Name, Distribution>>>;
+}

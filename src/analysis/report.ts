@@ -1,0 +1,85 @@
+/**
+ * An analysis as one value, which is analysis.json: what is true of all samples together and of each client, and how far clients are
+ * from each other. Every part says how many samples it is about; a part that was not computed is absent.
+ */
+import type { SampleKind } from "../data/samples.js";
+import type { Distribution } from "../data/statistics.js";
+import type { PropertyPreference } from "./preferences.js";
+
+export const REPORT_VERSION = 1;
+
+export interface NamedCount {
+  readonly name: string;
+  readonly count: number;
+}
+
+export interface TypeCount {
+  readonly verb: string;
+  readonly isQuestion: boolean;
+  readonly count: number;
+  /** The most frequent objects, most frequent first. */
+  readonly objects: readonly NamedCount[];
+}
+
+/** Verbs and objects of instructions by word lists: an approximation, English only. */
+export interface InstructionTypes {
+  readonly isApproximate: true;
+  /** Samples in which a verb was found. */
+  readonly numTyped: number;
+  /** Most frequent first. */
+  readonly verbs: readonly TypeCount[];
+}
+
+/** What is known of a set of samples: a client's, or all. */
+export interface GroupReport {
+  readonly numSamples: number;
+  readonly instructionCharacters?: Distribution;
+  readonly responseCharacters?: Distribution;
+  readonly rejectedCharacters?: Distribution;
+  readonly instructionTokens?: Distribution;
+  readonly responseTokens?: Distribution;
+  readonly rejectedTokens?: Distribution;
+  /** Samples by language, most frequent first. */
+  readonly languages: readonly NamedCount[];
+  readonly instructionTypes: InstructionTypes;
+  /** Preference pairs only. */
+  readonly preferences?: readonly PropertyPreference[];
+}
+
+export interface ClientReport extends GroupReport {
+  readonly id: string;
+  /** Distances from all samples together, see distances.ts; absent without samples. Lengths in doublings. */
+  readonly distances?: ClientDistances;
+}
+
+export interface ClientDistances {
+  readonly language: number;
+  readonly instructionLength: number;
+  readonly responseLength: number;
+}
+
+/** Square matrices over some clients, rows and columns in the order of `clients`. */
+export interface ClientSimilarity {
+  /** Places of the clients in `clients` of the report, ascending: those with most samples. */
+  readonly clients: readonly number[];
+  readonly languageDistance: readonly (readonly number[])[];
+  readonly instructionLengthDistance: readonly (readonly number[])[];
+  readonly responseLengthDistance: readonly (readonly number[])[];
+}
+
+export interface AnalysisReport {
+  readonly version: typeof REPORT_VERSION;
+  readonly dataset: {
+    readonly name: string;
+    readonly path: string;
+    readonly sha256: string;
+    readonly kind: SampleKind;
+    readonly numClients: number;
+    /** Samples that could not be read are not among the others. */
+    readonly numProblems: number;
+  };
+  readonly overall: GroupReport & { readonly samplesPerClient?: Distribution };
+  /** In file order. */
+  readonly clients: readonly ClientReport[];
+  readonly similarity: ClientSimilarity;
+}

@@ -1,0 +1,147 @@
+/** `data analyze <source>`: what client data holds, per client and overall, as a database, JSON and a summary. */
+import { existsSync } from "node:fs";
+import { basename, join } from "node:path";
+import type { CommandModule, InferredOptionTypes } from "yargs";
+import type { AnalyzeResult } from "../../analysis/analyze.js";
+import type { AnalysisReport, GroupReport } from "../../analysis/report.js";
+import { problemError } from "../../errors.js";
+import { formatCount, formatPercent, formatTable, printable, truncateToWidth } from "../../report/format.js";
+import { EXIT_INTERRUPTED, listenForInterrupt } from "../interrupt.js";
+import { createStepProgress } from "../step-progress.js";
+
+const analyzeOptions = {
+  out: { type: "string", requiresArg: true, describe: "folder of the results (default: analysis/NAME)" },
+  clients: { type: "number", default: 20, describe: "clients listed, largest first" },
+  json: { type: "boolean", default: false, describe: "print the whole report as one JSON value" },
+} as const;
+
+type AnalyzeArguments = InferredOptionTypes<typeof analyzeOptions> & { readonly source: string };
+
+export const analyzeCommand: CommandModule<object, AnalyzeArguments> = {
+  command: "analyze <source>",
+  describe: "languages, lengths, instruction types and differences of clients, per client and overall",
+  builder: (argv) =>
+    argv
+      .positional("source", { type: "string", demandOption: true, describe: "client data file, or an experiment (YAML) whose training data is meant" })
+      .options(analyzeOptions),
+  handler: async (values) => {
+    const [{ ensureSqlite }, { readFederatedDataset }, { analyzeDataset }] = await Promise.all([
+      import("../../metrics/ensure-sqlite.js"),
+      import("../../data/dataset.js"),
+      import("../../analysis/analyze.js"),
+    ]);
+    await ensureSqlite({ onProgress: (line) => process.stderr.write(`${line}\n`) });
+    const { path, name } = await findSource(values.source);
+    const out = values.out ?? join("analysis", name.replace(/\.(?:jsonl?|ndjson)(?:\.gz)?$/iu, ""));
+    const dataset = await readFederatedDataset(path);
+    const progress = createStepProgress();
+    const interrupt = listenForInterrupt({
+      onFirst: () => process.stderr.write("\nStopping; the same command goes on from here.\n"),
+      onSecond: () => undefined,
+    });
+    try {
+      const result = await analyzeDataset(dataset, { out, name, onProgress: progress.update, signal: interrupt.signal });
+      progress.finish();
+      process.stdout.write(values.json ? `${JSON.stringify(result.report, null, 2)}\n` : `${describeResult(result, values.clients).join("\n")}\n`);
+    } catch (error) {
+      if (!interrupt.signal.aborted) throw error;
+      process.exitCode = EXIT_INTERRUPTED;
+    } finally {
+      progress.finish();
+      interrupt.dispose();
+    }
+  },
+};
+
+/** The data file that a word on the command line means, and the name of the results. */
+async function findSource(source: string): Promise<{ path: string; name: string }> {
+  if (/\.ya?ml$/iu.test(source)) {
+    const { loadConfig } = await import("../../config/load.js");
+    const { config } = await loadConfig({ file: source });
+    return { path: config.data.train, name: config.name };
+  }
+  if (existsSync(source)) return { path: source, name: basename(source) };
+  throw problemError("CONFIG_INVALID", {
+    subject: "data analyze",
+    expected: "a client data file or an experiment file (.yaml)",
+    received: `${source}, which does not exist`,
+    remedy: "Make one with data import or data generate",
+  });
+}
+
+function describeResult({ report, jsonPath, databasePath }: AnalyzeResult, numClients: number): string[] {
+  const { dataset, overall } = report;
+  return [
+    `${dataset.name}: ${formatCount(overall.numSamples)} ${dataset.kind} samples of ${formatCount(dataset.numClients)} clients`,
+    "",
+    ...describeLengths(overall),
+    "",
+    `languages: ${shares(overall.languages, overall.numSamples)}`,
+    `instruction types (approximate, English only, found in ${formatPercent(overall.instructionTypes.numTyped / Math.max(1, overall.numSamples))}): ${shares(
+      overall.instructionTypes.verbs.map(({ verb, count }) => ({ name: verb, count })),
+      overall.numSamples,
+    )}`,
+    ...describePreferences(overall),
+    "",
+    ...describeClientTable(report, numClients),
+    "",
+    `${jsonPath}: the whole report`,
+    `${databasePath}: every sample, client and pair of clients`,
+  ];
+}
+
+const SHOWN_SHARES_MAX = 8;
+
+function shares(counts: readonly { readonly name: string; readonly count: number }[], total: number): string {
+  const shown = counts.slice(0, SHOWN_SHARES_MAX).map(({ name, count }) => `${printable(name)} ${formatPercent(count / Math.max(1, total))}`);
+  return [...shown, ...(counts.length > shown.length ? [`… ${String(counts.length - shown.length)} more`] : [])].join(", ");
+}
+
+function describeLengths(group: AnalysisReport["overall"]): string[] {
+  const rows = [
+    ["samples per client", group.samplesPerClient],
+    ["instruction characters", group.instructionCharacters],
+    ["response characters", group.responseCharacters],
+    ["rejected characters", group.rejectedCharacters],
+    ["instruction tokens", group.instructionTokens],
+    ["response tokens", group.responseTokens],
+    ["rejected tokens", group.rejectedTokens],
+  ] as const;
+  const columns = ["mean", "sd", "min", "median", "max"].map((title) => ({ title, align: "right" as const }));
+  return formatTable(
+    [{ title: "" }, ...columns],
+    rows.flatMap(([title, spread]) =>
+      spread === undefined ? [] : [[title, ...[spread.mean, spread.standardDeviation, spread.min, spread.median, spread.max].map((value) => value.toFixed(0))]],
+    ),
+  );
+}
+
+function describePreferences({ preferences = [] }: GroupReport): string[] {
+  const known = preferences.filter(({ numPairs }) => numPairs > 0);
+  if (known.length === 0) return [];
+  const parts = known.map(({ property, numPairs, numChosen, verdict }) => `${property} ${formatPercent(numChosen / numPairs)} of ${formatCount(numPairs)} (${verdict})`);
+  return [`chosen answers, of the pairs that differ: ${parts.join(", ")}`];
+}
+
+function describeClientTable({ clients }: AnalysisReport, numShown: number): string[] {
+  const largest = [...clients].sort((left, right) => right.numSamples - left.numSamples).slice(0, numShown);
+  const number = (value: number | undefined, digits: number) => value?.toFixed(digits) ?? "";
+  const columns = ["samples", "instruction", "response", "distance by language", "by instruction length", "by response length"];
+  return [
+    ...formatTable(
+      [{ title: "client" }, { title: "main language" }, ...columns.map((title) => ({ title, align: "right" as const }))],
+      largest.map((client) => [
+        truncateToWidth(printable(client.id), 40),
+        client.languages[0]?.name ?? "",
+        String(client.numSamples),
+        number(client.instructionCharacters?.mean, 0),
+        number(client.responseCharacters?.mean, 0),
+        number(client.distances?.language, 3),
+        number(client.distances?.instructionLength, 2),
+        number(client.distances?.responseLength, 2),
+      ]),
+    ),
+    ...(clients.length > largest.length ? [`… ${String(clients.length - largest.length)} more clients`] : []),
+    "distances are from all samples: total variation by language (0 to 1), doublings by length in characters",
+  ];
+}
