@@ -1,16 +1,15 @@
 /** `data analyze <source>`: what client data holds, per client and overall, as a database, JSON and a summary. */
-import { existsSync } from "node:fs";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import type { CommandModule, InferredOptionTypes } from "yargs";
 import type { AnalyzeResult } from "../../analysis/analyze.js";
 import type { AnalysisReport, GroupReport } from "../../analysis/report.js";
-import { problemError } from "../../errors.js";
 import { formatCount, formatPercent, formatTable, printable, truncateToWidth } from "../../report/format.js";
 import { EXIT_INTERRUPTED, listenForInterrupt } from "../interrupt.js";
 import { createStepProgress } from "../step-progress.js";
 
 const analyzeOptions = {
   out: { type: "string", requiresArg: true, describe: "folder of the results (default: analysis/NAME)" },
+  synthetic: { type: "boolean", default: false, describe: "the synthetic data of an experiment in place of its file" },
   clients: { type: "number", default: 20, describe: "clients listed, largest first" },
   json: { type: "boolean", default: false, describe: "print the whole report as one JSON value" },
 } as const;
@@ -22,18 +21,17 @@ export const analyzeCommand: CommandModule<object, AnalyzeArguments> = {
   describe: "languages, lengths, instruction types and differences of clients, per client and overall",
   builder: (argv) =>
     argv
-      .positional("source", { type: "string", demandOption: true, describe: "client data file, or an experiment (YAML) whose training data is meant" })
+      .positional("source", { type: "string", demandOption: true, describe: "client data file, or the name or file of an experiment whose training data is meant" })
       .options(analyzeOptions),
   handler: async (values) => {
-    const [{ ensureSqlite }, { readFederatedDataset }, { analyzeDataset }] = await Promise.all([
+    const [{ ensureSqlite }, { readAnalysisSource }, { analyzeDataset }] = await Promise.all([
       import("../../metrics/ensure-sqlite.js"),
-      import("../../data/dataset.js"),
+      import("../../run/analysis-source.js"),
       import("../../analysis/analyze.js"),
     ]);
     await ensureSqlite({ onProgress: (line) => process.stderr.write(`${line}\n`) });
-    const { path, name } = await findSource(values.source);
-    const out = values.out ?? join("analysis", name.replace(/\.(?:jsonl?|ndjson)(?:\.gz)?$/iu, ""));
-    const dataset = await readFederatedDataset(path);
+    const { name, dataset } = await readAnalysisSource(values.source, { synthetic: values.synthetic });
+    const out = values.out ?? join("analysis", name);
     const progress = createStepProgress();
     const interrupt = listenForInterrupt({
       onFirst: () => process.stderr.write("\nStopping; the same command goes on from here.\n"),
@@ -52,22 +50,6 @@ export const analyzeCommand: CommandModule<object, AnalyzeArguments> = {
     }
   },
 };
-
-/** The data file that a word on the command line means, and the name of the results. */
-async function findSource(source: string): Promise<{ path: string; name: string }> {
-  if (/\.ya?ml$/iu.test(source)) {
-    const { loadConfig } = await import("../../config/load.js");
-    const { config } = await loadConfig({ file: source });
-    return { path: config.data.train, name: config.name };
-  }
-  if (existsSync(source)) return { path: source, name: basename(source) };
-  throw problemError("CONFIG_INVALID", {
-    subject: "data analyze",
-    expected: "a client data file or an experiment file (.yaml)",
-    received: `${source}, which does not exist`,
-    remedy: "Make one with data import or data generate",
-  });
-}
 
 function describeResult({ report, jsonPath, databasePath }: AnalyzeResult, numClients: number): string[] {
   const { dataset, overall } = report;
