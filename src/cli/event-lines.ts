@@ -26,6 +26,11 @@ function lineOf(event: RunEvent): string | undefined {
       return `${event.arm}: skipped, ${event.reason}`;
     case "round_started":
       return `${event.arm} round ${String(event.round)}: ${String(event.clientIds.length)} clients`;
+    case "server_trained": {
+      const change = (before: number, after: number) => `${before.toPrecision(3)} to ${after.toPrecision(3)}`;
+      return `${event.arm} round ${String(event.round)}: emulator aligned, states ${change(event.hiddenBefore, event.hidden)}, divergence ${change(event.divergenceBefore, event.divergence)}`;
+    }
+    case "server_step":
     case "client_started":
     case "client_step":
     case "evaluating":

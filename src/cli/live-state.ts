@@ -100,6 +100,10 @@ export function reduceLiveState(state: LiveState, event: RunEvent, time: number)
         ...changeArm(state, event.arm, { trainLoss: event.trainLoss }),
         roundsDone: state.roundsDone + 1,
       };
+    case "server_step":
+      return { ...state, message: `aligning the emulator: step ${String(event.step)} of ${String(event.localSteps)}, loss ${event.loss.toPrecision(3)}` };
+    case "server_trained":
+      return { ...state, message: undefined };
     case "client_started":
       return changeClient(state, event.clientId, { status: "running" });
     case "client_step": {

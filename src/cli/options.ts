@@ -19,6 +19,7 @@ const CONFIG_FLAGS: Readonly<Record<string, ConfigFlag>> = {
   data: { field: "data.train", type: "string", describe: "client data file" },
   synthetic: { field: "data.synthetic", type: "boolean", describe: "the experiment's synthetic data (data.generated) instead of its data file" },
   "held-out": { field: "data.heldOutFile", type: "string", describe: "file of held-out samples" },
+  "server-data": { field: "data.serverFile", type: "string", describe: "file of the server's own samples, for strategies that train there" },
   template: { field: "data.template", type: "string", describe: "alpaca, vicuna_v1.1 or chat, none with objective dpo" },
   objective: { field: "training.objective", type: "string", describe: "sft, or dpo to learn from pairs of answers" },
   "start-adapter": { field: "training.startAdapter", type: "string", describe: "GGUF adapter, or run (runs/NAME#ARM), where training begins" },

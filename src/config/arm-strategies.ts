@@ -4,7 +4,7 @@ import { checkGroupable } from "../federated/groups.js";
 import type { StrategyOptions } from "../federated/strategies/options.js";
 import { knownOptions, resolveOptions, type StrategySource } from "../federated/strategies/registry.js";
 import type { Strategy } from "../federated/strategy.js";
-import type { ArmConfig } from "./schema.js";
+import type { ArmConfig, ParsedExperiment } from "./schema.js";
 import { loadStrategy, strategyLabel } from "./strategy-file.js";
 
 /** By reference, as arms name them. */
@@ -64,6 +64,18 @@ export function checkArmStrategy(arm: ArmConfig, strategy: Strategy): void {
   if (highest > lora.rank) {
     throw refuse("strategyOptions.clientRanks", `at most lora.rank (${String(lora.rank)})`, String(highest), "Raise lora.rank to the highest rank of a client");
   }
+}
+
+/** Throws CONFIG_INVALID for a strategy that trains at the server where the experiment has no data for it. */
+export function checkServerData(arm: string, { name, serverSide }: Strategy, { data, training }: Pick<ParsedExperiment, "data" | "training">): void {
+  if (serverSide === undefined) return;
+  if (data.serverFile === undefined) {
+    const expected = `a file with samples of the server's own, on which strategy ${name} of arm ${arm} trains`;
+    throw problemError("CONFIG_INVALID", { subject: "data.serverFile", expected, received: "none" });
+  }
+  if (training.objective === "sft") return;
+  const expected = `sft with strategy ${name} of arm ${arm}, whose server learns from answers`;
+  throw problemError("CONFIG_INVALID", { subject: "training.objective", expected, received: training.objective });
 }
 
 /** A common option that no arm takes is a slip, not a setting. Throws CONFIG_INVALID. */

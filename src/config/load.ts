@@ -10,7 +10,7 @@ import { LineCounter, isMap, isNode, isScalar, parseDocument } from "yaml";
 import type { Document } from "yaml";
 import { FedllmError, problemError } from "../errors.js";
 import { assert } from "../util/assert.js";
-import { checkArmStrategy, checkCommonOptions, loadStrategies, mergeStrategyOptions } from "./arm-strategies.js";
+import { checkArmStrategy, checkCommonOptions, checkServerData, loadStrategies, mergeStrategyOptions } from "./arm-strategies.js";
 import type { ArmStrategyInput, StrategySources } from "./arm-strategies.js";
 import { chooseData, type ChosenExperiment } from "./data-source.js";
 import { checkFederationConfig, withoutFolders, type FederationConfig } from "./federation.js";
@@ -186,6 +186,7 @@ function resolveExperiment(parsed: ChosenExperiment, inputs: readonly ArmInput[]
         strategyOptions: options,
       };
       checkArmStrategy(resolved, source.create(options));
+      checkServerData(name, source.create(options), parsed);
       return resolved;
     }),
   };
@@ -265,7 +266,7 @@ export function fingerprintConfig(config: ExperimentConfig): string {
   const shaping = {
     ...without(config, ["name", "model"]),
     arms: config.arms.map((arm) => ({ ...arm, strategy: strategyLabel(arm.strategy), federation: withoutFolders(arm.federation) })),
-    data: { ...shapingDataFields(config), hasHeldOutFile: config.data.heldOutFile !== undefined },
+    data: { ...shapingDataFields(config), hasHeldOutFile: config.data.heldOutFile !== undefined, hasServerFile: config.data.serverFile !== undefined },
     training: { objective: config.training.objective, hasStartAdapter: config.training.startAdapter !== undefined },
   };
   return createHash("sha256").update(canonicalJson(shaping)).digest("hex");
@@ -275,7 +276,7 @@ export function fingerprintConfig(config: ExperimentConfig): string {
 export function shapingDataFields(config: ExperimentConfig): Record<string, unknown> {
   const { groups } = config.data;
   const isFile = groups?.by === "file";
-  return { ...without(config.data, ["train", "synthetic", "heldOutFile", ...(isFile ? ["groups"] : [])]), ...(isFile ? { groups: { by: groups.by } } : {}) };
+  return { ...without(config.data, ["train", "synthetic", "heldOutFile", "serverFile", ...(isFile ? ["groups"] : [])]), ...(isFile ? { groups: { by: groups.by } } : {}) };
 }
 
 function without(section: object, names: readonly string[]): Record<string, unknown> {

@@ -13,7 +13,7 @@ import type { ParsedExperiment } from "./schema.js";
 import { isStrategyFile } from "./strategy-file.js";
 
 /** Fields that hold file paths; those written in the file are relative to the file, overrides to the working directory. */
-const PATH_FIELDS = [["model"], ["data", "train"], ["data", "heldOutFile"], ["data", "groups", "file"], ["training", "startAdapter"]] as const;
+const PATH_FIELDS = [["model"], ["data", "train"], ["data", "heldOutFile"], ["data", "serverFile"], ["data", "groups", "file"], ["training", "startAdapter"]] as const;
 /** The experiment with absolute paths. Throws CONFIG_INVALID for names that the catalogue and the list of models do not have. */
 export function resolvePaths(
   parsed: ChosenExperiment,

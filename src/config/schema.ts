@@ -243,6 +243,9 @@ export const experimentSchema = z.strictObject({
     heldOutFile: path()
       .optional()
       .describe("samples in the same form by which all adapters are judged; default: the clients' held-out parts together"),
+    serverFile: path()
+      .optional()
+      .describe("samples of the server's own, in the same form, for strategies that train there (fedbiot); whose they are in the file does not matter"),
     heldOutFraction: z
       .number()
       .min(0)

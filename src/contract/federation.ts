@@ -7,6 +7,7 @@ import { createStrategy, DEFAULT_STRATEGY } from "../federated/strategies/regist
 import type { Strategy, TrainingPlan } from "../federated/strategy.js";
 import type { TokenizedSample } from "../federated/local-trainer.js";
 import { PythonRandom } from "../data/python-random.js";
+import { QuadraticServer } from "./quadratic-server.js";
 import { pointSample, QuadraticTrainer } from "./quadratic-trainer.js";
 
 export const sampleIndices = (seed: number, population: number, count: number): number[] =>
@@ -102,6 +103,7 @@ export function makeDeps(strategy: Strategy | string = DEFAULT_STRATEGY, overrid
   const snapshots: Snapshot[] = [];
   return {
     trainer: new QuadraticTrainer(NUM_PARAMETERS),
+    server: new QuadraticServer(),
     strategy: typeof strategy === "string" ? createStrategy(strategy) : strategy,
     clients: makeClients(6),
     sampleIndices,

@@ -4,6 +4,7 @@
  * (Strategy.sizesAfter). The same numbers as the rows of the run where everybody answers.
  */
 import type { AdapterLayout } from "../adapter/layout.js";
+import { alignedSizes } from "./alignment.js";
 import { selectParticipants, type SampleIndices } from "./cohort.js";
 import { splitByGroup } from "./groups.js";
 import type { CohortMember, FederatedClient, NamedState, TrainTask } from "./protocol.js";
@@ -40,6 +41,7 @@ export function expectTraffic(request: TrafficRequest): ExpectedTraffic {
   let [upload, download] = [0, 0];
   let isUpperBound = isUncertain || strategy.sizesVary === true;
   for (let round = 1; round <= plan.numRounds; round++) {
+    state = alignedSizes(strategy.serverSide, state, contextOf(request, round));
     const sizes = strategy.asynchronous === undefined ? sizesOfRound(request, state, round) : sizesOfVersion(request, state, round);
     upload += sizes.uploadBytes;
     download += sizes.downloadBytes;

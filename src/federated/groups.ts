@@ -65,9 +65,10 @@ export function createGrouped(inner: Strategy, clientGroups: GroupOf): Strategy 
 }
 
 /** Throws CONFIG_INVALID for a strategy that cannot be made once per group. */
-export function checkGroupable({ name, asynchronous, keepsFrozen }: Strategy): void {
+export function checkGroupable({ name, asynchronous, keepsFrozen, serverSide }: Strategy): void {
   const reasons = [
     asynchronous !== undefined && "its server has one buffer and one row of versions for all clients",
+    serverSide !== undefined && "its server aligns one emulator, with one adapter in it",
     keepsFrozen === true && "what it keeps beside the adapter is the same for all results",
   ];
   const reason = reasons.find((text) => text !== false);

@@ -3,6 +3,7 @@
  * library's callers; a run from a configuration file was checked field by field before.
  */
 import { problemError } from "../errors.js";
+import type { ServerTrainer } from "./alignment.js";
 import type { LocalTrainingOptions } from "./client.js";
 import type { SampleIndices } from "./cohort.js";
 import type { LocalTrainer } from "./local-trainer.js";
@@ -33,6 +34,8 @@ export interface FederationDeps {
   readonly trainer: LocalTrainer;
   /** Where a client trains, in federations of mixed precision: all trainers have one layout. Absent: everybody with `trainer`. */
   readonly trainerOf?: (clientId: string) => { readonly trainer: LocalTrainer; readonly precision: string };
+  /** For strategies that train at the server (Strategy.serverSide). */
+  readonly server?: ServerTrainer;
   readonly strategy: Strategy;
   /** For the clients' rows, whether or not groups have adapters of their own; absent: the data has no groups. */
   readonly groupOf?: GroupOf;

@@ -152,6 +152,8 @@ export interface ByInput {
 
 interface WithFrozen {
   readonly frozen?: readonly FrozenAdapter[];
+  /** What stands beside each of them in the emulator that clients have, by its layers, and not in the model; absent: nothing. */
+  readonly inEmulator?: readonly FrozenAdapter[];
 }
 
 /** The adapter that a client answers with; undefined for one that has none. */

@@ -4,6 +4,7 @@
  */
 import type { RoundMeasure } from "../adapter/aggregation-error.js";
 import type { ErrorCode } from "../errors.js";
+import type { AlignmentDistance } from "./alignment.js";
 import type { PreferenceMetrics } from "./local-trainer.js";
 import type { AdapterSet, FederationState, NamedState } from "./protocol.js";
 
@@ -150,6 +151,8 @@ export type FederationEvent =
       readonly numRounds: number;
       readonly clientIds: readonly string[];
     }
+  | { readonly type: "serverProgress"; readonly round: number; readonly step: number; readonly localSteps: number; readonly loss: number }
+  | { readonly type: "serverFinished"; readonly round: number; readonly first: AlignmentDistance; readonly last: AlignmentDistance }
   | { readonly type: "clientStarted"; readonly round: number; readonly clientId: string; readonly localSteps: number }
   | {
       readonly type: "clientProgress";

@@ -6,6 +6,7 @@
 import { weightsNorm, subtractWeights } from "../adapter/weights.js";
 import { FedllmError, problemError } from "../errors.js";
 import { assert } from "../util/assert.js";
+import { alignServer } from "./alignment.js";
 import { scheduleTasks, trainCohort, type Accepted, type CheckedOutcome, type CohortWork } from "./cohort-training.js";
 import { selectParticipants } from "./cohort.js";
 import type { FederationDeps, FederationOptions } from "./options.js";
@@ -24,7 +25,7 @@ export interface RoundSetup {
 }
 
 /** Runs one round and records it. Throws COHORT_TOO_SMALL or CANCELLED; then nothing of the round is kept. */
-export async function runRound(setup: RoundSetup, state: FederationState, round: number): Promise<FederationState> {
+export async function runRound(setup: RoundSetup, former: FederationState, round: number): Promise<FederationState> {
   const { options, deps, participants } = setup;
   const { strategy, clock } = deps;
   const startedAt = clock.now().toISOString();
@@ -46,6 +47,7 @@ export async function runRound(setup: RoundSetup, state: FederationState, round:
     numRounds: options.plan.numRounds,
     clientIds: cohort.map((client) => client.id),
   });
+  const state = await orCancelled(alignServer(setup, former, context), deps.signal);
   const members = cohort.map((client) => ({ clientId: client.id, numExamples: client.numSamples }));
   const tasks = strategy.configure(state.server, members, context);
   assertOneTaskEach(tasks, cohort);

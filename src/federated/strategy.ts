@@ -15,6 +15,7 @@ import type { AdapterLayout } from "../adapter/layout.js";
 import type { AdapterSlice } from "../adapter/slice.js";
 import { compareIds } from "../adapter/weights.js";
 import { assert } from "../util/assert.js";
+import type { ServerSide } from "./alignment.js";
 import { cosineLearningRate } from "./learning-rate.js";
 import { expectedParticipations, localStepsOf } from "./local-steps.js";
 import type { AdapterSet, ClientUpdate, CohortMember, FederationState, GroupOf, NamedState, TrainTask } from "./protocol.js";
@@ -117,6 +118,8 @@ export interface Strategy {
   /** Whether weights travel between server and clients, so that bytes are counted. */
   readonly exchangesWeights: boolean;
   readonly clientSide?: ClientSide;
+  /** What the server trains itself before the tasks of a round are made; its result is in the state they are made from. Absent: nothing. */
+  readonly serverSide?: ServerSide;
   /** The server keeps a state per group, and each group draws a cohort of its own (groups.ts); absent: all clients are one. */
   readonly groups?: GroupOf;
   /**

@@ -107,7 +107,9 @@ async function rowsOnEmulator(
 ): Promise<readonly MetricRow[]> {
   // References are shared by precision, and this is another model.
   const apart = `${arm.precision} emulator ${sha256}` as ArmConfig["precision"];
-  const rows = await evaluateAdapters(setup, { ...arm, precision: apart }, trainer, start, context);
+  const { frozen = [], inEmulator = [] } = context.adapters;
+  const adapters = inEmulator.length === 0 ? context.adapters : { ...context.adapters, frozen: [...frozen, ...inEmulator] };
+  const rows = await evaluateAdapters(setup, { ...arm, precision: apart }, trainer, start, { ...context, adapters });
   return rows.map((row) => withSuffix(row, "emulator"));
 }
 

@@ -24,6 +24,7 @@ import { events } from "../metrics/queries.js";
 import type { MetricsStore } from "../metrics/store.js";
 import { assert } from "../util/assert.js";
 import { deriveSeed } from "../util/random.js";
+import { createServerTrainer } from "./alignment.js";
 import { makeArmEvaluation, makeOwnEvaluation } from "./arm-evaluation.js";
 import type { SharedResults } from "./arm-evaluation.js";
 import type { OpenBaseModel } from "./engine.js";
@@ -33,7 +34,7 @@ import { followHiddenStates } from "./hidden-state-measures.js";
 import type { RunListener } from "./events.js";
 import type { PeakMemory } from "./peak-memory.js";
 import type { RunPaths } from "./run-folder.js";
-import { saveAdapters } from "./save-adapters.js";
+import { saveAdapters, saveEmulatorAdapters } from "./save-adapters.js";
 import { readStartAdapter } from "./start-adapter.js";
 import type { StartAdapter, StartAdapterFile } from "./start-adapter.js";
 import type { TrainingData } from "./training-data.js";
@@ -97,6 +98,7 @@ export async function runArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): 
     ...mixed,
     ...(data.groupOf === undefined ? {} : { groupOf: data.groupOf }),
     strategy,
+    ...serverTrainer(arm, model, data),
     clients: data.clients,
     sampleIndices: (seed, population, count) => new PythonRandom(seed).sample(population, count),
     clock: { monotonicMs: () => performance.now(), now: () => new Date() },
@@ -118,7 +120,7 @@ export async function runArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): 
   };
   const { round, adapters } = await runServer(options, deps, start);
   const evaluateOwn = makeOwnEvaluation(setup, arm, judge, startAdapter);
-  const numSaved = await saveAdapters(setup, arm, model.base, adapters);
+  const numSaved = (await saveAdapters(setup, arm, model.base, adapters)) + (await saveEmulatorAdapters(setup, arm, model.emulator, adapters));
   const numAdapters = numSaved + (await fineTuneArm(setup, { arm, base: model.base, options, deps, adapters, evaluateOwn }));
   store.recordEvent({
     kind: ARM_FINISHED,
@@ -128,6 +130,11 @@ export async function runArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): 
     message: `${String(numAdapters)} adapters saved`,
   });
   emit({ event: "arm_finished", arm: arm.name, adapters: numAdapters });
+}
+
+/** For strategies that train at the server: where clients have an emulator and the server has data. */
+function serverTrainer({ lora }: ArmConfig, { base, emulator }: ArmModel, { server: data }: TrainingData): Pick<FederationDeps, "server"> {
+  return emulator === undefined || data === undefined ? {} : { server: createServerTrainer({ emulator, base, lora, data }) };
 }
 
 /** The strategy, once per group where the arm has an adapter for each. Throws CONFIG_INVALID as createGrouped. */
@@ -230,6 +237,16 @@ function passOn(event: FederationEvent, arm: string, emit: RunListener): void {
     case "roundStarted":
       emit({ event: "round_started", arm, round, clientIds: event.clientIds });
       return;
+    case "serverProgress": {
+      const { step, localSteps, loss } = event;
+      emit({ event: "server_step", arm, round, step, localSteps, loss });
+      return;
+    }
+    case "serverFinished": {
+      const { first, last } = event;
+      emit({ event: "server_trained", arm, round, hiddenBefore: first.hidden, hidden: last.hidden, divergenceBefore: first.divergence, divergence: last.divergence });
+      return;
+    }
     case "clientStarted":
       emit({ event: "client_started", arm, round, clientId: event.clientId });
       return;

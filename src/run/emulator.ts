@@ -43,6 +43,8 @@ export function placeArm(arm: ArmConfig, { emulator }: Strategy, numLayers: numb
 
 /** An emulator, opened. */
 export interface OpenEmulator {
+  readonly base: OpenBaseModel;
+  readonly layers: EmulatorLayers;
   readonly trainer: LocalTrainer;
   hiddenStateCache(): NativeHiddenStateCache | undefined;
   readonly weightBytes: number;
@@ -67,6 +69,8 @@ export async function openEmulator(engine: TrainingEngine, { modelPath, path, la
   }
   const base = await open(path);
   return {
+    base,
+    layers,
     trainer: base.trainer({ ...lora, layers: [...layers.inEmulator] }),
     hiddenStateCache: () => base.hiddenStateCache?.(),
     weightBytes: base.weightBytes,

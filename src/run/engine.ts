@@ -4,8 +4,9 @@
  */
 import type { LoraConfig } from "../config/schema.js";
 import type { SampleTokenizer } from "../data/tokenized.js";
-import type { LocalTrainer } from "../federated/local-trainer.js";
+import type { LocalTrainer, TrainRequest } from "../federated/local-trainer.js";
 import type { NativeHiddenStateCache, NativeKernelVariants, NativeMemoryPlan, NativeModelInfo } from "../native/binding.js";
+import type { DistillResult, Teacher } from "../native/distillation.js";
 import type { ModelVariant } from "./model-variants.js";
 
 /** The source model's facts, known before any training. */
@@ -24,6 +25,12 @@ export interface ModelTokenizer extends SampleTokenizer {
 /** What an adapter file says about itself. */
 export type AdapterShape = Pick<LoraConfig, "rank" | "loraAlpha"> & { readonly targetModules: readonly string[]; readonly layers?: readonly number[] | undefined };
 
+/** Whom a model follows, see src/native/distillation.ts. */
+export interface ModelTeacher extends Omit<Teacher, "model"> {
+  readonly base: OpenBaseModel;
+  readonly signal?: AbortSignal;
+}
+
 /** One precision of the base model, opened; trainers over it share its weights. */
 export interface OpenBaseModel {
   readonly weightBytes: number;
@@ -31,6 +38,8 @@ export interface OpenBaseModel {
   trainer(lora: LoraConfig): LocalTrainer;
   /** What its cache of hidden states holds and has saved since it was opened; undefined without one. */
   hiddenStateCache?(): NativeHiddenStateCache | undefined;
+  /** Trains an adapter of this model so that it is like a teacher, which the same engine opened; rejects as training. Absent: the engine cannot. */
+  distil?(lora: LoraConfig, request: TrainRequest, teacher: ModelTeacher): Promise<DistillResult>;
   /** Writes an adapter file atomically. */
   saveAdapter(path: string, lora: LoraConfig, weights: Float32Array): Promise<void>;
   /** Reads an adapter file. Rejects with ADAPTER_INVALID when it does not fit the model. */

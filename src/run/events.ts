@@ -10,6 +10,8 @@ export type RunEvent =
   | { readonly event: "arm_started"; readonly arm: string; readonly round: number }
   | { readonly event: "arm_skipped"; readonly arm: string; readonly reason: string }
   | { readonly event: "round_started"; readonly arm: string; readonly round: number; readonly clientIds: readonly string[] }
+  | { readonly event: "server_step"; readonly arm: string; readonly round: number; readonly step: number; readonly localSteps: number; readonly loss: number }
+  | { readonly event: "server_trained"; readonly arm: string; readonly round: number; readonly hiddenBefore: number; readonly hidden: number; readonly divergenceBefore: number; readonly divergence: number }
   | { readonly event: "client_started"; readonly arm: string; readonly round: number; readonly clientId: string }
   | { readonly event: "client_step"; readonly arm: string; readonly round: number; readonly clientId: string; readonly step: number; readonly localSteps: number; readonly loss: number; readonly numTokens: number }
   | { readonly event: "client_finished"; readonly arm: string; readonly round: number; readonly clientId: string; readonly numTokens: number; readonly trainLoss: number; readonly rewardAccuracy?: number; readonly durationMs: number }

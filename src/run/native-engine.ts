@@ -1,16 +1,19 @@
 /** The training engine over the addon: loads libraries, opens models, makes variants. See engine.ts for the interface. */
 import { readEnvironment } from "../config/environment.js";
 import type { LoraConfig } from "../config/schema.js";
+import type { LocalTrainer, TrainRequest } from "../federated/local-trainer.js";
 import { BaseModel } from "../native/base-model.js";
-import type { HiddenStateCacheSize, NativeAddon, NativeAdapterOptions, NativeKernelVariants, NativeMemoryPlan, NativePlanRequest } from "../native/binding.js";
+import type { HiddenStateCacheSize, NativeAddon, NativeAdapterOptions, NativeHiddenStateCache, NativeKernelVariants, NativeMemoryPlan, NativeModelInfo, NativePlanRequest } from "../native/binding.js";
+import type { DistillResult } from "../native/distillation.js";
 import { emulateModel } from "../native/emulate.js";
 import { ensureAddon } from "../native/build.js";
 import { locateLibraries, type NativeBackend } from "../native/libraries.js";
 import { awaitNative } from "../native/native-error.js";
 import { NativeTrainer } from "../native/native-trainer.js";
 import { Tokenizer } from "../native/tokenizer.js";
+import { assert } from "../util/assert.js";
 import { AUTO_DEVICE, backendOfDevice, chooseDevice, findDevice } from "./device-choice.js";
-import type { MemoryRequest, OpenBaseModel, SourceModel, TrainingEngine } from "./engine.js";
+import type { AdapterShape, MemoryRequest, ModelTeacher, OpenBaseModel, SourceModel, TrainingEngine } from "./engine.js";
 import { hashFile } from "./file-hash.js";
 import { EXACT_VARIANTS, rememberVariants } from "./kernel-variants.js";
 import { ensureModelVariant } from "./model-variants.js";
@@ -83,7 +86,7 @@ export async function createNativeEngine(options: NativeEngineOptions): Promise<
       });
     },
     emulate: (inputPath, outputPath, layers) => emulateModel(native.addon, { inputPath, outputPath, layers }),
-    openBaseModel: async (path, variants) => wrapBaseModel(await open(path, variants)),
+    openBaseModel: async (path, variants) => new NativeOpenModel(await open(path, variants)),
     planMemory: (path, request) => planOn(deviceName, path, request),
   };
 }
@@ -122,21 +125,46 @@ function describeSource(model: BaseModel, sha256: string): SourceModel {
   return { ...info, path, sha256 };
 }
 
-function wrapBaseModel(model: BaseModel): OpenBaseModel {
-  return {
-    weightBytes: model.info.weightBytes,
-    info: model.info,
-    hiddenStateCache: () => model.hiddenStateCache,
-    trainer: (lora) => new NativeTrainer(model, adapterOptions(lora)),
-    saveAdapter: (path, lora, weights) => model.saveAdapter(path, adapterOptions(lora), weights),
-    loadAdapter: async (path) => {
-      const { options, weights } = await model.loadAdapter(path);
-      return { lora: options, weights };
-    },
-    dispose: () => {
-      model.dispose();
-    },
-  };
+class NativeOpenModel implements OpenBaseModel {
+  readonly #model: BaseModel;
+
+  constructor(model: BaseModel) {
+    this.#model = model;
+  }
+
+  get weightBytes(): number {
+    return this.#model.info.weightBytes;
+  }
+
+  get info(): NativeModelInfo {
+    return this.#model.info;
+  }
+
+  hiddenStateCache(): NativeHiddenStateCache | undefined {
+    return this.#model.hiddenStateCache;
+  }
+
+  trainer(lora: LoraConfig): LocalTrainer {
+    return new NativeTrainer(this.#model, adapterOptions(lora));
+  }
+
+  async distil(lora: LoraConfig, request: TrainRequest, { base, signal, ...teacher }: ModelTeacher): Promise<DistillResult> {
+    assert(base instanceof NativeOpenModel, "student and teacher are of one engine");
+    return new NativeTrainer(this.#model, adapterOptions(lora)).distil(request, { ...teacher, model: base.#model }, signal);
+  }
+
+  saveAdapter(path: string, lora: LoraConfig, weights: Float32Array): Promise<void> {
+    return this.#model.saveAdapter(path, adapterOptions(lora), weights);
+  }
+
+  async loadAdapter(path: string): Promise<{ readonly lora: AdapterShape; readonly weights: Float32Array }> {
+    const { options, weights } = await this.#model.loadAdapter(path);
+    return { lora: options, weights };
+  }
+
+  dispose(): void {
+    this.#model.dispose();
+  }
 }
 
 function adapterOptions({ rank, loraAlpha, targetModules, layers }: LoraConfig): NativeAdapterOptions {

@@ -6,6 +6,7 @@
 import { createArmStrategy } from "../config/arm-strategies.js";
 import type { ArmConfig, ExperimentConfig } from "../config/schema.js";
 import type { AdapterLayout } from "../adapter/layout.js";
+import { renumberLayers } from "../adapter/other-layers.js";
 import { strategyLabel } from "../config/strategy-file.js";
 import { PythonRandom } from "../data/python-random.js";
 import { expectTraffic } from "../federated/expected-traffic.js";
@@ -83,8 +84,10 @@ export async function planExperiment(config: ExperimentConfig, engine?: Training
     const arms: ArmEstimate[] = [];
     for (const written of config.arms) {
       const own = await createArmStrategy(written);
-      const { arm } = placeArm(written, own, model.source.numLayers);
-      const layout = await model.layoutOf(arm);
+      const { arm, layers } = placeArm(written, own, model.source.numLayers);
+      // What travels goes by the numbers of the layers that clients have.
+      const inModel = await model.layoutOf(arm);
+      const layout = layers === undefined ? inModel : renumberLayers(inModel, layers.inFullModel, layers.inEmulator);
       const strategy = groupedFor(arm, own, data);
       const [request] = memoryRequests({ ...config, arms: [arm] });
       assert(request !== undefined, "one arm has one request");

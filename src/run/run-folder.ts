@@ -8,7 +8,8 @@
  *   adapters/<arm>.gguf    the result; for strategies with an adapter per client adapters/<arm>/<client>.gguf, with one per
  *                          group adapters/<arm>/groups/<group>.gguf; of clients that were fine-tuned after the last round
  *                          adapters/<arm>/finetuned/<client>.gguf
- *   emulators/<arm>.gguf   what clients get of the model, where a strategy does not give them all of it
+ *   emulators/<arm>.gguf   what clients get of the model, where a strategy does not give them all of it; an adapter that
+ *                          belongs to it is emulators/adapters/<arm>.gguf
  *   summary.md             the final table
  */
 import { createHash } from "node:crypto";
@@ -37,6 +38,7 @@ export interface RunPaths {
   adapter(arm: string, clientFileName?: string): string;
   groupAdapter(arm: string, groupFileName: string): string;
   emulator(arm: string): string;
+  emulatorAdapter(arm: string): string;
   fineTunedAdapter(arm: string, clientFileName: string): string;
 }
 
@@ -56,6 +58,7 @@ export function runPaths(folder: string): RunPaths {
         : join(root, "adapters", arm, `${clientFileName}.gguf`),
     fineTunedAdapter: (arm, clientFileName) => join(root, "adapters", arm, "finetuned", `${clientFileName}.gguf`),
     emulator: (arm) => join(root, "emulators", `${arm}.gguf`),
+    emulatorAdapter: (arm) => join(root, "emulators", "adapters", `${arm}.gguf`),
     groupAdapter: (arm, groupFileName) => join(root, "adapters", arm, "groups", `${groupFileName}.gguf`),
   };
 }

@@ -5,7 +5,9 @@ import { joinAdapters } from "../adapter/joined.js";
 import type { ArmConfig } from "../config/schema.js";
 import type { FrozenAdapter } from "../federated/local-trainer.js";
 import type { AdapterSet } from "../federated/protocol.js";
+import { assert } from "../util/assert.js";
 import type { ArmSetup } from "./arm.js";
+import type { OpenEmulator } from "./emulator.js";
 import type { OpenBaseModel } from "./engine.js";
 import { clientFileNames } from "./run-folder.js";
 
@@ -41,4 +43,16 @@ export async function saveJoined(
   const { rank, loraAlpha } = lora;
   const joined = joinAdapters(base.trainer(lora).layout, [{ rank, loraAlpha, weights }, ...frozen]);
   await base.saveAdapter(path, { ...lora, rank: joined.rank, loraAlpha: joined.loraAlpha }, joined.weights);
+}
+
+/** What stands beside the adapter in the emulator, as a file for the emulator. Returns how many files there are. */
+export async function saveEmulatorAdapters({ paths }: ArmSetup, { name, lora }: ArmConfig, emulator: OpenEmulator | undefined, { inEmulator = [] }: AdapterSet): Promise<number> {
+  const [adapter] = inEmulator;
+  if (emulator === undefined || adapter === undefined) return 0;
+  assert(inEmulator.length === 1, "one adapter belongs to an emulator");
+  const { rank, loraAlpha, layers = [], weights } = adapter;
+  const path = paths.emulatorAdapter(name);
+  await mkdir(dirname(path), { recursive: true });
+  await emulator.base.saveAdapter(path, { ...lora, rank, loraAlpha, layers: [...layers] }, weights);
+  return 1;
 }

@@ -25,6 +25,8 @@ export interface TrainingData {
   /** Clients with at least one usable sample, in file order. */
   readonly clients: readonly FederatedClient[];
   readonly heldOut: HeldOutSet;
+  /** The server's own samples; absent: the configuration names no file of them. */
+  readonly server?: FederatedClient;
   /** Of all clients; absent: the configuration names no groups. */
   readonly groupOf?: GroupOf;
   /** SHA-256 by role, for the run's record. */
@@ -94,20 +96,23 @@ export async function loadTrainingData(
       remedy: "Raise data.maxLength",
     });
   }
+  const server = data.serverFile === undefined ? undefined : await readServerData(data.serverFile, tokenize);
   const nameWarnings = checkNamedClients(config.arms, clients.map(({ id }) => id));
   const attributes = new Map(split.clients.map(({ id, attribute }) => [id, attribute === undefined ? {} : { attribute }]));
   const groups = rule === undefined ? undefined : await groupClients(clients.map(({ id }) => ({ id, ...attributes.get(id) })), rule);
   const { numTokens, ...counted } = totals;
   const heldOut = collectHeldOut(split, tokenize, config, groups);
-  const bad = [...dataset.problems, ...(heldOutDataset?.problems ?? [])];
+  const bad = [...dataset.problems, ...(heldOutDataset?.problems ?? []), ...(server?.problems ?? [])];
   return {
     clients,
     heldOut: heldOut.set,
+    ...(server === undefined ? {} : { server: server.samples }),
     ...(groups === undefined ? {} : { groupOf: groups.groupOf }),
     hashes: {
       ...(groups?.sha256 === undefined ? {} : { "data.groups": groups.sha256 }),
       "data.train": dataset.sha256,
       ...(heldOutDataset === undefined ? {} : { "data.heldOut": heldOutDataset.sha256 }),
+      ...(server === undefined ? {} : { "data.server": server.sha256 }),
     },
     counts: {
       ...counted,
@@ -126,6 +131,21 @@ export async function loadTrainingData(
       ...nameWarnings,
     ],
   };
+}
+
+/** All samples of the file, in its order, that have something to learn. Throws DATASET_INVALID when there is none. */
+async function readServerData(path: string, tokenize: Tokenize) {
+  const { clients, sha256, problems } = await readFederatedDataset(path);
+  const all = clients.flatMap(({ samples }) => samples);
+  const unsure = all.filter((sample) => !tokenize.isSurelyWhole(sample));
+  const dropped = new Set(tokenize(unsure).droppedIndices.map((index) => unsure[index]));
+  const samples = all.filter((sample) => !dropped.has(sample));
+  if (samples.length > 0) return { samples: makeClient("server", samples, tokenize), sha256, problems };
+  throw problemError("DATASET_INVALID", {
+    subject: path,
+    expected: "at least one sample whose answer begins within data.maxLength tokens",
+    received: `none of ${String(all.length)}`,
+  });
 }
 
 /** Bad samples named one by one; `data inspect` lists all. */

@@ -3,6 +3,7 @@
  * its defaults, are beside its name in registry.ts.
  */
 import { z } from "zod";
+import type { HiddenLoss } from "../alignment.js";
 
 /** Where a method's equations are taken from when FedLLM-Bench's code and the paper disagree. */
 export type Reference = "fedllm-bench" | "textbook";
@@ -12,6 +13,10 @@ export const DEFAULT_REFERENCE: Reference = "fedllm-bench";
 const REFERENCES = ["fedllm-bench", "textbook"] as const satisfies readonly Reference[];
 
 const rank = () => z.int().min(1).max(1024);
+
+const HIDDEN_LOSSES = ["plain", "layerwise"] as const satisfies readonly HiddenLoss[];
+
+const alignSteps = (when: string) => z.int().min(0).max(1_000_000).optional().describe(`fedbiot: optimizer steps of the alignment ${when}`);
 
 const decay = () => z.number().min(0).lt(1);
 
@@ -27,7 +32,7 @@ export const strategyOptionsSchema = z.strictObject({
     .number()
     .min(0)
     .optional()
-    .describe("fedprox, fedasync, fedot, ditto (for the personal adapter): (proximalMu / 2) |w - global|^2 is added to the loss; default: 0.01, fedasync: 0.005, fedot: 0, ditto: 0.1"),
+    .describe("fedprox, fedasync, fedot, fedbiot, ditto (for the personal adapter): (proximalMu / 2) |w - global|^2 is added to the loss; default: 0.01, fedasync: 0.005, fedot: 0, ditto: 0.1"),
   serverLearningRate: z
     .number()
     .positive()
@@ -85,13 +90,33 @@ export const strategyOptionsSchema = z.strictObject({
       "feddpa: training inputs of a client that a held-out input is compared with; their mean cosine is then the local adapter's weight for it, and 1 minus it the global one's, in evaluations; default: 0, the fixed weight of training",
     ),
   firstLayers: z.int().min(0).max(1000).optional().describe("fedot: layers at the bottom of the model that have the adapter; default: 2"),
-  lastLayers: z.int().min(0).max(1000).optional().describe("fedot: layers at the top that have it; default: 2"),
+  lastLayers: z.int().min(0).max(1000).optional().describe("fedot, fedbiot: layers at the top that have it; default: 2"),
   dropRate: z
     .number()
     .min(0)
     .lt(1)
     .optional()
-    .describe("fedot: part of the layers between them that clients do not get; default: 0.5"),
+    .describe("fedot, fedbiot: part of the other layers that clients do not get; default: 0.5"),
+  hiddenLoss: z
+    .enum(HIDDEN_LOSSES)
+    .optional()
+    .describe("fedbiot: where the emulator's states are compared with the model's: plain, behind its own layers alone, or layerwise, behind each of them; default: plain"),
+  hiddenWeight: z.number().min(0).optional().describe("fedbiot: weight of the states' relative squared error in the alignment; default: 1"),
+  divergenceWeight: z
+    .number()
+    .min(0)
+    .optional()
+    .describe("fedbiot: weight of KL(model || emulator) over the vocabulary in the alignment; 0: the layers above are not computed; default: 0.9"),
+  emulatorRank: rank().optional().describe("fedbiot: rank of the adapter that aligns the emulator, whose scale is loraAlpha / rank as the clients'; default: 16"),
+  firstAlignSteps: alignSteps("before round 1; default: 500"),
+  alignSteps: alignSteps("before each later alignment's round; default: 10"),
+  alignEvery: z.int().min(0).max(1_000_000).optional().describe("fedbiot: rounds from one alignment to the next; 0: only the one before round 1; default: 1"),
+  alignLearningRate: z.number().positive().optional().describe("fedbiot: learning rate of the alignment; default: 5e-4"),
+  alignMu: z
+    .number()
+    .min(0)
+    .optional()
+    .describe("fedbiot: (alignMu / 2) |e - start|^2 is added to the loss of an alignment, e being the emulator's adapter; default: 0"),
   own: z
     .record(z.string(), z.unknown())
     .optional()
@@ -180,4 +205,19 @@ export interface OffsiteOptions extends ProximalOptions {
   readonly firstLayers: number;
   readonly lastLayers: number;
   readonly dropRate: number;
+}
+
+/** FedBiOT. */
+export interface AlignedOptions extends ProximalOptions {
+  readonly lastLayers: number;
+  readonly dropRate: number;
+  readonly hiddenLoss: HiddenLoss;
+  readonly hiddenWeight: number;
+  readonly divergenceWeight: number;
+  readonly firstAlignSteps: number;
+  readonly alignSteps: number;
+  readonly alignEvery: number;
+  readonly alignMu: number;
+  readonly alignLearningRate: number;
+  readonly emulatorRank: number;
 }

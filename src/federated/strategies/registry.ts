@@ -8,6 +8,7 @@ import { createFedAdam, fedAdamDefaults } from "./fedadam.js";
 import { createFedAsync, FEDASYNC_DEFAULTS } from "./fedasync.js";
 import { createFedAvg } from "./fedavg.js";
 import { createFedAvgM, fedAvgMDefaults } from "./fedavgm.js";
+import { createFedBiOt, FEDBIOT_DEFAULTS } from "./fedbiot.js";
 import { createFedBuff, FEDBUFF_DEFAULTS } from "./fedbuff.js";
 import { createFedExLora } from "./fedex-lora.js";
 import { EXTRA_DEFAULTS } from "./extra-adapter.js";
@@ -60,6 +61,7 @@ const STRATEGIES: ReadonlyMap<string, StrategySource> = new Map([
   ["fed-sb", withoutOptions(createFedSb)],
   ["fedsvd", withoutOptions(createFedSvd)],
   ["fedot", withOptions(() => FEDOT_DEFAULTS, createFedOt)],
+  ["fedbiot", withOptions(() => FEDBIOT_DEFAULTS, createFedBiOt)],
   ["ditto", withOptions(() => DITTO_DEFAULTS, createDitto)],
   ["feddpa", withOptions(() => FEDDPA_DEFAULTS, createFedDpa)],
   ["centralized", withoutOptions(createCentralized)],
