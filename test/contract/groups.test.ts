@@ -18,8 +18,8 @@ const groupOf = new Map(clients.map(({ id }, k) => [id, k === 4 ? "alone" : k % 
 const NAMES = ["alone", "others", "thirds"];
 const start = (): FederationStart => ({ kind: "weights", weights: Float32Array.of(0.5, 0.25, -1) });
 
-const isGroupable = ({ participants, asynchronous, keepsFrozen }: Strategy) =>
-  participants === "clients" && asynchronous === undefined && keepsFrozen !== true;
+const isGroupable = ({ participants, asynchronous, keepsFrozen, serverSide }: Strategy) =>
+  participants === "clients" && asynchronous === undefined && keepsFrozen !== true && serverSide === undefined;
 const groupable = STRATEGY_NAMES.filter((name) => isGroupable(createStrategy(name)));
 
 /** The adapters of one group out of those of a grouped federation. */
@@ -127,5 +127,5 @@ test("groups draw on devices as if they were alone, and the round ends with the 
 });
 
 test.each(STRATEGY_NAMES.filter((name) => !groupable.includes(name) && name !== "centralized"))("strategy %s is refused with a reason", (name) => {
-  expect(() => createGrouped(createStrategy(name), groupOf)).toThrow(/federation\.adapterPerGroup.*(its server has one buffer|what it keeps beside)/u);
+  expect(() => createGrouped(createStrategy(name), groupOf)).toThrow(/federation\.adapterPerGroup.*(its server has one buffer|its server aligns one emulator|what it keeps beside)/u);
 });

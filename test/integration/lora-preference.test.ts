@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { runExperiment } from "../../src/experiment.js";
 import { sequencesOf } from "../../src/federated/local-trainer.js";
-import { STRATEGY_NAMES } from "../../src/federated/strategies/registry.js";
+import { createStrategy, STRATEGY_NAMES } from "../../src/federated/strategies/registry.js";
 import { openMetricsDatabase } from "../../src/metrics/database.js";
 import { clientRounds, evaluationsByArm } from "../../src/metrics/queries.js";
 import { loadNative } from "../../src/native/load.js";
@@ -27,11 +27,14 @@ async function loadPairs(arms: string, ...settings: readonly string[]) {
 
 const byStrategy = "{fedot: {strategyOptions: {firstLayers: 1, lastLayers: 1, dropRate: 0}}, fedbuff: {strategyOptions: {bufferSize: 2}}}";
 
+/** A server that learns from answers has no pairs to learn from, and is refused. */
+const names = STRATEGY_NAMES.filter((name) => createStrategy(name).serverSide === undefined);
+
 test.each(["base", "round"])("every strategy learns preferences against the reference %s and records rewards", async (reference) => {
-  const { config, out } = await loadPairs(`{precisions: [source], strategies: [${STRATEGY_NAMES.join(", ")}], byStrategy: ${byStrategy}}`, `training.dpo.reference=${reference}`);
+  const { config, out } = await loadPairs(`{precisions: [source], strategies: [${names.join(", ")}], byStrategy: ${byStrategy}}`, `training.dpo.reference=${reference}`);
   await runExperiment(config, out);
   const database = openMetricsDatabase(join(out, "metrics.sqlite"), { readonly: true });
-  for (const name of STRATEGY_NAMES) {
+  for (const name of names) {
     const rows = clientRounds(database, `source-${name}`);
     expect([name, rows.filter(({ failureCode }) => failureCode !== null)]).toEqual([name, []]);
     for (const { rewardMargin, rewardAccuracy } of rows) expect([name, Number.isFinite(rewardMargin), (rewardAccuracy ?? -1) >= 0]).toEqual([name, true, true]);

@@ -101,6 +101,15 @@ const OTHER_VALUES: Readonly<Required<Omit<StrategyOptions, "own">>> = {
   firstLayers: 1,
   lastLayers: 1,
   dropRate: 0.25,
+  hiddenLoss: "layerwise",
+  hiddenWeight: 3,
+  divergenceWeight: 0.2,
+  emulatorRank: 5,
+  firstAlignSteps: 7,
+  alignSteps: 3,
+  alignEvery: 2,
+  alignLearningRate: 0.05,
+  alignMu: 4,
 };
 const withOption = STRATEGY_NAMES.flatMap((name) => Object.keys(resolveStrategyOptions(name, {})).map((option) => [name, option] as const));
 
