@@ -11,6 +11,9 @@ const SYNTHETIC_SUFFIX = "-synthetic";
 /** Names become names of folders. */
 const NAME_LENGTH_MAX = 64;
 
+/** The field of synthetic samples that names their language. */
+const LANGUAGE_FIELD = "language";
+
 /** An experiment with exactly one source of data. */
 export type ChosenExperiment = Omit<ParsedExperiment, "data"> & { readonly data: ParsedExperiment["data"] & DataSource };
 
@@ -33,8 +36,12 @@ export function chooseData(parsed: ParsedExperiment): ChosenExperiment {
       received: heldOutFile,
     });
   }
-  syntheticSource(generated);
-  return { ...parsed, name: syntheticName(parsed.name), data: { ...data, generated, synthetic: true } };
+  const { groups } = data;
+  // Groups by language need samples that name theirs.
+  const needsLanguage = groups !== undefined && groups.by !== "file" && groups.field === LANGUAGE_FIELD;
+  const complete = needsLanguage ? { ...generated, languageField: generated.languageField ?? true } : generated;
+  syntheticSource(complete);
+  return { ...parsed, name: syntheticName(parsed.name), data: { ...data, generated: complete, synthetic: true } };
 }
 
 function syntheticName(name: string): string {
