@@ -27,6 +27,7 @@ export type ErrorCode =
   | "NATIVE_MISMATCH"
   | "OUT_OF_MEMORY"
   | "IO_FAILED"
+  | "DOWNLOAD_FAILED"
   | "CANCELLED";
 
 /** The one class of operating errors; `code` tells them apart, `cause` keeps the lower error. */

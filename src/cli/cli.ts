@@ -66,7 +66,7 @@ function isYargsError(error: Error): boolean {
 
 const COMMAND_WORDS = [
   ...["run", "resume", "runs", "data", "model", "doctor", "config", "native", "completion"],
-  ...["list", "show", "rm", "inspect", "import", "split", "generate", "quantize", "emulate", "schema", "validate", "build"],
+  ...["list", "get", "show", "rm", "inspect", "analyze", "import", "split", "generate", "quantize", "emulate", "schema", "validate", "build"],
 ];
 
 /** Adds "Did you mean" for the words yargs does not know. */

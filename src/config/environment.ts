@@ -1,6 +1,6 @@
 /**
- * The only place that reads environment variables. Everything else receives an {@link Environment}, so that tests and
- * embedding programs can pass their own.
+ * Environment variables are read here, and those that concern data in data-environment.ts, and nowhere else. Everything else
+ * receives an {@link Environment}, so that tests and embedding programs can pass their own.
  */
 import { homedir } from "node:os";
 import { join } from "node:path";
@@ -32,7 +32,8 @@ export function readEnvironment(variables: Variables = process.env, platform: st
   };
 }
 
-function valueOf(variables: Variables, name: string): string | undefined {
+/** The value of a variable; an empty one counts as not set. */
+export function valueOf(variables: Variables, name: string): string | undefined {
   const value = variables[name];
   return value === "" ? undefined : value;
 }

@@ -1,8 +1,9 @@
-/** References `dataset:NAME` and `dataset:NAME/LOCAL`: files of the catalogue, looked for where the published archive is unpacked. */
+/** References `dataset:NAME` and `dataset:NAME/LOCAL`: files of the catalogue, looked for where the published archive is unpacked or installed. */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { CATALOGUE, catalogueEntry } from "../data/catalogue.js";
 import { problemError } from "../errors.js";
+import { readDataEnvironment } from "./data-environment.js";
 import { suggest } from "./suggest.js";
 
 const PREFIX = "dataset:";
@@ -13,8 +14,11 @@ export function isDatasetReference(value: string): boolean {
   return value.startsWith(PREFIX);
 }
 
-/** The file of a reference; one that is in none of the folders is named in the first. Throws CONFIG_INVALID for an unknown name. */
-export function locateDataset(reference: string, workingFolder: string): string {
+/**
+ * The file of a reference, in one of the folders or where `data get` installs it; one that is nowhere is named in the first folder.
+ * Throws CONFIG_INVALID for an unknown name.
+ */
+export function locateDataset(reference: string, workingFolder: string, dataDir: string = readDataEnvironment().dataDir): string {
   const [name = "", localName] = reference.slice(PREFIX.length).split("/");
   const entry = catalogueEntry(name);
   const file = localName === undefined ? entry?.file : entry?.locals.find(({ file: path }) => path.endsWith(`/${localName}.json`))?.file;
@@ -28,6 +32,6 @@ export function locateDataset(reference: string, workingFolder: string): string 
       ...(close === undefined ? {} : { remedy: `Did you mean ${close}?` }),
     });
   }
-  const places = FOLDERS.map((folder) => join(workingFolder, folder, file));
+  const places = [...FOLDERS.map((folder) => join(workingFolder, folder, file)), join(dataDir, file)];
   return places.find((place) => existsSync(place)) ?? places[0] ?? file;
 }

@@ -35,7 +35,7 @@ export function missingDataset(data: DataConfig): CatalogueFile | undefined {
 
 /** What a user can do. */
 export function howToGet({ entry }: CatalogueFile): string {
-  return `Unpack the archive of FedLLM-Bench into ./data, name the file with --data, or use synthetic data of the same statistics with --synthetic (${entry.name})`;
+  return `Get it with \`data get ${entry.name}\`, unpack the archive of FedLLM-Bench into ./data, name the file with --data, or use synthetic data of the same statistics with --synthetic (${entry.name})`;
 }
 
 /** Says that results are of synthetic data; for every place that shows them. */

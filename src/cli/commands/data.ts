@@ -4,7 +4,9 @@ import { formatCount, formatTable, printable, truncateToWidth } from "../../repo
 import type { Distribution } from "../../data/statistics.js";
 import { analyzeCommand } from "./data-analyze.js";
 import { generateCommand } from "./data-generate.js";
+import { dataGetCommand } from "./data-get.js";
 import { dataImportCommand } from "./data-import.js";
+import { dataListCommand } from "./data-list.js";
 import { dataSplitCommand } from "./data-split.js";
 
 interface InspectArguments {
@@ -17,7 +19,15 @@ export const dataCommand: CommandModule = {
   command: "data",
   describe: "look into client data, bring data into the form of clients, or make some",
   builder: (argv: Argv) =>
-    argv.command(inspectCommand).command(analyzeCommand).command(dataImportCommand).command(dataSplitCommand).command(generateCommand).demandCommand(1, "Which action: inspect, analyze, import, split or generate?"),
+    argv
+      .command(dataListCommand)
+      .command(dataGetCommand)
+      .command(inspectCommand)
+      .command(analyzeCommand)
+      .command(dataImportCommand)
+      .command(dataSplitCommand)
+      .command(generateCommand)
+      .demandCommand(1, "Which action: list, get, inspect, analyze, import, split or generate?"),
   handler: () => undefined,
 };
 
@@ -26,15 +36,16 @@ const inspectCommand: CommandModule<object, InspectArguments> = {
   describe: "clients, samples, lengths and unreadable samples of a data file",
   builder: (argv) =>
     argv
-      .positional("file", { type: "string", demandOption: true, describe: "JSON or JSON Lines, also gzipped" })
+      .positional("file", { type: "string", demandOption: true, describe: "JSON or JSON Lines, also gzipped, or dataset:<name> of `data list`" })
       .option("json", { type: "boolean", default: false, describe: "print everything as one JSON value" })
       .option("clients", { type: "number", default: 20, describe: "clients listed, largest first" }),
   handler: async ({ file, json, clients }) => {
-    const [{ readFederatedDataset, describeSampleProblem }, { describeClients }] = await Promise.all([
+    const [{ readFederatedDataset, describeSampleProblem }, { describeClients }, { isDatasetReference, locateDataset }] = await Promise.all([
       import("../../data/dataset.js"),
       import("../../data/statistics.js"),
+      import("../../config/known-datasets.js"),
     ]);
-    const dataset = await readFederatedDataset(file);
+    const dataset = await readFederatedDataset(isDatasetReference(file) ? locateDataset(file, process.cwd()) : file);
     const statistics = describeClients(dataset.clients);
     if (json) {
       const { path, kind, sha256, numProblems, problems } = dataset;

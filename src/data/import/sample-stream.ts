@@ -35,6 +35,8 @@ export interface SampleStreamOptions {
   readonly columns?: readonly string[];
   readonly maxRecordBytes?: number;
   readonly expansion?: ExpansionLimits;
+  /** Makes another record of each, from these columns; undefined leaves it out without a word (it is counted). */
+  readonly transform?: { readonly columns: readonly string[]; readonly apply: (record: JsonRecord) => JsonRecord | undefined };
   /** Told after each batch how many stored bytes have been read. */
   readonly onProgress?: (numBytes: number) => void;
 }
@@ -61,6 +63,8 @@ export interface SampleTally {
   /** Of the first good sample. */
   form?: FormName;
   numRecords: number;
+  /** Records that the transform left out. */
+  numSkipped: number;
   numSamples: number;
   numProblems: number;
   /** The first MAX_KEPT_PROBLEMS ones. */
@@ -69,7 +73,7 @@ export interface SampleTally {
 }
 
 export function newTally(): SampleTally {
-  return { numRecords: 0, numSamples: 0, numProblems: 0, problems: [], sources: [] };
+  return { numRecords: 0, numSkipped: 0, numSamples: 0, numProblems: 0, problems: [], sources: [] };
 }
 
 /** One line for a problem. */
@@ -116,7 +120,8 @@ function checkKept(keep: readonly string[]): void {
 }
 
 /** Names of the columns that are needed of files that can leave others unread. */
-function neededFields({ map, userKey, keep }: SampleStreamOptions): ReadonlySet<string> {
+function neededFields({ map, userKey, keep, transform }: SampleStreamOptions): ReadonlySet<string> {
+  if (transform !== undefined) return new Set(transform.columns);
   const paths = [...map.values(), ...[...keep, userKey ?? DEFAULT_USER_FIELD].map((name) => name.split("."))];
   const named = paths.flatMap((path) => [path[0] ?? "", path.join(".")]);
   return new Set([...named, ...(map.size === 0 ? FORM_FIELDS : [])]);
@@ -151,8 +156,10 @@ class RecordReader {
   }
 
   /** The sample of a record, or nothing. */
-  read(record: SourceRecord): StreamedSample[] {
+  read(source: SourceRecord): StreamedSample[] {
     this.#tally.numRecords++;
+    const record = this.#transform(source);
+    if (record === undefined) return [];
     const place = () => describePosition(this.#path, record.position);
     const user = this.#userOf(record);
     if (typeof user !== "string") {
@@ -171,6 +178,14 @@ class RecordReader {
     if (form !== undefined) this.#tally.form ??= form;
     this.#tally.numSamples++;
     return [{ user, sample, extra: this.#keptFields(record.value) }];
+  }
+
+  #transform(source: SourceRecord): SourceRecord | undefined {
+    const { transform } = this.#options;
+    if (transform === undefined || !isRecord(source.value)) return source;
+    const value = transform.apply(source.value);
+    if (value === undefined) this.#tally.numSkipped++;
+    return value === undefined ? undefined : { ...source, value };
   }
 
   #userOf({ value, user }: SourceRecord): string | { readonly reason: string } {
