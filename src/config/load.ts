@@ -12,6 +12,7 @@ import { FedllmError, problemError } from "../errors.js";
 import { assert } from "../util/assert.js";
 import { checkArmStrategy, checkCommonOptions, checkServerData, loadStrategies, mergeStrategyOptions } from "./arm-strategies.js";
 import type { ArmStrategyInput, StrategySources } from "./arm-strategies.js";
+import { builtinExperiments } from "./builtin.js";
 import { chooseData, type ChosenExperiment } from "./data-source.js";
 import { checkFederationConfig, withoutFolders, type FederationConfig } from "./federation.js";
 import { checkObjective, withObjectiveDefaults } from "./objective.js";
@@ -90,7 +91,7 @@ async function readExperimentFile(file: string): Promise<ExperimentDocument> {
         subject: "experiment",
         expected: "a readable YAML file",
         received: `${file} (${error instanceof Error ? error.message : String(error)})`,
-        remedy: "Name an experiment file, or leave it out to run the built-in demonstration.",
+        remedy: `Name an experiment file or one of ${builtinExperiments().join(", ")}, or leave it out to run the built-in demonstration.`,
       },
       error,
     );
