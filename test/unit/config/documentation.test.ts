@@ -1,5 +1,5 @@
 /** What the documentation shows as an experiment is one: every key in it exists, where another project's README names one that does not. */
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { parse, stringify } from "yaml";
@@ -21,5 +21,12 @@ test.each(blocks)("%s, block %i", async (_file, _index, text) => {
   // A block that is about another section needs data to be an experiment.
   writeFileSync(join(folder, "experiment.yaml"), stringify({ data: { train: "clients.json" }, ...shown }));
   const { config } = await loadConfig({ file: join(folder, "experiment.yaml") });
+  expect(config.arms.length).toBeGreaterThan(0);
+});
+
+const experiments = readdirSync("experiments", { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".yaml"));
+
+test.each(experiments)("experiments/%s", async (name) => {
+  const { config } = await loadConfig({ file: join("experiments", name) });
   expect(config.arms.length).toBeGreaterThan(0);
 });
