@@ -27,7 +27,7 @@ export const dataGetCommand: CommandModule<object, Arguments> = {
     argv
       .positional("name", { type: "string", demandOption: true, describe: "name as `data list` shows it" })
       .option("from", { type: "string", requiresArg: true, describe: "zip archive or folder in the published layout, or the file of all clients" })
-      .option("url", { type: "string", requiresArg: true, describe: "another address of the published archive" })
+      .option("url", { type: "string", requiresArg: true, describe: "another address of the published archive, or of the file of all clients" })
       .option("rebuild", { type: "boolean", default: false, describe: "make it again from the original source on the Hugging Face hub" })
       .option("source", { type: "string", array: true, nargs: 1, default: [], describe: "a file of the original source that is here already, with --rebuild; may be repeated" })
       .option("min-samples", { type: "number", requiresArg: true, describe: "with --rebuild: users with fewer samples are left out; default: as in the paper" })

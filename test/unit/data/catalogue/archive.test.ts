@@ -1,5 +1,5 @@
 /** Archives: what is unpacked, and the answers to those that would do harm. */
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -34,10 +34,10 @@ describe("archives", () => {
     expect(existsSync(join(target, "root/b/c"))).toBe(true);
   });
 
-  test("the archives of these tests are ones that another program reads", () => {
+  test.skipIf(spawnSync("python3", ["--version"]).status !== 0)("the archives of these tests are ones that another program reads", () => {
     const file = join(makeTemporaryFolder(), "a.zip");
     writeFileSync(file, makeZip([{ name: "x/a.json", content: "hello" }]));
-    const listed = execFileSync(process.platform === "win32" ? "python" : "python3", ["-c", "import sys, zipfile; print(zipfile.ZipFile(sys.argv[1]).read('x/a.json').decode())", file]);
+    const listed = execFileSync("python3", ["-c", "import sys, zipfile; print(zipfile.ZipFile(sys.argv[1]).read('x/a.json').decode())", file]);
     expect(listed.toString().trim()).toBe("hello");
   });
 

@@ -104,6 +104,8 @@ describe("installing", () => {
     const options = { url: `${origin}/a.zip`, network: { isOffline: false }, pauseMs: 5 };
     for (const name of ["fed-aya", "fed-chatbot-pa"]) expect((await installFromArchive(folder, requireEntry(name), options)).source).toBe(options.url);
     expect(requests).toHaveLength(1);
+    const plain = await startFileServer(serve(Buffer.from(clientsOf("preference"))));
+    expect((await installFromArchive(folder, requireEntry("fed-chatbot-pa"), { ...options, url: plain.origin })).numClients).toBe(2);
     const page = await startFileServer(serve(Buffer.from("<html>too large to be scanned</html>")));
     const failure = installFromArchive(folder, requireEntry("fed-aya"), { ...options, url: page.origin });
     await expect(failure).rejects.toMatchObject({ code: "DOWNLOAD_FAILED", message: expect.stringContaining("--from") as string });
