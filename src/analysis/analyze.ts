@@ -5,14 +5,17 @@
 import { basename, join } from "node:path";
 import type { FederatedDataset } from "../data/dataset.js";
 import { describeNumbers } from "../data/statistics.js";
-import type { SampleTokenizer } from "../data/tokenized.js";
+import { assert } from "../util/assert.js";
 import { makeFolder, writeFileAtomic } from "../util/atomic-file.js";
 import { CLIENT_LIMITS, OVERALL_LIMITS, describeGroup } from "./describe.js";
 import type { SampleFindings } from "./describe.js";
+import { planModel, seeWithModel } from "./model-findings.js";
+import type { AnalysisModel, ModelOptions, ModelPlan } from "./model-findings.js";
 import { runPass } from "./pass.js";
 import type { AnalysisProgress, PassContext } from "./pass.js";
 import { REPORT_VERSION } from "./report.js";
-import type { AnalysisReport } from "./report.js";
+import type { Point } from "./principal-components.js";
+import type { AnalysisReport, ProjectedSample } from "./report.js";
 import { toRows } from "./rows.js";
 import { groupByClient, listSamples } from "./samples.js";
 import type { AnalyzedSample } from "./samples.js";
@@ -20,14 +23,7 @@ import { compareClients, distancesBetween, largestClients, profileOf } from "./s
 import { AnalysisStore } from "./store.js";
 import { textPass, tokenPass } from "./text-measures.js";
 
-/** A model whose tokenizer, losses and hidden states the analysis may use. */
-export interface AnalysisModel {
-  /** SHA-256 of the file. */
-  readonly sha256: string;
-  readonly tokenizer: SampleTokenizer;
-}
-
-export interface AnalyzeOptions {
+export interface AnalyzeOptions extends ModelOptions {
   /** Folder of the results; it is made. */
   readonly out: string;
   /** Name of the data set in the report; default: that of the file. */
@@ -45,16 +41,17 @@ export interface AnalyzeResult {
   readonly databasePath: string;
 }
 
-/** Rejects with CANCELLED, METRICS_INVALID (a file in the way), IO_FAILED and what the model rejects with. */
+/** Rejects with CANCELLED, CONFIG_INVALID, METRICS_INVALID (a file in the way), IO_FAILED and what the model rejects with. */
 export async function analyzeDataset(dataset: FederatedDataset, options: AnalyzeOptions): Promise<AnalyzeResult> {
+  const plan = options.model === undefined ? undefined : planModel(dataset, options.model, options);
   await makeFolder(options.out);
   const databasePath = join(options.out, "analysis.sqlite");
   const jsonPath = join(options.out, "analysis.json");
   const store = new AnalysisStore(databasePath);
   try {
     const { onProgress, signal } = options;
-    const findings = await findAll(listSamples(dataset), options.model, { store, onProgress, signal });
-    const report = makeReport(dataset, options.name ?? basename(dataset.path), findings);
+    const { findings, explained } = await findAll(listSamples(dataset), plan, { store, onProgress, signal });
+    const report = makeReport(dataset, options.name ?? basename(dataset.path), findings, { plan, explained });
     store.replaceAnalysis(toRows(report, findings));
     await writeFileAtomic(jsonPath, `${JSON.stringify(report, null, 2)}\n`);
     return { report, jsonPath, databasePath };
@@ -63,17 +60,25 @@ export async function analyzeDataset(dataset: FederatedDataset, options: Analyze
   }
 }
 
-async function findAll(samples: readonly AnalyzedSample[], model: AnalysisModel | undefined, context: PassContext): Promise<SampleFindings[]> {
+async function findAll(samples: readonly AnalyzedSample[], plan: ModelPlan | undefined, context: PassContext) {
   const texts = await runPass(samples, textPass, context);
-  const tokens = model === undefined ? [] : await runPass(samples, tokenPass(model.tokenizer, model.sha256), context);
-  return samples.map(({ clientIndex, sampleIndex, hash }, index) => {
+  const tokens = plan === undefined ? [] : await runPass(samples, tokenPass(plan.model.tokenizer, plan.model.sha256), context);
+  const seen = plan?.inference === undefined ? undefined : await seeWithModel(samples, plan.inference, context);
+  const findings = samples.map((sample, index): SampleFindings => {
+    const { clientIndex, sampleIndex, hash } = sample;
     const [text, counts] = [texts[index], tokens[index]];
-    if (text === undefined) throw new RangeError("a pass gives a finding for every sample");
-    return { clientIndex, sampleIndex, hash, text, ...(counts === undefined ? {} : { tokens: counts }) };
+    assert(text !== undefined, "a pass gives a finding for every sample");
+    return { clientIndex, sampleIndex, hash, text, ...(counts === undefined ? {} : { tokens: counts }), ...seen?.findings.get(sample) };
   });
+  return { findings, explained: seen?.explained };
 }
 
-function makeReport(dataset: FederatedDataset, name: string, findings: readonly SampleFindings[]): AnalysisReport {
+interface ReportParts {
+  readonly plan: ModelPlan | undefined;
+  readonly explained: Point | undefined;
+}
+
+function makeReport(dataset: FederatedDataset, name: string, findings: readonly SampleFindings[], { plan, explained }: ReportParts): AnalysisReport {
   const { path, sha256, kind, clients, numProblems } = dataset;
   const byClient = groupByClient(findings);
   const findingsOf = (index: number) => byClient.get(index) ?? [];
@@ -84,6 +89,7 @@ function makeReport(dataset: FederatedDataset, name: string, findings: readonly 
   return {
     version: REPORT_VERSION,
     dataset: { name, path, sha256, kind, numClients: clients.length, numProblems },
+    ...(plan === undefined ? {} : { model: plan.report }),
     overall: { ...describeGroup(findings, OVERALL_LIMITS), ...(samplesPerClient === undefined ? {} : { samplesPerClient }) },
     clients: clients.map(({ id }, index) => {
       const own = findingsOf(index);
@@ -91,6 +97,11 @@ function makeReport(dataset: FederatedDataset, name: string, findings: readonly 
       const hasDistances = own.length > 0 && profile !== undefined;
       return { id, ...describeGroup(own, CLIENT_LIMITS), ...(hasDistances ? { distances: distancesBetween(profile, whole) } : {}) };
     }),
-    similarity: compareClients(profiles, largestClients(sizes)),
+    similarity: compareClients(profiles, whole, largestClients(sizes)),
+    ...(explained === undefined ? {} : { projection: { explained, points: pointsOf(findings) } }),
   };
+}
+
+function pointsOf(findings: readonly SampleFindings[]): ProjectedSample[] {
+  return findings.flatMap(({ clientIndex, sampleIndex, projected }) => (projected === undefined ? [] : [{ clientIndex, sampleIndex, ...projected }]));
 }

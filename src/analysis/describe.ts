@@ -2,7 +2,9 @@
 import { describeNumbers } from "../data/statistics.js";
 import type { Distribution } from "../data/statistics.js";
 import { summarizePreferences } from "./preferences.js";
-import type { GroupReport, InstructionTypes, NamedCount } from "./report.js";
+import { describeQuality } from "./quality.js";
+import type { DifficultyFinding } from "./quality.js";
+import type { GroupReport, InstructionTypes, NamedCount, ProjectedSample } from "./report.js";
 import type { TextMeasures, TokenCounts } from "./text-measures.js";
 
 /** Everything that was found of one sample. */
@@ -12,6 +14,9 @@ export interface SampleFindings {
   readonly hash: string;
   readonly text: TextMeasures;
   readonly tokens?: TokenCounts;
+  readonly difficulty?: DifficultyFinding;
+  readonly embedding?: Float32Array;
+  readonly projected?: Pick<ProjectedSample, "pca" | "umap">;
 }
 
 export interface DescribeLimits {
@@ -25,6 +30,7 @@ export const CLIENT_LIMITS: DescribeLimits = { verbs: 5, objectsPerVerb: 2 };
 
 export function describeGroup(findings: readonly SampleFindings[], limits: DescribeLimits): GroupReport {
   const comparisons = findings.flatMap(({ text }) => (text.comparison === undefined ? [] : [text.comparison]));
+  const quality = describeQuality(findings.flatMap(({ difficulty }) => difficulty ?? []));
   return {
     numSamples: findings.length,
     ...distribution("instructionCharacters", findings, ({ text }) => text.instructionCharacters),
@@ -35,6 +41,7 @@ export function describeGroup(findings: readonly SampleFindings[], limits: Descr
     ...distribution("rejectedTokens", findings, ({ tokens }) => tokens?.rejected),
     languages: ranked(countBy(findings, ({ text }) => text.language)),
     instructionTypes: describeTypes(findings, limits),
+    ...(quality === undefined ? {} : { quality }),
     ...(comparisons.length === 0 ? {} : { preferences: summarizePreferences(comparisons) }),
   };
 }

@@ -30,6 +30,18 @@ export interface InstructionTypes {
   readonly verbs: readonly TypeCount[];
 }
 
+/** Instruction-Following Difficulty, see quality.ts; losses are nats per token of the answer, means of samples. */
+export interface QualityReport {
+  readonly numScored: number;
+  /** Looked at and left out, mostly because they are too long. */
+  readonly numSkipped: number;
+  /** Of the scored ones, those whose answer the instruction does not help. */
+  readonly numAboveOne: number;
+  readonly ifd?: Distribution;
+  readonly lossGivenInstruction?: Distribution;
+  readonly lossAlone?: Distribution;
+}
+
 /** What is known of a set of samples: a client's, or all. */
 export interface GroupReport {
   readonly numSamples: number;
@@ -42,6 +54,8 @@ export interface GroupReport {
   /** Samples by language, most frequent first. */
   readonly languages: readonly NamedCount[];
   readonly instructionTypes: InstructionTypes;
+  /** Of the samples chosen for the model; absent without one. */
+  readonly quality?: QualityReport;
   /** Preference pairs only. */
   readonly preferences?: readonly PropertyPreference[];
 }
@@ -65,6 +79,36 @@ export interface ClientSimilarity {
   readonly languageDistance: readonly (readonly number[])[];
   readonly instructionLengthDistance: readonly (readonly number[])[];
   readonly responseLengthDistance: readonly (readonly number[])[];
+  /** Cosine of the clients' mean embeddings; absent without a model. */
+  readonly embeddingSimilarity?: readonly (readonly number[])[];
+  /** The same after the mean of all embeddings is subtracted, which all of a model's have in common. */
+  readonly centredSimilarity?: readonly (readonly number[])[];
+}
+
+/** Which model saw which samples. */
+export interface ModelReport {
+  readonly name: string;
+  readonly sha256: string;
+  readonly template?: string;
+  /** Boundary between layers at which embeddings are read; the number of layers: the output of the last. */
+  readonly boundary?: number;
+  readonly maxLength?: number;
+  /** Most samples of a client that were looked at with the model. */
+  readonly maxSamplesPerClient?: number;
+}
+
+/** Embeddings of instructions in the plane. */
+export interface ProjectionReport {
+  /** Part of the variance along the two axes of PCA. */
+  readonly explained: readonly [number, number];
+  readonly points: readonly ProjectedSample[];
+}
+
+export interface ProjectedSample {
+  readonly clientIndex: number;
+  readonly sampleIndex: number;
+  readonly pca: readonly [number, number];
+  readonly umap?: readonly [number, number];
 }
 
 export interface AnalysisReport {
@@ -78,8 +122,11 @@ export interface AnalysisReport {
     /** Samples that could not be read are not among the others. */
     readonly numProblems: number;
   };
+  /** Absent: only what the texts show. */
+  readonly model?: ModelReport;
   readonly overall: GroupReport & { readonly samplesPerClient?: Distribution };
   /** In file order. */
   readonly clients: readonly ClientReport[];
   readonly similarity: ClientSimilarity;
+  readonly projection?: ProjectionReport;
 }

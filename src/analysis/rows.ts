@@ -1,5 +1,6 @@
 /** An analysis as rows of analysis.sqlite. */
 import type { SampleFindings } from "./describe.js";
+import { difficultyOf } from "./quality.js";
 import type { AnalysisReport } from "./report.js";
 import type { Row, StoredAnalysis } from "./store.js";
 
@@ -16,14 +17,15 @@ export function toRows(report: AnalysisReport, findings: readonly SampleFindings
       language_distance: client.distances?.language ?? null,
       instruction_length_distance: client.distances?.instructionLength ?? null,
       response_length_distance: client.distances?.responseLength ?? null,
-      mean_ifd: null,
+      mean_ifd: client.quality?.ifd?.mean ?? null,
     })),
     samples: findings.map((finding) => sampleRow(finding)),
     client_pairs: pairRows(report),
   };
 }
 
-function sampleRow({ clientIndex, sampleIndex, hash, text, tokens }: SampleFindings): Row {
+function sampleRow({ clientIndex, sampleIndex, hash, text, tokens, difficulty, projected }: SampleFindings): Row {
+  const losses = difficulty === undefined || "skipped" in difficulty ? undefined : difficulty;
   return {
     client_index: clientIndex,
     sample_index: sampleIndex,
@@ -37,18 +39,18 @@ function sampleRow({ clientIndex, sampleIndex, hash, text, tokens }: SampleFindi
     instruction_tokens: tokens?.instruction ?? null,
     response_tokens: tokens?.response ?? null,
     rejected_tokens: tokens?.rejected ?? null,
-    loss_given_instruction: null,
-    loss_alone: null,
-    ifd: null,
-    pca_x: null,
-    pca_y: null,
-    umap_x: null,
-    umap_y: null,
+    loss_given_instruction: losses?.lossGivenInstruction ?? null,
+    loss_alone: losses?.lossAlone ?? null,
+    ifd: difficultyOf(difficulty) ?? null,
+    pca_x: projected?.pca[0] ?? null,
+    pca_y: projected?.pca[1] ?? null,
+    umap_x: projected?.umap?.[0] ?? null,
+    umap_y: projected?.umap?.[1] ?? null,
   };
 }
 
 function pairRows({ similarity }: AnalysisReport): Row[] {
-  const { clients, languageDistance, instructionLengthDistance, responseLengthDistance } = similarity;
+  const { clients, languageDistance, instructionLengthDistance, responseLengthDistance, embeddingSimilarity, centredSimilarity } = similarity;
   return clients.flatMap((leftIndex, left) =>
     clients.slice(left + 1).map((rightIndex, offset) => {
       const right = left + 1 + offset;
@@ -58,7 +60,8 @@ function pairRows({ similarity }: AnalysisReport): Row[] {
         language_distance: languageDistance[left]?.[right] ?? 0,
         instruction_length_distance: instructionLengthDistance[left]?.[right] ?? 0,
         response_length_distance: responseLengthDistance[left]?.[right] ?? 0,
-        embedding_similarity: null,
+        embedding_similarity: embeddingSimilarity?.[left]?.[right] ?? null,
+        centred_similarity: centredSimilarity?.[left]?.[right] ?? null,
       };
     }),
   );

@@ -19,6 +19,18 @@ export function listSamples(dataset: Pick<FederatedDataset, "clients">): Analyze
   );
 }
 
+/** The most samples per client with which a data set of these sizes gives at most `most` samples; at least 1. */
+export function samplesPerClient(sizes: readonly number[], most: number): number {
+  const total = (limit: number) => sizes.reduce((sum, size) => sum + Math.min(size, limit), 0);
+  let [low, high] = [1, Math.max(1, ...sizes)];
+  while (low < high) {
+    const middle = Math.ceil((low + high) / 2);
+    if (total(middle) <= most) low = middle;
+    else high = middle - 1;
+  }
+  return low;
+}
+
 /**
  * Of each client the samples whose hashes are smallest, at most so many, in the given order: a choice that depends on the texts
  * alone, so that a longer data set keeps most of it and what was computed stays of use.

@@ -64,6 +64,7 @@ export const SCHEMA = `
     instruction_length_distance REAL NOT NULL,
     response_length_distance REAL NOT NULL,
     embedding_similarity REAL,                -- cosine of the mean embeddings
+    centred_similarity REAL,                  -- the same without the mean of all embeddings
     PRIMARY KEY (left_index, right_index),
     CHECK (left_index < right_index)
   ) STRICT, WITHOUT ROWID;

@@ -96,7 +96,8 @@ function openDescription(addon: NativeAddon, path: string, numThreads: number): 
   return BaseModel.open(addon, path, { numThreads });
 }
 
-function hasLibraries(backend: NativeBackend): boolean {
+/** Whether the libraries of a backend are installed. */
+export function hasLibraries(backend: NativeBackend): boolean {
   try {
     locateLibraries(backend);
     return true;

@@ -2,7 +2,7 @@
 import { DEFAULT_MAX_PROMPT_LENGTH } from "../config/objective.js";
 import type { ExperimentConfig } from "../config/schema.js";
 import { tokenizePairs } from "../data/preference-tokens.js";
-import type { PromptTemplate } from "../data/prompt-template.js";
+import type { PromptTemplate, TemplateName } from "../data/prompt-template.js";
 import type { Sample } from "../data/samples.js";
 import { createTemplate } from "../data/templates.js";
 import { isSurelyWhole, tokenizeSamples } from "../data/tokenized.js";
@@ -33,7 +33,11 @@ export function createTokenize(config: ExperimentConfig, tokenizer: ModelTokeniz
 }
 
 function templateOf({ data: { template } }: ExperimentConfig, tokenizer: ModelTokenizer): PromptTemplate | "none" {
-  if (template === "none") return template;
+  return template === "none" ? template : modelTemplate(template, tokenizer);
+}
+
+/** The template of this name with the model's own where it is that one. Throws CONFIG_INVALID for a template that the model does not have. */
+export function modelTemplate(template: TemplateName, tokenizer: Pick<ModelTokenizer, "chatTemplate" | "bosToken" | "eosToken" | "detokenize">): PromptTemplate {
   const textOf = (token: number | undefined) =>
     token === undefined ? undefined : tokenizer.detokenize(Int32Array.of(token), true);
   const bosText = textOf(tokenizer.bosToken);

@@ -25,7 +25,7 @@ async function analyze(data: unknown, withTokens = false) {
   const folder = makeTemporaryFolder();
   const path = join(folder, "data.json");
   writeFileSync(path, JSON.stringify(data));
-  const model = withTokens ? { model: { sha256: "0".repeat(64), tokenizer: createByteTokenizer() } } : {};
+  const model = withTokens ? { model: { name: "bytes", sha256: "0".repeat(64), tokenizer: createByteTokenizer() } } : {};
   return analyzeDataset(await readFederatedDataset(path), { out: join(folder, "out"), ...model });
 }
 
