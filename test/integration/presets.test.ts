@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { describe, expect, it, test } from "vitest";
+import { beforeEach, describe, expect, it, test, vi } from "vitest";
 import { locateExperiment } from "../../src/config/builtin.js";
 import { loadConfig, parseSetOption } from "../../src/config/load.js";
 import { syntheticSource } from "../../src/config/data-source.js";
@@ -16,6 +16,11 @@ import { createNativeEngine } from "../../src/run/native-engine.js";
 import { planExperiment } from "../../src/run/plan.js";
 import type { RunEvent } from "../../src/run/events.js";
 import { makeTemporaryFolder } from "../helpers/temporary-folder.js";
+
+beforeEach(() => {
+  // Data sets that are installed on this machine are not to be found.
+  vi.stubEnv("FEDLLM_DATA_DIR", "/nowhere");
+});
 
 const load = async (reference: string, workingFolder: string, ...settings: string[]) =>
   (await loadConfig({ ...locateExperiment(reference), workingFolder, overrides: settings.map((text) => parseSetOption(text)) })).config;

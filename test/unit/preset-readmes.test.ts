@@ -1,10 +1,15 @@
 /** Goal: the cost tables in the presets' README files are those that the script computes, and grow with the model. */
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { expect, test } from "vitest";
+import { beforeEach, expect, test, vi } from "vitest";
 import { costTable } from "../../experiments/estimate-costs.js";
 import { locateExperiment } from "../../src/config/builtin.js";
 import { CATALOGUE } from "../../src/data/catalogue.js";
+
+beforeEach(() => {
+  // Data sets that are installed on this machine are not to be found.
+  vi.stubEnv("FEDLLM_DATA_DIR", "/nowhere");
+});
 
 test.each(CATALOGUE.map(({ name }) => name))("%s", async (name) => {
   const table = await costTable(name);

@@ -4,7 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { describe, expect, it, test } from "vitest";
+import { beforeEach, describe, expect, it, test, vi } from "vitest";
 import { parse } from "yaml";
 import { builtinExperiments, locateExperiment } from "../../../src/config/builtin.js";
 import { loadConfig, parseSetOption } from "../../../src/config/load.js";
@@ -13,6 +13,11 @@ import { variantNames } from "../../../src/config/variants.js";
 import { CATALOGUE } from "../../../src/data/catalogue.js";
 import { planTraining } from "../../../src/run/training-plan.js";
 import { makeTemporaryFolder } from "../../helpers/temporary-folder.js";
+
+beforeEach(() => {
+  // Data sets that are installed on this machine are not to be found.
+  vi.stubEnv("FEDLLM_DATA_DIR", "/nowhere");
+});
 
 const SFT = { batchSize: 16, maxLength: 1024, rates: [2e-5, 1e-6], lora: [16, 32, 0.05], template: "alpaca", base: "llama-2-7b", objective: "sft", steps: 10 } as const;
 
