@@ -94,8 +94,13 @@ async function unpackEntry(
   entry: Entry,
   { subject, target, limits }: { readonly subject: string; readonly target: string; readonly limits: ExpansionLimits },
 ): Promise<number> {
-  const stream: Readable = await archive.openReadStreamPromise(entry);
   await mkdir(dirname(target), { recursive: true });
+  const stream: Readable = await archive.openReadStreamPromise(entry);
+  const failures: Error[] = [];
+  // It may fail before anybody reads it, which would end the program if nobody listened.
+  stream.on("error", (error) => {
+    failures.push(error);
+  });
   let numBytes = 0;
   const counted = async function* () {
     for await (const piece of limitExpansion(stream as AsyncIterable<Uint8Array>, subject, () => entry.compressedSize, limits)) {
@@ -103,7 +108,11 @@ async function unpackEntry(
       yield piece;
     }
   };
-  await pipeline(counted, createWriteStream(target, { flags: "wx" }));
+  await pipeline(counted, createWriteStream(target, { flags: "wx" })).catch((error: unknown) => {
+    // What went wrong first says more than that the stream is closed.
+    throw error instanceof FedllmError ? error : (failures[0] ?? error);
+  });
+  if (failures[0] !== undefined) throw failures[0];
   return numBytes;
 }
 

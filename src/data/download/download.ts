@@ -99,6 +99,8 @@ async function attempt(options: DownloadOptions, handle: FileHandle, progress: P
   if (!canResume) await restart(handle, progress);
   const headers = canResume ? { range: `bytes=${String(progress.numBytes)}-`, "if-range": note.validator ?? "" } : {};
   const response = await requestFile({ url, network, ...(token === undefined ? {} : { token }), headers: { "accept-encoding": "identity", ...headers } });
+  // The connection may break before anybody reads, which would end the program if nobody listened; reading says it again.
+  response.body.on("error", () => undefined);
   if (response.statusCode === 416 && canResume) {
     await discard(response);
     await restart(handle, progress);

@@ -95,6 +95,15 @@ describe("a connection that breaks", () => {
     await expectWhole({ folder, target, result: downloadFile({ url: `${origin}/f`, target, network: { isOffline: false }, pauseMs: 1 }) });
   });
 
+  test("may break at once after the headers, before anything is read", async () => {
+    const { origin } = await startFileServer((_request, response) => {
+      response.writeHead(200, { etag: '"v1"', "content-length": String(BYTES.length) });
+      response.write(BYTES.subarray(0, 10));
+      setImmediate(() => response.destroy());
+    });
+    for (let attempt = 0; attempt < 5; attempt++) await expectFailure(download(`${origin}/f`, { maxAttempts: 3, pauseMs: 1 }), "given up");
+  });
+
   test("is tried a few times and given up, with what arrived kept", async () => {
     const { origin, requests } = await startFileServer((_request, response) => response.destroy());
     await expectFailure(download(`${origin}/f`, { maxAttempts: 3 }), "given up after 3 attempts");
