@@ -1,6 +1,4 @@
 // Binds the evaluator and the reader of hidden states to async-task.h.
-#include <chrono>
-
 #include "async-task.h"
 #include "results.h"
 #include "tasks.h"
@@ -12,14 +10,9 @@ Napi::Object start_evaluate(Napi::Env env, task_model model, evaluate_request re
     return async_task<evaluation>::start_cancellable(
         env, {"fedllm:evaluate",
               [model = std::move(model), owned](task_control & control) {
-                  const auto started = std::chrono::steady_clock::now();
-                  evaluation result;
                   evaluate_options options = owned->view();
                   options.cache            = model.cache.get();
-                  result.scores            = evaluate(*model.base, options, control.cancelled());
-                  const auto elapsed = std::chrono::steady_clock::now() - started;
-                  result.duration_ms = std::chrono::duration<double, std::milli>(elapsed).count();
-                  return result;
+                  return evaluate(*model.base, options, control.cancelled());
               },
               [](Napi::Env result_env, evaluation && result) -> Napi::Value {
                   return make_evaluate_result(result_env, result);

@@ -195,6 +195,19 @@ Napi::Object make_hidden_cache(Napi::Env env, const hidden_cache_state & state) 
     return object;
 }
 
+static Napi::Object make_memory_use(Napi::Env env, const memory_use & use) {
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("microBatchTokens", make_count(env, double(use.micro_batch_tokens)));
+    object.Set("recomputes", Napi::Boolean::New(env, use.recomputes));
+    object.Set("streams", Napi::Boolean::New(env, use.streams));
+    object.Set("fellBack", Napi::Boolean::New(env, use.fell_back));
+    object.Set("plannedBytes", make_count(env, double(use.planned_bytes)));
+    object.Set("plannedPeakBytes", make_count(env, double(use.planned_peak)));
+    object.Set("plannedDeviceBytes", make_count(env, double(use.planned_device_bytes)));
+    object.Set("deviceBytes", make_count(env, double(use.device_bytes)));
+    return object;
+}
+
 Napi::Object make_train_result(Napi::Env env, const train_result & result) {
     Napi::Object object = Napi::Object::New(env);
     object.Set("weights", make_weights(env, result.weights));
@@ -204,13 +217,7 @@ Napi::Object make_train_result(Napi::Env env, const train_result & result) {
     object.Set("numTokens", make_count(env, double(result.n_tokens)));
     object.Set("numSupervisedTokens", make_count(env, double(result.n_supervised_tokens)));
     object.Set("trainDurationMs", make_count(env, result.duration_ms));
-    Napi::Object memory = Napi::Object::New(env);
-    memory.Set("microBatchTokens", make_count(env, double(result.memory.micro_batch_tokens)));
-    memory.Set("recomputes", Napi::Boolean::New(env, result.memory.recomputes));
-    memory.Set("streams", Napi::Boolean::New(env, result.memory.streams));
-    memory.Set("fellBack", Napi::Boolean::New(env, result.memory.fell_back));
-    memory.Set("plannedBytes", make_count(env, double(result.memory.planned_bytes)));
-    object.Set("memory", memory);
+    object.Set("memory", make_memory_use(env, result.memory));
     if (result.cache.n_hits + result.cache.n_misses > 0) {
         Napi::Object cache = Napi::Object::New(env);
         set_counts(env, cache, result.cache);
@@ -241,6 +248,7 @@ Napi::Object make_evaluate_result(Napi::Env env, const evaluation & result) {
     object.Set("numCorrectTokens", make_typed_array<Napi::Uint32Array>(env, n_correct));
     object.Set("numSupervisedTokens", make_typed_array<Napi::Uint32Array>(env, n_supervised));
     object.Set("evaluateDurationMs", make_count(env, result.duration_ms));
+    object.Set("memory", make_memory_use(env, result.memory));
     return object;
 }
 

@@ -13,11 +13,6 @@
 namespace fedllm::addon {
 
 // Scores of a data set with the time they took.
-struct evaluation {
-    std::vector<sample_score> scores;
-    double                    duration_ms = 0.0;
-};
-
 Napi::Array        make_devices(Napi::Env env, const std::vector<device_info> & devices);
 Napi::Object       make_model_info(Napi::Env env, const model_info & info);
 Napi::Object       make_adapter_layout(Napi::Env env, const adapter_layout & layout);

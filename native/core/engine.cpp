@@ -104,6 +104,11 @@ void engine::get_gradient(std::vector<float> & gradient) const {
     if (gradient_ != nullptr) ggml_backend_tensor_get(gradient_, gradient.data(), 0, ggml_nbytes(gradient_));
 }
 
+size_t engine::device_bytes() const {
+    const auto size_of = [](ggml_backend_buffer_t buffer) { return buffer == nullptr ? size_t(0) : ggml_backend_buffer_get_size(buffer); };
+    return size_of(flat_buffer_) + frozen_->bytes() + ggml_gallocr_get_buffer_size(allocator_, 0) + (streamed_ == nullptr ? 0 : size_of(streamed_->buffer));
+}
+
 bool engine::streams() const { return options_.stream || model_.options().placement == weight_placement::streamed; }
 
 size_t engine::estimate_nodes(const micro_batch & batch, size_t n_layers) const {

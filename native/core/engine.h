@@ -75,6 +75,8 @@ class engine {
     graph_memory measure(const micro_batch & batch, const run_request & request);
 
     const engine_counters & counters() const { return counters_; }
+    // What it takes on the device now beside weights of the model: flat buffers, frozen adapters, the last graph's tensors and checkpoints.
+    size_t device_bytes() const;
 
   private:
     struct forward_pass;

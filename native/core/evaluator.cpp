@@ -1,5 +1,5 @@
 // Log-probabilities of the supervised tokens without gradients.
-#include <algorithm>
+#include <chrono>
 #include <numeric>
 
 #include "batch.h"
@@ -28,7 +28,8 @@ static std::vector<sample_score> score_samples(engine & device, const sample_set
     return scores;
 }
 
-std::vector<sample_score> evaluate(const base_model & model, const evaluate_options & options, const std::atomic<bool> & cancel) {
+evaluation evaluate(const base_model & model, const evaluate_options & options, const std::atomic<bool> & cancel) {
+    const auto begin = std::chrono::steady_clock::now();
     if (options.micro_batch_tokens < 1) throw train_error("CONFIG_INVALID", "microBatchTokens: expected at least 1, received " + std::to_string(options.micro_batch_tokens));
     batch_check_samples(options.samples, model.info().n_vocab);
     if (options.adapter != nullptr && options.weights == nullptr) throw train_error("ADAPTER_INVALID", "weights: expected numbers for the adapter, received none");
@@ -46,10 +47,14 @@ std::vector<sample_score> evaluate(const base_model & model, const evaluate_opti
     settings.allocation_limit = options.memory.allocation_limit;
     settings.cache = request.cache;
     planned_engine runner(model, request, settings);
-    return runner.run([&](engine & device, int64_t micro_batch_tokens) {
+    evaluation result;
+    result.scores = runner.run([&](engine & device, int64_t micro_batch_tokens) {
         if (options.adapter != nullptr) device.set_weights(*options.weights);
         return score_samples(device, options.samples, micro_batch_tokens, cancel);
     });
+    result.memory = runner.use();
+    result.duration_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
+    return result;
 }
 
 static void check_states(const base_model & model, const hidden_states_options & o) {

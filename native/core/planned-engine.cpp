@@ -16,6 +16,19 @@ engine & planned_engine::make_engine() {
     return *engine_;
 }
 
+memory_use planned_engine::use() const {
+    memory_use use;
+    use.micro_batch_tokens = plan_.micro_batch_tokens;
+    use.recomputes = plan_.tier == checkpoint_tier::layer_inputs;
+    use.streams = plan_.streams;
+    use.fell_back = fell_back_;
+    use.planned_bytes = plan_.needed;
+    use.planned_peak = plan_.host_bytes();
+    use.planned_device_bytes = plan_.device_bytes() - plan_.parts.weights;
+    use.device_bytes = engine_ == nullptr ? 0 : engine_->device_bytes();
+    return use;
+}
+
 void planned_engine::fall_back(const train_error & error) {
     engine_.reset();
     const memory_plan tried = plan_;

@@ -16,8 +16,8 @@ class planned_engine {
 
     const memory_plan & plan() const { return plan_; }
     hidden_cache_counts cache_counts() const { return engine_ == nullptr ? hidden_cache_counts() : engine_->counters().cache; }
-    // Whether memory ran out and a leaner plan took over.
-    bool fell_back() const { return fell_back_; }
+    // How it went so far, for the caller.
+    memory_use use() const;
 
     // Returns work(engine, micro_batch_tokens). When it throws OUT_OF_MEMORY, the next leaner plan's engine is made and work is
     // called again; a second time the error goes on, with the numbers of the plan. work must start from the beginning: a new engine
@@ -46,8 +46,5 @@ class planned_engine {
     std::unique_ptr<engine> engine_;
     bool                    fell_back_ = false;
 };
-
-// The plan as it went, for the caller.
-memory_use planned_use(const planned_engine & runner);
 
 }  // namespace fedllm

@@ -116,11 +116,6 @@ void divide(preference_metrics & sums, double n) {
 
 }  // namespace
 
-memory_use planned_use(const planned_engine & runner) {
-    const memory_plan & plan = runner.plan();
-    return { plan.micro_batch_tokens, plan.tier == checkpoint_tier::layer_inputs, plan.streams, runner.fell_back(), plan.needed };
-}
-
 // Chosen so that a gradient of F16's smallest normal number, 2^-14, gains the ten bits that it would lose.
 constexpr double DEVICE_LOSS_SCALE = 1024.0;
 constexpr int MAX_HALVINGS = 24;
@@ -195,7 +190,7 @@ train_result train(const base_model & model, const train_options & o, const std:
         result.n_supervised_tokens += sums.n_supervised;
         if (on_progress) on_progress({ step + 1, loss, sums.n_tokens });
     }
-    result.memory = planned_use(runner);
+    result.memory = runner.use();
     result.cache = runner.cache_counts();
     result.duration_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
     return result;

@@ -87,6 +87,9 @@ struct memory_use {
     bool    streams = false;        // weights come from the file layer by layer
     bool    fell_back = false;      // memory ran out once and a leaner plan took over
     size_t  planned_bytes = 0;      // what the plan took to be needed beside loaded weights
+    size_t  planned_peak = 0;       // highest resident memory of the process by the plan; on the CPU with all weights
+    size_t  planned_device_bytes = 0;  // of the adapter, activations and checkpoints on the device, by the plan
+    size_t  device_bytes = 0;       // what these took
 };
 
 struct train_options {
@@ -175,8 +178,13 @@ struct sample_score {
     uint32_t n_correct = 0;          // supervised tokens where the most likely token is the right one
 };
 
-std::vector<sample_score> evaluate(const base_model & model, const evaluate_options & options,
-                                   const std::atomic<bool> & cancel);
+struct evaluation {
+    std::vector<sample_score> scores;  // in the order of the samples
+    double                    duration_ms = 0.0;
+    memory_use                memory;
+};
+
+evaluation evaluate(const base_model & model, const evaluate_options & options, const std::atomic<bool> & cancel);
 
 // For tests and tools: loss and gradient of one set of samples, weighted and summed over supervised tokens (not divided).
 // gradient: layout order, resized and overwritten.

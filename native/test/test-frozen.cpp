@@ -140,7 +140,7 @@ FEDLLM_TEST("frozen adapters: training and evaluation keep them as they are, and
     const std::atomic<bool> cancel(false);
     double  sum = 0.0;
     int64_t n = 0;
-    for (const fedllm::sample_score & score : fedllm::evaluate(*models.core, evaluation, cancel)) {
+    for (const fedllm::sample_score & score : fedllm::evaluate(*models.core, evaluation, cancel).scores) {
         sum -= score.log_probability;
         n += score.n_supervised;
     }

@@ -164,9 +164,9 @@ FEDLLM_TEST("groups: evaluation scores each member as alone, and training steps 
     evaluation.micro_batch_tokens = 200;
     const std::atomic<bool> cancel(false);
     evaluation.samples = plain.view();
-    const auto expected = fedllm::evaluate(*models.core, evaluation, cancel);
+    const auto expected = fedllm::evaluate(*models.core, evaluation, cancel).scores;
     evaluation.samples = samples.view();
-    const auto received = fedllm::evaluate(*models.core, evaluation, cancel);
+    const auto received = fedllm::evaluate(*models.core, evaluation, cancel).scores;
     require(received.size() == expected.size(), "other number of scores");
     for (size_t i = 0; i < expected.size(); i++) {
         require_close(received[i].log_probability, expected[i].log_probability, LOSS_TOLERANCE, format("sample %zu", i));

@@ -45,7 +45,7 @@ std::vector<double> evaluate_with(const model_pair & models, const adapter_pair 
     options.cache = cache;
     const std::atomic<bool> never(false);
     std::vector<double>     scores;
-    for (const fedllm::sample_score & score : fedllm::evaluate(*models.core, options, never)) {
+    for (const fedllm::sample_score & score : fedllm::evaluate(*models.core, options, never).scores) {
         scores.push_back(score.log_probability);
     }
     return scores;

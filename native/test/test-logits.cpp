@@ -110,7 +110,7 @@ FEDLLM_TEST("evaluate: log-probabilities and correct tokens of each sample equal
             evaluation.samples = samples.view();
             evaluation.micro_batch_tokens = 16;
             const std::atomic<bool> cancel(false);
-            const auto              scores = fedllm::evaluate(*models.core, evaluation, cancel);
+            const auto              scores = fedllm::evaluate(*models.core, evaluation, cancel).scores;
             require(scores.size() == samples.size(), "one score for each sample is expected");
             for (size_t i = 0; i < scores.size(); i++) {
                 const auto expected = models.reference.loss(samples.only(i).reference(), with_adapter ? &weights : nullptr);

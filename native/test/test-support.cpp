@@ -210,7 +210,7 @@ reference_loss core_evaluate(const model_pair & models, const adapter_pair * ada
     options.micro_batch_tokens = micro_batch_tokens;
     const std::atomic<bool> cancel(false);
     reference_loss          sum;
-    for (const fedllm::sample_score & score : fedllm::evaluate(*models.core, options, cancel)) {
+    for (const fedllm::sample_score & score : fedllm::evaluate(*models.core, options, cancel).scores) {
         sum.loss_sum -= score.log_probability;
         sum.n_supervised += score.n_supervised;
         sum.n_correct += score.n_correct;

@@ -2,6 +2,9 @@
 import { formatBytes, formatCount, formatDuration, formatPercent, printable } from "../report/format.js";
 import type { RunEvent } from "../run/events.js";
 
+/** The plan's prediction was wrong or something else took the memory; results are the client's all the same. */
+const FELL_BACK = "; memory ran out once, and a leaner plan took over";
+
 /** The line of an event, without a time and without a line break. */
 export function describeEvent(event: RunEvent): string | undefined {
   const line = lineOf(event);
@@ -38,7 +41,7 @@ function lineOf(event: RunEvent): string | undefined {
     case "client_finished":
       return (
         `${event.arm} round ${String(event.round)} client ${event.clientId}: train loss ${event.trainLoss.toFixed(4)}${describeReward(event)}, ` +
-        `${formatCount(event.numTokens)} tokens in ${formatDuration(event.durationMs)}`
+        `${formatCount(event.numTokens)} tokens in ${formatDuration(event.durationMs)}${event.fellBack === true ? FELL_BACK : ""}`
       );
     case "client_failed":
       return `${event.arm} round ${String(event.round)} client ${event.clientId}: failed, ${event.code}: ${event.message}`;

@@ -113,7 +113,10 @@ export function reduceLiveState(state: LiveState, event: RunEvent, time: number)
       return { ...changeClient(state, event.clientId, { status: "running", step, localSteps, loss }), tokenWindow };
     }
     case "client_finished":
-      return changeClient(state, event.clientId, { status: "done" });
+      return {
+        ...changeClient(state, event.clientId, { status: "done" }),
+        ...(event.fellBack === true ? { message: `memory ran out once at client ${event.clientId}; a leaner plan took over` } : {}),
+      };
     case "client_failed":
       return { ...changeClient(state, event.clientId, { status: "failed" }), message: event.message };
     case "evaluating":

@@ -11,6 +11,7 @@ import type { SampleIndices } from "./cohort.js";
 import { sequencesOf } from "./local-trainer.js";
 import type {
   LocalTrainer,
+  MemoryUse,
   OptimizerOptions,
   PreferenceMetrics,
   PreferenceObjective,
@@ -136,7 +137,7 @@ async function trainPersonally(
   });
 }
 
-/** The first training with the tokens and the time of both. */
+/** The first training with the tokens, the time and the memory of both. */
 function withCostOf(result: TrainResult, personal: TrainResult | undefined): TrainResult {
   if (personal === undefined) return result;
   return {
@@ -144,7 +145,14 @@ function withCostOf(result: TrainResult, personal: TrainResult | undefined): Tra
     numTokens: result.numTokens + personal.numTokens,
     numSupervisedTokens: result.numSupervisedTokens + personal.numSupervisedTokens,
     trainDurationMs: result.trainDurationMs + personal.trainDurationMs,
+    ...(result.memory === undefined || personal.memory === undefined ? {} : { memory: worseMemory(result.memory, personal.memory) }),
   };
+}
+
+/** Of two calls in turn: the plan of the larger peak, and whether either ran out. */
+function worseMemory(first: MemoryUse, second: MemoryUse): MemoryUse {
+  const larger = second.plannedPeakBytes > first.plannedPeakBytes ? second : first;
+  return { ...larger, fellBack: first.fellBack || second.fellBack };
 }
 
 /** The whole adapter of which the task sends a slice. */
@@ -252,6 +260,7 @@ function describeUpdate(
     lastTrainLoss: stepLosses.at(-1) ?? Number.NaN,
     ...(preferenceSteps === undefined ? {} : { preference: meanPreference(preferenceSteps) }),
     trainDurationMs: result.trainDurationMs,
+    ...(result.memory === undefined ? {} : { memory: result.memory }),
   };
 }
 

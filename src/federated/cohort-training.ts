@@ -251,6 +251,7 @@ function checkOutcome(setup: RoundSetup, task: TrainTask, outcome: ClientOutcome
   const cost = {
     uploadBytes: travels ? uploadBytes(update) : 0,
     trainDurationMs: update.trainDurationMs,
+    ...(update.memory === undefined ? {} : { memory: update.memory }),
   };
   const failure = checkUpdate(update, task, { layout: deps.trainer.layout, layoutFingerprint });
   if (failure !== undefined) return { record: { ...common, ...cost, ...failureColumns(failure) }, failure };

@@ -177,6 +177,27 @@ export interface TrainResult {
   /** Steps that were computed again because their scaled gradient overflowed; absent: none can be. */
   readonly numScaleHalvings?: number;
   readonly trainDurationMs: number;
+  /** Absent: the trainer does not plan its memory. */
+  readonly memory?: MemoryUse;
+}
+
+/** How a call was computed so as to fit into memory. Bytes. */
+export interface MemoryUse {
+  /** Most tokens at once. */
+  readonly microBatchTokens: number;
+  /** Layers were computed again in the backward pass instead of being kept. */
+  readonly recomputes: boolean;
+  /** Weights came from the file layer by layer. */
+  readonly streams: boolean;
+  /** Memory ran out once, and a leaner plan took over. */
+  readonly fellBack: boolean;
+  /** What the plan took to be needed beside loaded weights. */
+  readonly plannedBytes: number;
+  /** Highest resident memory of the process by the plan; on the CPU with all weights, whose pages are the file's. */
+  readonly plannedPeakBytes: number;
+  /** Of the adapter, activations and checkpoints on the device: by the plan, and what they took. */
+  readonly plannedDeviceBytes: number;
+  readonly deviceBytes: number;
 }
 
 export interface EvaluateRequest {
@@ -197,6 +218,8 @@ export interface EvaluateResult {
   /** One entry per sample, in order. */
   readonly samples: readonly SampleScore[];
   readonly evaluateDurationMs: number;
+  /** Absent: the trainer does not plan its memory. */
+  readonly memory?: MemoryUse;
 }
 
 export interface SampleScore {

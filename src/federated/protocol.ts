@@ -5,7 +5,7 @@
  */
 import type { AdapterHalf, AdapterSlice } from "../adapter/slice.js";
 import type { ErrorCode } from "../errors.js";
-import type { FrozenAdapter, PreferenceMetrics, TrainingExample } from "./local-trainer.js";
+import type { FrozenAdapter, MemoryUse, PreferenceMetrics, TrainingExample } from "./local-trainer.js";
 
 /** A participant with its own data. The pooled data of all participants is one of these as well. */
 export interface FederatedClient {
@@ -91,6 +91,8 @@ export interface ClientUpdate extends CohortMember {
   /** Means over steps; only when preferences were trained. */
   readonly preference?: PreferenceMetrics;
   readonly trainDurationMs: number;
+  /** Absent: the client's trainer does not plan its memory. */
+  readonly memory?: MemoryUse;
   /** What an asynchronous server notes on the update: how many versions it made since, and the weights it had sent. */
   readonly delay?: { readonly staleness: number; readonly sentWeights: Float32Array };
   /** SCAFFOLD's change of c_i. */

@@ -5,7 +5,7 @@
 import type { RoundMeasure } from "../adapter/aggregation-error.js";
 import type { ErrorCode } from "../errors.js";
 import type { AlignmentDistance } from "./alignment.js";
-import type { PreferenceMetrics } from "./local-trainer.js";
+import type { MemoryUse, PreferenceMetrics } from "./local-trainer.js";
 import type { AdapterSet, FederationState, NamedState } from "./protocol.js";
 
 /** One measured value; without `clientId` and `group` it concerns all clients together. */
@@ -45,6 +45,8 @@ export interface ClientRoundRecord {
   readonly downloadBytes: number;
   /** Peak of the process that trained, so far. */
   readonly peakMemoryBytes?: number;
+  /** How its training was made to fit into memory; absent: nobody planned it. */
+  readonly memory?: MemoryUse;
   /** The machine it stands for; only with a simulated clock, like the next. */
   readonly device?: string;
   /** From the start of the round until it answered or was given up. */

@@ -57,6 +57,14 @@ export interface ClientRoundLine {
   readonly uploadBytes: number;
   readonly downloadBytes: number;
   readonly peakMemoryBytes: number | null;
+  readonly plannedPeakBytes: number | null;
+  readonly plannedDeviceBytes: number | null;
+  readonly deviceBytes: number | null;
+  readonly microBatchTokens: number | null;
+  /** 0 or 1, as the next two. */
+  readonly recomputes: number | null;
+  readonly streams: number | null;
+  readonly fellBack: number | null;
   readonly device: string | null;
   readonly simulatedDurationMs: number | null;
   readonly precision: string | null;
@@ -79,7 +87,9 @@ export function clientRounds(database: MetricsDatabase, arm: string): readonly C
               rejected_reward AS rejectedReward, chosen_log_probability AS chosenLogProbability,
               rejected_log_probability AS rejectedLogProbability, learning_rate AS learningRate, train_duration_ms AS trainDurationMs,
               tokens_per_second AS tokensPerSecond, update_norm AS updateNorm, upload_bytes AS uploadBytes,
-              download_bytes AS downloadBytes, peak_memory_bytes AS peakMemoryBytes, device,
+              download_bytes AS downloadBytes, peak_memory_bytes AS peakMemoryBytes, planned_peak_bytes AS plannedPeakBytes,
+              planned_device_bytes AS plannedDeviceBytes, device_bytes AS deviceBytes, micro_batch_tokens AS microBatchTokens,
+              recomputes, streams, fell_back AS fellBack, device,
               simulated_duration_ms AS simulatedDurationMs, precision, client_group AS "group", staleness, num_attempts AS numAttempts, failure_code AS failureCode,
               failure_message AS failureMessage
          FROM client_rounds WHERE arm = ? ORDER BY round, client_id`,

@@ -35,6 +35,17 @@ export interface PreferenceColumns {
   readonly rejectedLogProbability: number;
 }
 
+/** How a training was made to fit into memory. Bytes. */
+export interface MemoryColumns {
+  readonly microBatchTokens: number;
+  readonly recomputes: boolean;
+  readonly streams: boolean;
+  readonly fellBack: boolean;
+  readonly plannedPeakBytes: number;
+  readonly plannedDeviceBytes: number;
+  readonly deviceBytes: number;
+}
+
 export interface ClientRoundRow {
   readonly clientId: string;
   readonly numExamples: number;
@@ -53,6 +64,7 @@ export interface ClientRoundRow {
   readonly uploadBytes: number;
   readonly downloadBytes: number;
   readonly peakMemoryBytes?: number;
+  readonly memory?: MemoryColumns;
   readonly device?: string;
   readonly simulatedDurationMs?: number;
   readonly precision?: string;

@@ -150,6 +150,16 @@ export const MIGRATIONS: readonly string[] = [
     FOREIGN KEY (arm, round) REFERENCES rounds (arm, round) ON DELETE CASCADE
   ) STRICT, WITHOUT ROWID;
   `,
+  // How clients' trainings were made to fit into memory; NULL where nobody planned it.
+  `
+  ALTER TABLE client_rounds ADD COLUMN planned_peak_bytes INTEGER;     -- predicted for peak_memory_bytes; on the CPU with all weights
+  ALTER TABLE client_rounds ADD COLUMN planned_device_bytes INTEGER;   -- of adapter, activations and checkpoints on the device, predicted
+  ALTER TABLE client_rounds ADD COLUMN device_bytes INTEGER;           -- what these took
+  ALTER TABLE client_rounds ADD COLUMN micro_batch_tokens INTEGER;     -- most tokens at once
+  ALTER TABLE client_rounds ADD COLUMN recomputes INTEGER;             -- 1: layers were computed again in the backward pass, 0: kept
+  ALTER TABLE client_rounds ADD COLUMN streams INTEGER;                -- 1: weights came from the file layer by layer
+  ALTER TABLE client_rounds ADD COLUMN fell_back INTEGER;              -- 1: memory ran out once, and a leaner plan took over
+  `,
 ];
 
 /** Columns that differ between two runs that are otherwise the same. */
@@ -161,4 +171,11 @@ export const WALL_CLOCK_COLUMNS: readonly string[] = [
   "train_duration_ms",
   "tokens_per_second",
   "peak_memory_bytes",
+  "planned_peak_bytes",
+  "planned_device_bytes",
+  "device_bytes",
+  "micro_batch_tokens",
+  "recomputes",
+  "streams",
+  "fell_back",
 ];

@@ -183,6 +183,13 @@ function clientColumns(arm: string, round: number, row: ClientRoundRow): Columns
     upload_bytes: row.uploadBytes,
     download_bytes: row.downloadBytes,
     peak_memory_bytes: row.peakMemoryBytes ?? null,
+    planned_peak_bytes: row.memory?.plannedPeakBytes ?? null,
+    planned_device_bytes: row.memory?.plannedDeviceBytes ?? null,
+    device_bytes: row.memory?.deviceBytes ?? null,
+    micro_batch_tokens: row.memory?.microBatchTokens ?? null,
+    recomputes: flag(row.memory?.recomputes),
+    streams: flag(row.memory?.streams),
+    fell_back: flag(row.memory?.fellBack),
     device: row.device ?? null,
     simulated_duration_ms: row.simulatedDurationMs ?? null,
     precision: row.precision ?? null,
@@ -192,6 +199,11 @@ function clientColumns(arm: string, round: number, row: ClientRoundRow): Columns
     failure_code: row.failureCode ?? null,
     failure_message: row.failureMessage ?? null,
   };
+}
+
+/** SQLite has no truth values. */
+function flag(value: boolean | undefined): number | null {
+  return value === undefined ? null : Number(value);
 }
 
 function evaluationColumns(arm: string, round: number, row: EvaluationRow): Columns {

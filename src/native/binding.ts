@@ -287,6 +287,20 @@ export interface NativeTrainOptions {
   readonly onProgress?: (step: number, loss: number, numTokens: number) => void;
 }
 
+/** How a call was computed so as to fit into memory; see MemoryUse of the trainer's interface. */
+export interface NativeMemoryUse {
+  readonly microBatchTokens: number;
+  readonly recomputes: boolean;
+  readonly streams: boolean;
+  /** It ran out once, and a leaner plan took over. */
+  readonly fellBack: boolean;
+  /** Beside loaded weights. */
+  readonly plannedBytes: number;
+  readonly plannedPeakBytes: number;
+  readonly plannedDeviceBytes: number;
+  readonly deviceBytes: number;
+}
+
 export interface NativeTrainResult {
   readonly weights: Float32Array;
   readonly numSteps: number;
@@ -295,14 +309,7 @@ export interface NativeTrainResult {
   readonly numTokens: number;
   readonly numSupervisedTokens: number;
   readonly trainDurationMs: number;
-  /** How the call was computed so as to fit into memory. fellBack: it ran out once, and a leaner plan took over. */
-  readonly memory: {
-    readonly microBatchTokens: number;
-    readonly recomputes: boolean;
-    readonly streams: boolean;
-    readonly fellBack: boolean;
-    readonly plannedBytes: number;
-  };
+  readonly memory: NativeMemoryUse;
   /** Absent where hidden states were not cached. */
   readonly hiddenStateCache?: NativeHiddenStateCounts;
   /** At the end. */
@@ -328,6 +335,7 @@ export interface NativeEvaluateResult {
   readonly numCorrectTokens: Uint32Array;
   readonly numSupervisedTokens: Uint32Array;
   readonly evaluateDurationMs: number;
+  readonly memory: NativeMemoryUse;
 }
 
 export interface NativeStatesOptions extends NativeEvaluateOptions {

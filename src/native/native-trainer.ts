@@ -229,5 +229,5 @@ function toEvaluateResult(result: NativeEvaluateResult): EvaluateResult {
     numSupervisedTokens: result.numSupervisedTokens[index] ?? 0,
     numCorrectTokens: result.numCorrectTokens[index] ?? 0,
   }));
-  return { samples, evaluateDurationMs: result.evaluateDurationMs };
+  return { samples, evaluateDurationMs: result.evaluateDurationMs, memory: result.memory };
 }

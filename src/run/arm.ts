@@ -256,10 +256,10 @@ function passOn(event: FederationEvent, arm: string, emit: RunListener): void {
       return;
     }
     case "clientFinished": {
-      const { clientId, numTokens, trainLoss, trainDurationMs, preference } = event.client;
+      const { clientId, numTokens, trainLoss, trainDurationMs, preference, memory } = event.client;
       const reward = preference === undefined ? {} : { rewardAccuracy: preference.rewardAccuracy };
       if (numTokens === undefined || trainLoss === undefined || trainDurationMs === undefined) return;
-      emit({ event: "client_finished", arm, round, clientId, numTokens, trainLoss, ...reward, durationMs: trainDurationMs });
+      emit({ event: "client_finished", arm, round, clientId, numTokens, trainLoss, ...reward, durationMs: trainDurationMs, ...(memory?.fellBack === true ? { fellBack: true } : {}) });
       return;
     }
     case "clientFailed": {

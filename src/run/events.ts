@@ -14,7 +14,7 @@ export type RunEvent =
   | { readonly event: "server_trained"; readonly arm: string; readonly round: number; readonly hiddenBefore: number; readonly hidden: number; readonly divergenceBefore: number; readonly divergence: number }
   | { readonly event: "client_started"; readonly arm: string; readonly round: number; readonly clientId: string }
   | { readonly event: "client_step"; readonly arm: string; readonly round: number; readonly clientId: string; readonly step: number; readonly localSteps: number; readonly loss: number; readonly numTokens: number }
-  | { readonly event: "client_finished"; readonly arm: string; readonly round: number; readonly clientId: string; readonly numTokens: number; readonly trainLoss: number; readonly rewardAccuracy?: number; readonly durationMs: number }
+  | { readonly event: "client_finished"; readonly arm: string; readonly round: number; readonly clientId: string; readonly numTokens: number; readonly trainLoss: number; readonly rewardAccuracy?: number; readonly durationMs: number; readonly fellBack?: true }
   | { readonly event: "client_failed"; readonly arm: string; readonly round: number; readonly clientId: string; readonly code: string; readonly message: string }
   | { readonly event: "round_finished"; readonly arm: string; readonly round: number; readonly durationMs: number; readonly numUpdates: number; readonly trainLoss: number | undefined; readonly rewardAccuracy?: number }
   | { readonly event: "evaluating"; readonly arm: string; readonly round: number; readonly done: number; readonly total: number }

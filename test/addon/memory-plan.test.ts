@@ -41,6 +41,27 @@ describe("planMemory", () => {
   });
 });
 
+test("training and evaluation say how they were computed and what that took on the device", async () => {
+  const model = await BaseModel.open(addon, path, { numThreads: 1 });
+  try {
+    const trainer = new NativeTrainer(model, TEST_ADAPTER);
+    const weights = trainer.initialWeights(0);
+    const trainRequest = makeTrainRequest(weights);
+    const { memory: training } = await trainer.train(trainRequest);
+    const { memory: scoring } = await trainer.evaluate({ weights, samples: trainRequest.samples, microBatchTokens: 64 });
+    for (const memory of [training, scoring]) {
+      expect(memory).toMatchObject({ microBatchTokens: 64, streams: false, fellBack: false });
+      expect(memory?.deviceBytes).toBeGreaterThan(2 * weights.byteLength);
+      expect(memory?.deviceBytes).toBeLessThanOrEqual((memory?.plannedDeviceBytes ?? 0) + 4096);
+      expect(memory?.plannedPeakBytes).toBeGreaterThan(memory?.plannedBytes ?? 0);
+    }
+    expect(training?.recomputes).toBe(false);
+    expect(training?.deviceBytes).toBeGreaterThan(scoring?.deviceBytes ?? 0);
+  } finally {
+    model.dispose();
+  }
+});
+
 test("a model loaded under a limit of weights is streamed and gives the same bits", async () => {
   const whole = await BaseModel.open(addon, path, { numThreads: 1 });
   const streamed = await BaseModel.open(addon, path, { numThreads: 1, weightLimitBytes: whole.info.weightBytes - 1 });

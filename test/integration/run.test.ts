@@ -5,7 +5,7 @@ import { describe, expect, test } from "vitest";
 import { loadConfig, parseSetOption } from "../../src/config/load.js";
 import { resumeExperiment, runExperiment } from "../../src/experiment.js";
 import { openMetricsDatabase } from "../../src/metrics/database.js";
-import { events } from "../../src/metrics/queries.js";
+import { clientRounds, events } from "../../src/metrics/queries.js";
 import { evaluateGlobal } from "../../src/evaluation/held-out.js";
 import { BaseModel } from "../../src/native/base-model.js";
 import { loadNative } from "../../src/native/load.js";
@@ -73,6 +73,23 @@ describe("a run of two strategies on two precisions", () => {
       { arm: "f16-fedavg", up: 4 * parameters, down: 4 * parameters },
       { arm: "f16-local", up: 0, down: 0 },
     ]);
+  });
+
+  test("records for each client what its memory was planned to be and what it took", async () => {
+    const { config, out } = await loadTiny(["arms: {strategies: [fedavg]}"]);
+    await runExperiment(config, out);
+    const database = openMetricsDatabase(join(out, "metrics.sqlite"), { readonly: true });
+    const rows = clientRounds(database, "source-fedavg");
+    database.close();
+    expect(rows.length).toBeGreaterThan(0);
+    for (const row of rows) {
+      expect(row).toMatchObject({ recomputes: 0, streams: 0, fellBack: 0, microBatchTokens: 64 });
+      // The bound of every plan.
+      expect(row.deviceBytes).toBeGreaterThan(0);
+      expect(row.deviceBytes).toBeLessThan(1.1 * (row.plannedDeviceBytes ?? 0));
+      // Of this process, which had grown before.
+      expect(row.plannedPeakBytes).toBeGreaterThan(row.plannedDeviceBytes ?? 0);
+    }
   });
 
   test("a saved adapter gives the held-out loss that was stored", async () => {

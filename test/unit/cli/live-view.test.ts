@@ -1,5 +1,6 @@
 /** The live table as a function of events: state by the reducer, frames by the renderer, no terminal. */
 import { describe, expect, test } from "vitest";
+import { describeEvent } from "../../../src/cli/event-lines.js";
 import { initialLiveState, reduceLiveState, timeLeft, tokensPerSecond } from "../../../src/cli/live-state.js";
 import type { LiveState } from "../../../src/cli/live-state.js";
 import { renderLiveView } from "../../../src/cli/live-view.js";
@@ -43,6 +44,14 @@ const firstRound: [number, RunEvent][] = [
 ];
 
 describe("the state after events", () => {
+  test("a client whose memory ran out is named, in the table and in a log", () => {
+    const finished = { event: "client_finished", arm: "f16-local", round: 1, clientId: "ana", numTokens: 10, trainLoss: 1, durationMs: 5 } as const;
+    expect(play(...firstRound, [3000, finished]).message).toBeUndefined();
+    expect(play(...firstRound, [3000, { ...finished, fellBack: true }]).message).toContain("memory ran out once at client ana");
+    expect(describeEvent(finished)).not.toContain("memory");
+    expect(describeEvent({ ...finished, fellBack: true })).toContain("memory ran out once, and a leaner plan took over");
+  });
+
   test("speed is the tokens after the first step of the window over the time since it", () => {
     expect(tokensPerSecond(play(...firstRound))).toBe(300);
     expect(tokensPerSecond(play(...firstRound.slice(0, 5)))).toBeUndefined();

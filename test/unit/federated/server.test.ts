@@ -1,7 +1,7 @@
 /** Whole runs on the quadratic trainer: rounds, records, evaluation, failures, cancellation. */
 import { describe, expect, test } from "vitest";
 import { FedllmError } from "../../../src/errors.js";
-import type { LocalTrainer, TrainRequest, TrainResult } from "../../../src/federated/local-trainer.js";
+import type { LocalTrainer, MemoryUse, TrainRequest, TrainResult } from "../../../src/federated/local-trainer.js";
 import type { FederationDeps, FederationOptions } from "../../../src/federated/options.js";
 import type { FederationEvent } from "../../../src/federated/records.js";
 import { runServer, type FederationResult } from "../../../src/federated/server.js";
@@ -39,6 +39,22 @@ const threeClients = (fault: (result: TrainResult) => TrainResult): TestDeps =>
   makeDeps("fedavg", { clients: makeClients(3), trainer: withFault(100, fault) });
 
 describe("records", () => {
+  test("a client's row says how its memory was planned and that it ran out; others have no such columns", async () => {
+    const memory: MemoryUse = {
+      microBatchTokens: 64,
+      recomputes: true,
+      streams: false,
+      fellBack: true,
+      plannedBytes: 1000,
+      plannedPeakBytes: 9000,
+      plannedDeviceBytes: 700,
+      deviceBytes: 690,
+    };
+    const deps = threeClients((result) => ({ ...result, memory }));
+    await run(makeOptions(), deps);
+    expect(deps.metrics.records[0]?.clients.map((client) => client.memory)).toEqual([undefined, memory, undefined]);
+  });
+
   test("each round has its cohort, its bytes and its clients in the order of their ids", async () => {
     const deps = makeDeps();
     await run(makeOptions(), deps);

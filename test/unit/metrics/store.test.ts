@@ -30,8 +30,18 @@ const goodClient: ClientRoundRow = {
   peakMemoryBytes: 5_000_000_000,
   group: "north",
 };
-/** What a client has that learned no preferences, has no device and was asked once. */
+const UNPLANNED = {
+  plannedPeakBytes: null,
+  plannedDeviceBytes: null,
+  deviceBytes: null,
+  microBatchTokens: null,
+  recomputes: null,
+  streams: null,
+  fellBack: null,
+};
+/** What a client has that learned no preferences, has no device, was asked once and planned no memory. */
 const NO_PREFERENCE = {
+  ...UNPLANNED,
   device: null,
   simulatedDurationMs: null,
   precision: null,
@@ -280,6 +290,13 @@ describe("queries", () => {
     });
     expect(totals(store.database, "Q8_0/local")).toMatchObject({ numRounds: 0, uploadBytes: 0, tokensPerSecond: null });
   });
+});
+
+test("a training's memory comes back as it was planned and as it went", () => {
+  const store = openStore();
+  const memory = { microBatchTokens: 512, recomputes: true, streams: false, fellBack: true, plannedPeakBytes: 9e9, plannedDeviceBytes: 2e9, deviceBytes: 1.9e9 };
+  store.recordRound(ARM, { ...roundOf(1), clients: [{ ...goodClient, memory }] });
+  expect(clientRounds(store.database, ARM)).toMatchObject([{ ...memory, recomputes: 1, streams: 0, fellBack: 1 }]);
 });
 
 test("a process killed in the middle of a round's transaction leaves none of its rows", () => {
