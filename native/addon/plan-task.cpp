@@ -49,12 +49,14 @@ Napi::Value make_plan(Napi::Env env, memory_plan && plan) {
     parts.Set("scratch", count(plan.parts.scratch));
     parts.Set("vectors", count(plan.parts.vectors));
     parts.Set("descriptions", count(plan.parts.descriptions));
+    parts.Set("mapped", count(plan.parts.mapped));
     parts.Set("process", count(plan.parts.process));
     Napi::Object object = Napi::Object::New(env);
     object.Set("microBatchTokens", double(plan.micro_batch_tokens));
     object.Set("headChunk", double(plan.head_chunk));
     object.Set("recomputes", Napi::Boolean::New(env, plan.tier == checkpoint_tier::layer_inputs));
     object.Set("streams", Napi::Boolean::New(env, plan.streams));
+    object.Set("transposes", TRANSPOSE_CACHE_NAMES[size_t(plan.transposes)]);
     object.Set("parts", parts);
     object.Set("deviceBytes", count(plan.device_bytes()));
     object.Set("processBytes", count(plan.host_bytes()));

@@ -11,10 +11,12 @@
 #include <vector>
 
 #include "../test/gguf-fixture.h"
+#include "../test/memory-probe.h"
 #include "cpu/kernels.h"
 #include "engine.h"
 #include "error.h"
 #include "optimizer.h"
+#include "plan-grid.h"
 #include "profile.h"
 #include "prompt-rate.h"
 
@@ -39,6 +41,7 @@ struct bench_options {
     bool    recompute = false;
     bool    profile = false;
     bool    prompt_rate = false;
+    bool    plan_grid = false;
     bool    processor_time = false;
     weight_product product = weight_product::f32;
 };
@@ -51,6 +54,7 @@ const char * USAGE =
     "                  [--profile]      where the time goes, operation by operation\n"
     "                  [--processor-time]  the profile in processor seconds of all threads, for busy machines\n"
     "                  [--prompt-rate]  llama.cpp's own prompt rate on the same file, batches of 512, and the ratio\n"
+    "                  [--plan-grid]    predicted and measured memory over a grid of models and steps, and nothing else\n"
     "                  [--write FILE]   write the random model and stop\n";
 
 double now() { return fedllm_bench::clock_seconds(false); }
@@ -108,6 +112,7 @@ bench_options parse(int argc, char ** argv) {
         else if (name == "--profile") o.profile = true;
         else if (name == "--processor-time") o.processor_time = true;
         else if (name == "--prompt-rate") o.prompt_rate = true;
+        else if (name == "--plan-grid") o.plan_grid = true;
         else if (name == "--product") o.product = text() == "bf16" ? weight_product::bf16 : weight_product::f32;
         else if (name == "--forward") o.forward_only = true;
         else { std::fputs(USAGE, stderr); std::exit(name == "--help" ? 0 : 2); }
@@ -298,8 +303,11 @@ void run(const bench_options & o) {
 }  // namespace
 
 int main(int argc, char ** argv) {
+    if (const int code = fedllm_test::memory_probe_main(argc, argv); code >= 0) return code;
     try {
-        run(parse(argc, argv));
+        const bench_options options = parse(argc, argv);
+        if (options.plan_grid) return fedllm_bench::print_plan_grid(options.libs_dir);
+        run(options);
         return 0;
     } catch (const train_error & error) {
         std::fprintf(stderr, "error %s: %s\n", error.code.c_str(), error.what());

@@ -12,6 +12,7 @@
 #include "architecture.h"
 #include "backend.h"
 #include "gguf-file.h"
+#include "measurements.h"
 #include "transposes.h"
 #include "variants.h"
 
@@ -92,6 +93,8 @@ class base_model {
     void                               release_pages(const ggml_tensor * tensor) const;
     // Makes them; load does where options ask for it and the device can. Throws MODEL_UNSUPPORTED, OUT_OF_MEMORY.
     void                               make_transposes(transpose_cache type);
+    // What graphs over this model take.
+    graph_measurements &               measurements() const { return measurements_; }
 
   private:
     base_model() = default;
@@ -107,6 +110,7 @@ class base_model {
     ggml_tensor *                 output_norm_ = nullptr;
     ggml_tensor *                 output_ = nullptr;
     ggml_tensor *                 rope_factors_ = nullptr;
+    mutable graph_measurements    measurements_;
 };
 
 }  // namespace fedllm

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <string>
 
 #include "error.h"
@@ -151,6 +152,19 @@ int64_t batch_longest_sample(const sample_set & samples, bool whole_groups) {
         longest = std::max(longest, count_tokens(members, common_prefix(samples, members)));
     }
     for (size_t s = 0; s < samples.n_samples; ++s) longest = std::max(longest, input_length(samples, uint32_t(s)));
+    return longest;
+}
+
+int64_t group_lengths::n_tokens() const { return std::accumulate(branches.begin(), branches.end(), prefix); }
+
+group_lengths batch_longest_group(const sample_set & samples) {
+    group_lengths longest;
+    for (size_t group = 0; samples.group_offsets != nullptr && group < samples.n_groups; ++group) {
+        const std::vector<member> members = members_of(samples, uint32_t(group));
+        group_lengths lengths{ common_prefix(samples, members), {} };
+        for (const member & m : members) lengths.branches.push_back(m.length - lengths.prefix);
+        if (longest.branches.empty() || lengths.n_tokens() > longest.n_tokens()) longest = std::move(lengths);
+    }
     return longest;
 }
 

@@ -77,6 +77,17 @@ struct micro_batch {
 // cover the samples. Everything later relies on this check.
 void batch_check_samples(const sample_set & samples, int64_t n_vocab);
 
+// Computed tokens of a group: those that its members have in common, and what each has beyond them.
+struct group_lengths {
+    int64_t              prefix = 0;
+    std::vector<int64_t> branches;
+
+    int64_t n_tokens() const;
+};
+
+// The group with most computed tokens; without branches where there are no groups.
+group_lengths batch_longest_group(const sample_set & samples);
+
 // Tokens computed for the longest sample, or group where groups are kept whole.
 int64_t batch_longest_sample(const sample_set & samples, bool whole_groups = false);
 

@@ -16,6 +16,10 @@ engine::engine(const base_model & model, const adapter_options * adapter, const 
       rules_(options.portable ? lowering::portable() : lowering::choose(device_)) {
     rules_.unpacked_bytes = options.unpacked_bytes.value_or(rules_.unpacked_bytes);
     rules_.transposes = model.transposes();
+    if (options.measure_only && rules_.transposes == nullptr && options.transposes != transpose_cache::none) {
+        described_transposes_ = std::make_unique<transposed_weights>(model.matrices(), options.transposes);
+        rules_.transposes = &described_transposes_->map();
+    }
     rules_.inspect = options.inspect;
     rules_.compute = options.compute;
     if (rules_.cpu_kernels) {
@@ -106,7 +110,8 @@ void engine::get_gradient(std::vector<float> & gradient) const {
 
 size_t engine::device_bytes() const {
     const auto size_of = [](ggml_backend_buffer_t buffer) { return buffer == nullptr ? size_t(0) : ggml_backend_buffer_get_size(buffer); };
-    return size_of(flat_buffer_) + frozen_->bytes() + ggml_gallocr_get_buffer_size(allocator_, 0) + (streamed_ == nullptr ? 0 : size_of(streamed_->buffer));
+    const size_t fill = fill_allocator_ == nullptr ? 0 : ggml_gallocr_get_buffer_size(fill_allocator_, 0);
+    return size_of(flat_buffer_) + frozen_->bytes() + ggml_gallocr_get_buffer_size(allocator_, 0) + fill + (streamed_ == nullptr ? 0 : size_of(streamed_->buffer));
 }
 
 bool engine::streams() const { return options_.stream || model_.options().placement == weight_placement::streamed; }

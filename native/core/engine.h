@@ -37,6 +37,7 @@ struct engine_options {
     std::optional<size_t> allocation_limit;  // a graph that takes more is refused as if the device had no more; for tests
     bool     stream = false;           // as if the model's weights were streamed; with measure_only
     bool     measure_only = false;     // allocates nothing; only measure() may be called
+    transpose_cache transposes = transpose_cache::none;  // as if the model had these copies; with measure_only
 };
 
 // What the engine has done so far, for tests and reports.
@@ -142,6 +143,7 @@ class engine {
     ggml_gallocr_t            allocator_ = nullptr;
     std::unique_ptr<frozen_weights> frozen_;
     graph_arena               arena_, fill_arena_;
+    std::unique_ptr<transposed_weights> described_transposes_;
     std::unique_ptr<layer_stream> stream_;
     std::unique_ptr<prepared_graph> prepared_;  // the graph of the last run(), in arena_
     std::unique_ptr<streamed_graph> streamed_;  // the same where weights are streamed

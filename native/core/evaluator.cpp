@@ -38,7 +38,8 @@ evaluation evaluate(const base_model & model, const evaluate_options & options, 
     request.frozen = options.frozen;
     request.gradient = false;
     request.longest_sample = batch_longest_sample(options.samples);
-    request.batch_size = int64_t(options.samples.n_samples);
+    request.longest_group = batch_longest_group(options.samples);
+    request.batch_size = int64_t(options.samples.count_groups());
     request.micro_batch_tokens = options.micro_batch_tokens;
     request.memory_limit = options.memory.limit;
     request.cache = options.samples.group_offsets == nullptr ? options.cache : nullptr;

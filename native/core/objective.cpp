@@ -63,17 +63,22 @@ void step_objective::add_batch(engine & device, micro_batch & batch, const run_r
     }
 }
 
-step_sums step_objective::accumulate(engine & device, const std::vector<uint32_t> & groups, int64_t max_tokens, uint64_t key, double gradient_scale) const {
+run_request objective_request(const objective_options & o, double gradient_scale) {
     run_request request;
     request.gradient = true;
-    request.label_smoothing = float(options_.label_smoothing);
-    request.neftune_alpha = float(options_.neftune_alpha);
+    request.label_smoothing = float(o.label_smoothing);
+    request.neftune_alpha = float(o.neftune_alpha);
     request.gradient_scale = float(gradient_scale);
-    if (options_.preference) {
-        request.preference_beta = float(options_.preference->beta);
-        request.preference_smoothing = float(options_.preference->label_smoothing);
+    if (o.preference) {
+        request.preference_beta = float(o.preference->beta);
+        request.preference_smoothing = float(o.preference->label_smoothing);
     }
-    if (options_.distillation) request_distillation(*options_.distillation, request);
+    if (o.distillation) request_distillation(*o.distillation, request);
+    return request;
+}
+
+step_sums step_objective::accumulate(engine & device, const std::vector<uint32_t> & groups, int64_t max_tokens, uint64_t key, double gradient_scale) const {
+    const run_request request = objective_request(options_, gradient_scale);
     step_sums sums;
     device.clear_gradient();
     for (micro_batch & batch : batch_pack(samples_, groups, max_tokens, key, options_.preference.has_value())) {

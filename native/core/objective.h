@@ -15,6 +15,9 @@ void require_option(bool condition, const char * subject, const char * expected,
 void check_objective(const objective_options & objective, const base_model & model, const adapter_options & adapter, const sample_set & samples);
 void check_cancel(const std::atomic<bool> & cancel);
 
+// What a run for one step of this objective is to compute, with its gradient.
+run_request objective_request(const objective_options & objective, double gradient_scale);
+
 struct step_sums {
     double  loss = 0.0;    // sum of weight * loss, or over pairs
     double  weight = 0.0;  // what loss and gradient are divided by: the sum of |weight| over supervised tokens, or the number of pairs, or of samples with a teacher

@@ -8,6 +8,9 @@
 
 namespace fedllm {
 
+// What a call of train() asks a planner for; points into the options.
+plan_request plan_training(const train_options & options);
+
 class planned_engine {
   public:
     // settings: tier and head chunk come from the plan. Throws OUT_OF_MEMORY when no plan fits, with the numbers of the leanest.

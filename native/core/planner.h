@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "adapter.h"
+#include "batch.h"
 #include "engine.h"
 #include "layer-stream.h"
 
@@ -18,8 +19,13 @@ struct plan_request {
     bool                    gradient = true;    // false: scores only
     std::vector<frozen_adapter> frozen;         // weights may be absent
     double                  dropout = 0.0;
+    run_request             objective = {};          // what a run with a gradient computes beyond the plain loss
+    trained_half            trained = trained_half::both;
+    bool                    weighted = false;        // tokens have weights
+    bool                    pairs = false;           // groups are pairs of preferences, which stay together
     int64_t                 longest_sample = 0;      // tokens computed for the longest sample
-    int64_t                 batch_size = 0;          // samples of a step; 0: any number
+    group_lengths           longest_group = {};      // that with most tokens; no branches: samples are alone
+    int64_t                 batch_size = 0;          // groups (samples where there are none) of a step; 0: any number
     int64_t                 micro_batch_tokens = 0;  // most tokens at once
     int64_t                 n_vectors = 0;           // vectors of the adapter's size that the caller holds besides
     std::vector<int64_t>    boundaries;    // whose states are wanted instead of scores; empty: scores
@@ -38,6 +44,7 @@ struct memory_parts {
     size_t scratch = 0;       // packed operands of the CPU's products
     size_t vectors = 0;       // gradient, moments, copies and cached rows in use, on the host
     size_t descriptions = 0;  // of the graph, and what computing takes anyway
+    size_t mapped = 0;        // pages of the file that are being read where weights are streamed; the system may take them back at any time
     size_t process = 0;       // resident before anything of this was there
 };
 
@@ -45,6 +52,7 @@ struct memory_plan {
     int64_t         micro_batch_tokens = 0;
     int64_t         head_chunk = HEAD_CHUNK;
     checkpoint_tier tier = checkpoint_tier::keep_all;
+    transpose_cache transposes = transpose_cache::none;  // to load the model with; not on the CPU
     bool            streams = false;  // weights stay in the file and come layer by layer; parts.weights is the limit to load the model with
     memory_parts    parts;
     size_t          limit = 0;      // bytes that may be taken
@@ -58,6 +66,8 @@ struct memory_plan {
 };
 
 // All plans, the fastest first; those that keep the bits of results come before smaller micro-batches, which change their rounding.
+// Copies W^T that the model's options ask for are the first thing to go, before it is loaded: they take as much as the weights or
+// more and save only their unpacking in the backward pass, while the other choices cost a part of the computation.
 // Each takes a graph to measure, so they are made one by one.
 class memory_planner {
   public:
@@ -75,10 +85,12 @@ class memory_planner {
         int64_t         head_chunk;
         checkpoint_tier tier;
         bool            streams;
+        transpose_cache transposes = transpose_cache::none;
     };
-    void        list_choices(bool streams);
+    void        list_choices(bool streams, transpose_cache transposes);
     memory_plan measure(const choice & how) const;
-    void        count_weights(memory_plan & plan) const;
+    graph_measurements::entry measure_graph(const choice & how, const micro_batch & batch) const;
+    void        count_weights(memory_plan & plan, int64_t n_tokens) const;
     void        count_teacher(memory_plan & plan, const micro_batch & batch) const;
 
     const base_model &  model_;

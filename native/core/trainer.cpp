@@ -85,20 +85,6 @@ std::vector<uint32_t> step_groups(const train_options & o, int64_t step) {
 
 hidden_cache * cache_of(const train_options & o) { return o.samples.group_offsets == nullptr && o.objective.neftune_alpha == 0.0 ? o.cache : nullptr; }
 
-plan_request plan_of(const train_options & o) {
-    plan_request request;
-    request.adapter = &o.adapter;
-    request.frozen = o.frozen;
-    request.dropout = o.dropout;
-    request.longest_sample = batch_longest_sample(o.samples, o.objective.preference.has_value());
-    request.batch_size = o.samples.group_offsets == nullptr ? o.batch_size : 0;
-    request.micro_batch_tokens = o.micro_batch_tokens;
-    request.distillation = o.objective.distillation ? &*o.objective.distillation : nullptr;
-    request.memory_limit = o.memory.limit;
-    request.cache = cache_of(o);
-    return request;
-}
-
 // Every group that a call will use.
 std::vector<uint32_t> used_groups(const train_options & o) {
     const double n_used = double(o.local_steps) * double(o.batch_size);
@@ -115,6 +101,25 @@ void divide(preference_metrics & sums, double n) {
 }
 
 }  // namespace
+
+plan_request plan_training(const train_options & o) {
+    plan_request request;
+    request.adapter = &o.adapter;
+    request.frozen = o.frozen;
+    request.dropout = o.dropout;
+    request.objective = objective_request(o.objective, o.loss_scale.value_or(1.0));
+    request.trained = o.outer == nullptr ? o.trained : trained_half::b;
+    request.weighted = o.samples.weights != nullptr && !o.objective.preference;
+    request.pairs = o.objective.preference.has_value();
+    request.longest_sample = batch_longest_sample(o.samples, request.pairs);
+    request.longest_group = batch_longest_group(o.samples);
+    request.batch_size = o.batch_size;
+    request.micro_batch_tokens = o.micro_batch_tokens;
+    request.distillation = o.objective.distillation ? &*o.objective.distillation : nullptr;
+    request.memory_limit = o.memory.limit;
+    request.cache = cache_of(o);
+    return request;
+}
 
 // Chosen so that a gradient of F16's smallest normal number, 2^-14, gains the ten bits that it would lose.
 constexpr double DEVICE_LOSS_SCALE = 1024.0;
@@ -152,7 +157,7 @@ train_result train(const base_model & model, const train_options & o, const std:
     settings.frozen = o.frozen;
     settings.allocation_limit = o.memory.allocation_limit;
     settings.cache = cache_of(o);
-    planned_engine runner(model, plan_of(o), settings);
+    planned_engine runner(model, plan_training(o), settings);
     const adapter_layout layout = adapter_make_layout(model, o.adapter);
     std::optional<inner_factors> inner;
     if (o.outer != nullptr) inner.emplace(layout, o.adapter.rank, o.outer);

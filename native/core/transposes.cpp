@@ -90,11 +90,20 @@ bool transposes_are_supported(const backend & device, const std::vector<ggml_ten
     return true;
 }
 
-transposed_weights::transposed_weights(const backend & device, const std::vector<ggml_tensor *> & matrices, transpose_cache type, size_t step_bytes) {
+void transposed_weights::describe(const std::vector<ggml_tensor *> & matrices, transpose_cache type) {
     context_ = ggml_init({ ggml_tensor_overhead() * (matrices.size() + 1), nullptr, true });
     for (ggml_tensor * matrix : matrices) {
         if (has_copy(matrix, type)) map_[matrix] = ggml_new_tensor_2d(context_, type_of(type), matrix->ne[1], matrix->ne[0]);
     }
+}
+
+transposed_weights::transposed_weights(const std::vector<ggml_tensor *> & matrices, transpose_cache type) {
+    describe(matrices, type);
+    for (const auto & [matrix, copy] : map_) copy->data = this;  // any address: it is placed, and never looked at
+}
+
+transposed_weights::transposed_weights(const backend & device, const std::vector<ggml_tensor *> & matrices, transpose_cache type, size_t step_bytes) {
+    describe(matrices, type);
     if (map_.empty()) return;
     buffer_ = ggml_backend_alloc_ctx_tensors(context_, device.handle);
     if (buffer_ == nullptr) {

@@ -17,6 +17,8 @@ class transposed_weights {
     // is not a multiple of the block (32 for Q8_0) gets no copy. step_bytes: of the F32 copies on the way, a few of which exist at
     // once. Throws OUT_OF_MEMORY, MODEL_UNSUPPORTED.
     transposed_weights(const backend & device, const std::vector<ggml_tensor *> & matrices, transpose_cache type, size_t step_bytes = size_t(64) << 20);
+    // Describes them only, for a graph that is measured and never run.
+    transposed_weights(const std::vector<ggml_tensor *> & matrices, transpose_cache type);
     ~transposed_weights();
     transposed_weights(const transposed_weights &)             = delete;
     transposed_weights & operator=(const transposed_weights &) = delete;
@@ -24,6 +26,8 @@ class transposed_weights {
     const transpose_map & map() const { return map_; }
 
   private:
+    void describe(const std::vector<ggml_tensor *> & matrices, transpose_cache type);
+
     ggml_context *        context_ = nullptr;
     ggml_backend_buffer_t buffer_ = nullptr;
     transpose_map         map_;

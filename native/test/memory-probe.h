@@ -20,6 +20,7 @@ struct memory_case {
     std::string targets = "attn_q,attn_v";
     int         n_threads = 1;
     std::string device;
+    std::string kind = "plain";  // or preference (samples are pairs), neftune, weighted, streamed
 };
 
 struct memory_reading {

@@ -89,6 +89,12 @@ FEDLLM_TEST("planner: the predicted peak is within a tenth of the measured one")
              {"F16 recomputed, all modules", f16, 16, 256, 1, true, all, 1, ""},
              {"Q4_K, rank 64", q4, 64, 96, 3, false, all, 2, ""},
              {"Q4_K recomputed, long", q4, 4, 400, 1, true, "attn_q,attn_v", 1, ""},
+             {"F16, pairs", f16, 8, 128, 3, false, "attn_q,attn_v", 1, "", "preference"},
+             {"F16, pairs recomputed", f16, 8, 96, 8, true, "attn_q,attn_v", 1, "", "preference"},
+             {"F16, noise", f16, 8, 256, 1, false, "attn_q,attn_v", 1, "", "neftune"},
+             {"Q4_K, weighted tokens", q4, 8, 256, 1, true, all, 1, "", "weighted"},
+             {"F16 streamed", f16, 8, 256, 1, true, "attn_q,attn_v", 1, "", "streamed"},
+             {"Q4_K streamed, all modules", q4, 16, 128, 2, true, all, 1, "", "streamed"},
          }) {
         details += (details.empty() ? "" : ", ") + check_reading(what);
     }
@@ -109,6 +115,85 @@ FEDLLM_TEST("planner: a described model is measured like a loaded one, without b
         require(from_file[i].needed == from_model[i].needed + described->info().weight_bytes, "only weights that are not loaded yet are needed");
     }
     return "";
+}
+
+FEDLLM_TEST("planner: a call like one before lays out no graph, and one that differs in anything that a graph depends on does") {
+    const tight_case tight = make_tight_case("remembered.gguf");
+    auto             train = make_train_options(tight.adapter, tight.samples, 1);
+    train.batch_size = 4;
+    train.micro_batch_tokens = 1200;
+    const auto & measured = tight.models.core->measurements();
+    require(measured.n_measured() == 0, "a loaded model has measured already");
+    const auto first = core_train(tight.models, train, tight.adapter.weights);
+    require(measured.n_measured() == 1, "the first call measures one plan, since it fits");
+    const auto again = core_train(tight.models, train, tight.adapter.weights);
+    require(measured.n_measured() == 1, "an equal call measures again");
+    require(again.weights == first.weights && again.memory.planned_bytes == first.memory.planned_bytes, "a remembered plan is another one");
+    int64_t    expected = 1;
+    const auto require_new = [&](const char * what, const fedllm::train_options & changed) {
+        core_train(tight.models, changed, tight.adapter.weights);
+        require(measured.n_measured() == ++expected, std::string(what) + " did not measure once");
+        core_train(tight.models, changed, tight.adapter.weights);
+        require(measured.n_measured() == expected, std::string(what) + " measured twice");
+    };
+    auto changed = train;
+    changed.batch_size = 2;
+    require_new("another batch", changed);
+    changed = train;
+    changed.dropout = 0.1;
+    require_new("dropout", changed);
+    changed = train;
+    changed.objective.neftune_alpha = 5.0;
+    require_new("noise", changed);
+    changed = train;
+    changed.trained = fedllm::trained_half::b;
+    require_new("one half", changed);
+    // Free memory is looked at each time: under a limit the leaner plans are measured, once.
+    changed = train;
+    changed.memory.limit = first.memory.planned_bytes - 1;
+    const auto lean = core_train(tight.models, changed, tight.adapter.weights);
+    require(lean.memory.recomputes && lean.weights == first.weights, "the limit is not kept");
+    expected = measured.n_measured();
+    core_train(tight.models, changed, tight.adapter.weights);
+    require(measured.n_measured() == expected, "leaner plans are measured again");
+    const std::atomic<bool>  never{false};
+    fedllm::evaluate_options scoring = {};
+    scoring.samples = tight.samples.view();
+    scoring.micro_batch_tokens = 1200;
+    for (int i = 0; i < 2; i++) {
+        fedllm::evaluate(*tight.models.core, scoring, never);
+        require(measured.n_measured() == expected + 1, "scoring does not measure once");
+    }
+    return format("%d graphs for 14 calls", int(measured.n_measured()));
+}
+
+FEDLLM_TEST("planner: stored transposes are kept while they fit and are the first to go when they do not, and the CPU has none") {
+    const tight_case      tight = make_tight_case("transposes.gguf");
+    fedllm::model_options options = {"", TEST_THREADS};
+    options.variants.transposes = fedllm::transpose_cache::f16;
+    options.placement = fedllm::weight_placement::measured;
+    auto request = make_request(tight.adapter, tight.samples, 1200);
+    for (const auto & plan : all_plans(*fedllm::base_model::load(tight.models.path, options), request)) {
+        require(plan.transposes == fedllm::transpose_cache::none, "copies on the CPU");
+    }
+    if (test_device().empty()) {
+        return "the CPU only: no --device given";
+    }
+    options.device = test_device();
+    const auto   model = fedllm::base_model::load(tight.models.path, options);
+    const auto   plans = all_plans(*model, request);
+    const size_t bytes = fedllm::transposes_bytes(model->matrices(), fedllm::transpose_cache::f16);
+    require(plans[0].transposes == fedllm::transpose_cache::f16 && plans[1].transposes == fedllm::transpose_cache::none, "copies are not the first thing to go");
+    require(plans[0].parts.weights == plans[1].parts.weights + bytes && plans[0].tier == plans[1].tier, "the second plan leaves out more than the copies");
+    const auto choose = [&](size_t limit) {
+        request.memory_limit = limit;
+        return fedllm::memory_planner(*model, request).choose();
+    };
+    require(choose(plans[0].needed).transposes == fedllm::transpose_cache::f16, "copies that fit are not kept");
+    const auto without = choose(plans[0].needed - 1);
+    require(without.transposes == fedllm::transpose_cache::none && without.tier == fedllm::checkpoint_tier::keep_all && without.micro_batch_tokens == 1200,
+            "something else than the copies went");
+    return format("%.1f MB of copies, %.1f MB needed with them", double(bytes) / 1e6, double(plans[0].needed) / 1e6);
 }
 
 FEDLLM_TEST("planner: takes the first plan that fits, keeps bits before it splits, and refuses with the numbers of the leanest") {

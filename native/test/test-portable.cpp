@@ -1,46 +1,17 @@
 // The operations that every backend has, node by node: none that a backend lacks, none outside the device, and W^T dy in its variants
 // (blocks of rows, stored transposes) against the CPU kernels. With --device the same graphs are walked and compared there.
 #include <cstring>
-#include <set>
 
 #include "architecture-cases.h"
 #include "distillation.h"
 #include "engine.h"
+#include "graph-walk.h"
 #include "random.h"
 
 using namespace fedllm_test;
 using namespace fedllm;
 
 namespace {
-
-// Operations that Metal lacks; what is computed without them runs on CPU, CUDA, Vulkan and Metal alike.
-const std::set<ggml_op> FORBIDDEN = {
-    GGML_OP_OUT_PROD, GGML_OP_SOFT_MAX_BACK, GGML_OP_RMS_NORM_BACK, GGML_OP_REPEAT_BACK, GGML_OP_CROSS_ENTROPY_LOSS, GGML_OP_CROSS_ENTROPY_LOSS_BACK,
-    GGML_OP_ADD1, GGML_OP_GET_ROWS_BACK, GGML_OP_DIAG_MASK_INF,
-};
-// Those that only the CPU has: custom functions.
-const std::set<ggml_op> CPU_ONLY = { GGML_OP_MAP_CUSTOM1, GGML_OP_MAP_CUSTOM2, GGML_OP_MAP_CUSTOM3, GGML_OP_CUSTOM };
-
-struct walk_result {
-    size_t                n_nodes = 0;
-    std::set<std::string> problems;
-};
-
-// Looks at every node of a graph that is about to run: is it allowed, does the device take it, does it lie there?
-void walk(ggml_cgraph * graph, ggml_backend_dev_t device, bool forbid, walk_result & result) {
-    for (int i = 0; i < ggml_graph_n_nodes(graph); ++i) {
-        ggml_tensor * node = ggml_graph_node(graph, i);
-        result.n_nodes += 1;
-        const std::string name = ggml_op_desc(node);
-        if (forbid && FORBIDDEN.count(node->op) != 0) result.problems.insert(name + " is an operation that some backend lacks");
-        if (CPU_ONLY.count(node->op) != 0) result.problems.insert(name + " runs on the CPU only");
-        if (!ggml_backend_dev_supports_op(device, node)) result.problems.insert(name + " is refused by the device");
-        const ggml_tensor * owner = node->view_src != nullptr ? node->view_src : node;
-        if (owner->buffer == nullptr || !ggml_backend_dev_supports_buft(device, ggml_backend_buffer_get_type(owner->buffer))) {
-            result.problems.insert(name + " does not lie in the device's memory");
-        }
-    }
-}
 
 struct graph_family {
     const char *    name;
@@ -101,7 +72,7 @@ std::string check_families(const architecture_case & c, const family_check & che
         options.seed = 9;
         const computed expected = compute(*models.core, adapter, samples, options);
         options.portable = check.forbid;
-        options.inspect = [&](ggml_cgraph * graph) { walk(graph, device.device, check.forbid, walked); };
+        options.inspect = [&](ggml_cgraph * graph) { walk_graph(graph, device.device, check.forbid, walked); };
         const computed received = compute(*model, adapter, samples, options);
         const double error = relative_l2(received.gradient, expected.gradient);
         require_below(error, check.gradient_bound, std::string(family.name) + ": relative L2 error of the gradient");
@@ -109,10 +80,7 @@ std::string check_families(const architecture_case & c, const family_check & che
         require_below(relative_l2(received.logits, expected.logits), check.gradient_bound, std::string(family.name) + ": relative L2 error of the logits");
         worst = std::max(worst, error);
     }
-    std::string problems;
-    for (const std::string & problem : walked.problems) problems += "\n    " + problem;
-    require(walked.problems.empty(), problems);
-    require(walked.n_nodes > 1000, "too few nodes were looked at");
+    walked.check(1000);
     return format("%zu nodes %.0e", walked.n_nodes, worst);
 }
 
@@ -168,12 +136,9 @@ std::string check_distillation_graphs(const architecture_case & c, const family_
     engine_options     options;
     const std::vector<float> expected = distilled_gradient(*student.core, *teacher.core, adapter, samples, options);
     options.portable = check.forbid;
-    options.inspect = [&](ggml_cgraph * graph) { walk(graph, device.device, check.forbid, walked); };
+    options.inspect = [&](ggml_cgraph * graph) { walk_graph(graph, device.device, check.forbid, walked); };
     const double error = relative_l2(distilled_gradient(*follower, *leader, adapter, samples, options), expected);
-    std::string problems;
-    for (const std::string & problem : walked.problems) problems += "\n    " + problem;
-    require(walked.problems.empty(), problems);
-    require(walked.n_nodes > 300, "too few nodes were looked at");
+    walked.check(300);
     require_below(error, check.gradient_bound, "relative L2 error of the gradient");
     return format("%zu nodes %.0e", walked.n_nodes, error);
 }

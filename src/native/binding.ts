@@ -120,6 +120,8 @@ export interface NativeMemoryPlan {
   readonly recomputes: boolean;
   /** Weights stay in the file and come layer by layer; `parts.weights` is the weightLimitBytes to load the model with. */
   readonly streams: boolean;
+  /** Copies W^T to load the model with: those that were asked for, or none where they leave too little. */
+  readonly transposes: TransposeCache;
   /** Bytes. The first four are on the device, the others in this process; on the CPU that is the same. */
   readonly parts: {
     readonly weights: number;
@@ -129,6 +131,8 @@ export interface NativeMemoryPlan {
     readonly scratch: number;
     readonly vectors: number;
     readonly descriptions: number;
+    /** Pages of the file that are being read where weights are streamed; the system may take them back. */
+    readonly mapped: number;
     readonly process: number;
   };
   readonly deviceBytes: number;

@@ -9,6 +9,7 @@ export function describeMemoryPlan(plan: NativeMemoryPlan): string {
     `micro-batches of ${String(plan.microBatchTokens)} tokens`,
     plan.streams ? "weights streamed layer by layer" : undefined,
     plan.recomputes ? "layers computed again" : "everything kept",
+    plan.transposes === "none" ? undefined : `weights' transposes stored in ${plan.transposes}`,
     `${String(plan.headChunk)} rows of logits at once`,
   ];
   const sizes = [
@@ -16,6 +17,7 @@ export function describeMemoryPlan(plan: NativeMemoryPlan): string {
     `adapter ${formatBytes(parts.adapter + parts.vectors)}`,
     `activations ${formatBytes(parts.activations + parts.checkpoints)}`,
     `scratch ${formatBytes(parts.scratch + parts.descriptions)}`,
+    ...(parts.mapped === 0 ? [] : [`pages of the file ${formatBytes(parts.mapped)}`]),
     `program ${formatBytes(parts.process)}`,
   ];
   const limit = `needs ${formatBytes(plan.neededBytes)} of ${formatBytes(plan.limitBytes)} allowed`;

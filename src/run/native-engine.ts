@@ -3,7 +3,7 @@ import { readEnvironment } from "../config/environment.js";
 import type { LoraConfig } from "../config/schema.js";
 import type { LocalTrainer, TrainRequest } from "../federated/local-trainer.js";
 import { BaseModel } from "../native/base-model.js";
-import type { HiddenStateCacheSize, NativeAddon, NativeAdapterOptions, NativeHiddenStateCache, NativeKernelVariants, NativeMemoryPlan, NativeModelInfo, NativePlanRequest } from "../native/binding.js";
+import type { HiddenStateCacheSize, NativeAddon, NativeAdapterOptions, NativeHiddenStateCache, NativeKernelVariants, NativeMemoryPlan, NativeModelInfo, NativePlanRequest, TransposeCache } from "../native/binding.js";
 import type { DistillResult } from "../native/distillation.js";
 import { emulateModel } from "../native/emulate.js";
 import { ensureAddon } from "../native/build.js";
@@ -33,9 +33,6 @@ export interface NativeEngineOptions {
 /** Tokens of the products that are timed: enough to fill a device, few enough for a second. */
 const TUNED_TOKENS = 512;
 
-/** Of a device's free memory, what copies of the weights may take; activations need the rest. */
-const COPY_SHARE = 0.25;
-
 /** Loads the addon, building it first when there is none. Throws NATIVE_UNAVAILABLE, NATIVE_MISMATCH, CONFIG_INVALID. */
 export async function createNativeEngine(options: NativeEngineOptions): Promise<TrainingEngine> {
   const environment = readEnvironment();
@@ -47,10 +44,10 @@ export async function createNativeEngine(options: NativeEngineOptions): Promise<
   const { addon } = native;
   const { numThreads, workload, hiddenStateCache = "off" } = options;
   const common = { numThreads, ...(hiddenStateCache === "off" ? {} : { hiddenStateCache }) };
-  const planOn = (device: string, path: string, request: MemoryRequest) =>
-    awaitNative(() => addon.planMemory(path, { ...common, ...deviceOption(device) }, planRequest(request)));
-  const plansOn = (device: string, path: string) =>
-    Promise.all((workload?.requests ?? []).map((request) => planOn(device, path, request)));
+  const planOn = (device: string, path: string, request: MemoryRequest, transposes: TransposeCache = "none") =>
+    awaitNative(() => addon.planMemory(path, { ...common, transposes, ...deviceOption(device) }, planRequest(request)));
+  const plansOn = (device: string, path: string, transposes?: TransposeCache) =>
+    Promise.all((workload?.requests ?? []).map((request) => planOn(device, path, request, transposes)));
   const deviceName =
     options.device?.toLowerCase() === AUTO_DEVICE
       ? await chooseDevice(native.devices, (device) => (workload === undefined ? Promise.resolve() : plansOn(device, workload.path)))
@@ -73,17 +70,22 @@ export async function createNativeEngine(options: NativeEngineOptions): Promise<
     chooseVariants: async (path, modelSha256) => {
       const device = native.devices.find(({ name }) => name === deviceName);
       const key = { device: deviceName, deviceDescription: device?.description ?? "", modelSha256, llamaCppRelease: native.release };
+      const plans = deviceName === "CPU" ? [] : await plansOn(deviceName, path);
       // Streamed weights have no place on the device where they could be timed.
-      if ("weightLimitBytes" in (await placement(path))) return EXACT_VARIANTS;
-      return rememberVariants(environment.cacheDir, key, async () => {
+      if (plans.some(({ streams }) => streams)) return EXACT_VARIANTS;
+      const fastest = await rememberVariants(environment.cacheDir, key, async () => {
         const model = await open(path, EXACT_VARIANTS);
         try {
-          const cacheBytes = Math.floor(COPY_SHARE * (device?.freeBytes ?? 0));
+          // All kinds that the device could hold at all: the choice outlives this moment's free memory, which the plan looks at.
+          const cacheBytes = device?.totalBytes ?? 0;
           return (await model.tune({ numTokens: TUNED_TOKENS, cacheBytes })).best;
         } finally {
           model.dispose();
         }
       });
+      if (fastest.transposes === "none") return fastest;
+      const withCopies = await plansOn(deviceName, path, fastest.transposes);
+      return withCopies.some(({ transposes }) => transposes === "none") ? { ...fastest, transposes: "none" } : fastest;
     },
     emulate: (inputPath, outputPath, layers) => emulateModel(native.addon, { inputPath, outputPath, layers }),
     openBaseModel: async (path, variants) => new NativeOpenModel(await open(path, variants)),
