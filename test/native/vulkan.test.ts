@@ -27,7 +27,7 @@ const SHORTER_SHADERS = { GGML_VK_DISABLE_F16: "1", LP_NATIVE_VECTOR_WIDTH: "256
 const WITH_16_BITS = "backends: the device gives the CPU's loss and gradient for a quantized base";
 const FIRST = "backends: weights of type f32 ";
 /** Tests that are not about a device, as the program skips them without one, are run by core.test.ts. */
-const DEVICE_TITLES = /^backends: |on the device|: on a device|: the device/u;
+const DEVICE_TITLES = /^backends: |on the device|: on a device|: the device|planner: stored/u;
 /** Ranks up to eight make products that this driver compiles for minutes each; run by hand. */
 const BY_HAND = "ranks that make narrow products";
 
