@@ -9,6 +9,8 @@ import { assert } from "../util/assert.js";
 import { makeFolder, writeFileAtomic } from "../util/atomic-file.js";
 import { CLIENT_LIMITS, OVERALL_LIMITS, describeGroup } from "./describe.js";
 import type { SampleFindings } from "./describe.js";
+import { drawFigures } from "./figures/figures.js";
+import { renderPage } from "./figures/page.js";
 import { planModel, seeWithModel } from "./model-findings.js";
 import type { AnalysisModel, ModelOptions, ModelPlan } from "./model-findings.js";
 import { runPass } from "./pass.js";
@@ -39,6 +41,8 @@ export interface AnalyzeResult {
   readonly report: AnalysisReport;
   readonly jsonPath: string;
   readonly databasePath: string;
+  /** The page with all figures, which are also files of their own below `figures`. */
+  readonly pagePath: string;
 }
 
 /** Rejects with CANCELLED, CONFIG_INVALID, METRICS_INVALID (a file in the way), IO_FAILED and what the model rejects with. */
@@ -54,7 +58,7 @@ export async function analyzeDataset(dataset: FederatedDataset, options: Analyze
     const report = makeReport(dataset, options.name ?? basename(dataset.path), findings, { plan, explained });
     store.replaceAnalysis(toRows(report, findings));
     await writeFileAtomic(jsonPath, `${JSON.stringify(report, null, 2)}\n`);
-    return { report, jsonPath, databasePath };
+    return { report, jsonPath, databasePath, pagePath: await writeFigures(report, options.out) };
   } finally {
     store.close();
   }
@@ -71,6 +75,16 @@ async function findAll(samples: readonly AnalyzedSample[], plan: ModelPlan | und
     return { clientIndex, sampleIndex, hash, text, ...(counts === undefined ? {} : { tokens: counts }), ...seen?.findings.get(sample) };
   });
   return { findings, explained: seen?.explained };
+}
+
+async function writeFigures(report: AnalysisReport, out: string): Promise<string> {
+  const figures = drawFigures(report);
+  const folder = join(out, "figures");
+  await makeFolder(folder);
+  for (const { name, svg } of figures) await writeFileAtomic(join(folder, `${name}.svg`), `${svg}\n`);
+  const pagePath = join(out, "index.html");
+  await writeFileAtomic(pagePath, renderPage(report, figures));
+  return pagePath;
 }
 
 interface ReportParts {

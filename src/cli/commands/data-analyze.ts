@@ -82,7 +82,7 @@ function modelOptions({ layer, "max-length": maxLength, "model-samples": modelSa
   };
 }
 
-function describeResult({ report, jsonPath, databasePath }: AnalyzeResult, numClients: number): string[] {
+function describeResult({ report, jsonPath, databasePath, pagePath }: AnalyzeResult, numClients: number): string[] {
   const { dataset, overall } = report;
   return [
     `${dataset.name}: ${formatCount(overall.numSamples)} ${dataset.kind} samples of ${formatCount(dataset.numClients)} clients`,
@@ -99,6 +99,7 @@ function describeResult({ report, jsonPath, databasePath }: AnalyzeResult, numCl
     "",
     ...describeClientTable(report, numClients),
     "",
+    `${pagePath}: all figures on one page, which are also files in its folder's figures`,
     `${jsonPath}: the whole report`,
     `${databasePath}: every sample, client and pair of clients`,
   ];

@@ -1,0 +1,32 @@
+/** Figures whose boxes can be worked out by hand, and texts that must not become markup. */
+import { expect, test } from "vitest";
+import { barChart, matrixChart, shareChart } from "../../../src/analysis/figures/charts.js";
+import { escapeText, shorten } from "../../../src/analysis/figures/svg.js";
+
+const heading = { name: "n", title: "A title", description: "What is seen" };
+const attributes = (svg: string, name: string) => [...svg.matchAll(new RegExp(`<rect[^>]* ${name}="([^"]*)"`, "gu"))].map((match) => match[1] ?? "");
+
+test("bars are as long as their values", () => {
+  const { svg } = barChart(heading, [20, 10, 0].map((value) => ({ label: "l", value, shown: String(value) })));
+  const [first = 0, second = 0, third = 0] = attributes(svg, "width").map(Number);
+  expect([second / first, third]).toEqual([0.5, 0]);
+  expect(svg).toContain('<title id="n-title">A title</title><desc id="n-description">What is seen</desc>');
+});
+
+test("shares of a row lie side by side and fill it; none is drawn for nothing", () => {
+  const { svg } = shareChart(heading, ["a", "b", "c"], [{ label: "l", shares: [0.25, 0, 0.75] }]);
+  const [x, width] = [attributes(svg, "x"), attributes(svg, "width")].map((values) => values.map(Number).slice(3));
+  expect(width?.map((value) => value / ((width[0] ?? 0) + (width[1] ?? 0)))).toEqual([0.25, 0.75]);
+  expect((x?.[0] ?? 0) + (width?.[0] ?? 0)).toBe(x?.[1]);
+});
+
+test("shades of a matrix go from nothing to the largest value", () => {
+  const { svg } = matrixChart(heading, ["a", "b"], [[0, 1], [2, 4]], 4);
+  expect(attributes(svg, "fill-opacity")).toEqual(["0", "0.25", "0.5"]);
+});
+
+test("names cannot leave their text", () => {
+  expect(escapeText('<b a="1">&\u0000')).toBe("&lt;b a=&quot;1&quot;&gt;&amp;\u{FFFD}");
+  expect(shorten("abcdef", 4)).toBe("abc…");
+  expect(shorten("😀😀😀", 3)).toBe("😀😀😀");
+});
