@@ -1,5 +1,5 @@
 /** References `dataset:NAME` and `dataset:NAME/LOCAL`: files of the catalogue, looked for where the published archive is unpacked or installed. */
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { CATALOGUE, catalogueEntry } from "../data/catalogue.js";
 import { problemError } from "../errors.js";
@@ -12,6 +12,12 @@ const FOLDERS = ["data", "data/FedLLM-Bench-Data", "FedLLM-Bench-Data"] as const
 
 export function isDatasetReference(value: string): boolean {
   return value.startsWith(PREFIX);
+}
+
+/** `dataset:NAME` for a bare NAME of the catalogue that is no file, references as they are; undefined: it is a path. */
+export function asDatasetReference(value: string): string | undefined {
+  if (isDatasetReference(value)) return value;
+  return catalogueEntry(value) === undefined || statSync(value, { throwIfNoEntry: false })?.isFile() === true ? undefined : `${PREFIX}${value}`;
 }
 
 /**

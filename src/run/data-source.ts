@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { syntheticSource } from "../config/data-source.js";
 import type { GeneratedConfig } from "../config/generated.js";
+import { asDatasetReference, locateDataset } from "../config/known-datasets.js";
 import type { DataConfig } from "../config/schema.js";
 import { catalogueFileAt, type CatalogueFile } from "../data/catalogue.js";
 import { parseDatasetText, readFederatedDataset } from "../data/dataset.js";
@@ -19,13 +20,18 @@ export async function readTrainingDataset(data: DataConfig, options: ReadDataset
     return { ...contents, sha256: hash.digest("hex") };
   }
   const known = missingDataset(data);
-  if (known === undefined) return readFederatedDataset(data.train, options);
-  throw problemError("IO_FAILED", {
-    subject: data.train,
-    expected: `${known.local === undefined ? known.entry.title : `a file of ${known.entry.title}`}, as the published archive has it`,
-    received: "no such file",
-    remedy: howToGet(known),
-  });
+  if (known !== undefined) throw missingError(data.train, known, howToGet(known));
+  return readFederatedDataset(data.train, options);
+}
+
+/** The data of a file, of `dataset:NAME` or of a bare name of the catalogue. Throws as readFederatedDataset, CONFIG_INVALID for an unknown name. */
+export async function readNamedDataset(nameOrFile: string): Promise<FederatedDataset> {
+  const reference = asDatasetReference(nameOrFile);
+  if (reference === undefined) return readFederatedDataset(nameOrFile);
+  const file = locateDataset(reference, process.cwd());
+  const known = existsSync(file) ? undefined : catalogueFileAt(file);
+  if (known !== undefined) throw missingError(file, known, howToInstall(known));
+  return readFederatedDataset(file);
 }
 
 /** The file of the catalogue that the configuration names and that is not there; undefined: there is one, or it is another file. */
@@ -33,9 +39,18 @@ export function missingDataset(data: DataConfig): CatalogueFile | undefined {
   return data.synthetic || existsSync(data.train) ? undefined : catalogueFileAt(data.train);
 }
 
-/** What a user can do. */
+/** What a user who wants to train on it can do. */
 export function howToGet({ entry }: CatalogueFile): string {
   return `Get it with \`data get ${entry.name}\`, unpack the archive of FedLLM-Bench into ./data, name the file with --data, or use synthetic data of the same statistics with --synthetic (${entry.name})`;
+}
+
+function howToInstall({ entry }: CatalogueFile): string {
+  return `Get it with \`data get ${entry.name}\`, unpack the archive of FedLLM-Bench into ./data, or make data of the same statistics with \`data generate ${entry.name}\``;
+}
+
+function missingError(path: string, { entry, local }: CatalogueFile, remedy: string): Error {
+  const expected = `${local === undefined ? entry.title : `a file of ${entry.title}`}, as the published archive has it`;
+  return problemError("IO_FAILED", { subject: path, expected, received: "no such file", remedy });
 }
 
 /** Says that results are of synthetic data; for every place that shows them. */

@@ -30,6 +30,12 @@ describe("data get", () => {
     expect((await runCli(["data", "list"], { env })).stdout).toMatch(/^fed-aya +single-turn +38 +25\.5k +Apache-2\.0 +2 clients, 5 samples$/m);
     const cwd = makeTemporaryFolder();
     expect((await runCli(["data", "inspect", "dataset:fed-aya"], { env, cwd })).stdout).toContain("5 samples of 2 clients");
+    expect((await runCli(["data", "inspect", "fed-aya"], { env, cwd })).stdout).toContain(`${join(dataDir, "Fed-Aya/aya_38c_25k.json")}: single-turn samples`);
+    for (const name of ["fed-aya", "dataset:fed-aya"]) {
+      const { stdout } = await runCli(["data", "analyze", name], { env, cwd });
+      expect(stdout).toContain("fed-aya: 5 single-turn samples of 2 clients");
+      expect(stdout).toContain(join("analysis", "fed-aya", "analysis.json"));
+    }
     writeFileSync(join(cwd, "e.yaml"), "data: {train: dataset:fed-aya}\ntraining: {numRounds: 1, clientsPerRound: 1, localSteps: 1}\narms: {precisions: [source], strategies: [fedavg]}\n");
     expect((await runCli(["config", "show", "e.yaml"], { env, cwd })).stdout).toContain(`train: ${join(dataDir, "Fed-Aya/aya_38c_25k.json")}`);
   });
@@ -57,11 +63,23 @@ describe("data get", () => {
     [["data", "get", "fed-aya", "--from", "a.zip", "--rebuild"], "--from and --rebuild"],
     [["data", "get", "fed-aya", "--source", "x"], "--rebuild with them"],
     [["data", "inspect", "dataset:none"], "one of fed-aya"],
+    [["data", "analyze", "dataset:fed-aya", "--synthetic"], "an experiment, which says what data to make"],
   ])("%j is refused", async (args, message) => {
     const dataDir = makeTemporaryFolder();
     mkdirSync(join(dataDir, "x"));
     const { exitCode, stderr } = await runCli(args, { env: { FEDLLM_DATA_DIR: dataDir } });
     expect(stderr).toContain(message);
     expect(exitCode).toBe(2);
+  });
+
+  test.each([
+    ["inspect", "fed-chatbot-pa"],
+    ["analyze", "fed-chatbot-pa"],
+    ["analyze", "dataset:fed-chatbot-pa/local_154"],
+  ])("data %s %s says how to get what is not installed", async (action, name) => {
+    const { exitCode, stderr } = await runCli(["data", action, name], { env: { FEDLLM_DATA_DIR: makeTemporaryFolder() }, cwd: makeTemporaryFolder() });
+    expect(stderr).toContain(`expected ${name.startsWith("dataset:") ? "a file of " : ""}Fed-ChatbotPA, as the published archive has it, received no such file`);
+    expect(stderr).toContain("Get it with `data get fed-chatbot-pa`");
+    expect(exitCode).toBe(1);
   });
 });

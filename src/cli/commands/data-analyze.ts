@@ -33,7 +33,7 @@ export const analyzeCommand: CommandModule<object, AnalyzeArguments> = {
   describe: "languages, lengths, instruction types and differences of clients, per client and overall",
   builder: (argv) =>
     argv
-      .positional("source", { type: "string", demandOption: true, describe: "client data file, or the name or file of an experiment whose training data is meant" })
+      .positional("source", { type: "string", demandOption: true, describe: "client data file, a name of `data list`, or the name or file of an experiment whose training data is meant" })
       .options(analyzeOptions),
   handler: async (values) => {
     const [{ ensureSqlite }, { readAnalysisSource }, { analyzeDataset }] = await Promise.all([

@@ -36,16 +36,16 @@ const inspectCommand: CommandModule<object, InspectArguments> = {
   describe: "clients, samples, lengths and unreadable samples of a data file",
   builder: (argv) =>
     argv
-      .positional("file", { type: "string", demandOption: true, describe: "JSON or JSON Lines, also gzipped, or dataset:<name> of `data list`" })
+      .positional("file", { type: "string", demandOption: true, describe: "JSON or JSON Lines, also gzipped, or a name of `data list`" })
       .option("json", { type: "boolean", default: false, describe: "print everything as one JSON value" })
       .option("clients", { type: "number", default: 20, describe: "clients listed, largest first" }),
   handler: async ({ file, json, clients }) => {
-    const [{ readFederatedDataset, describeSampleProblem }, { describeClients }, { isDatasetReference, locateDataset }] = await Promise.all([
+    const [{ describeSampleProblem }, { describeClients }, { readNamedDataset }] = await Promise.all([
       import("../../data/dataset.js"),
       import("../../data/statistics.js"),
-      import("../../config/known-datasets.js"),
+      import("../../run/data-source.js"),
     ]);
-    const dataset = await readFederatedDataset(isDatasetReference(file) ? locateDataset(file, process.cwd()) : file);
+    const dataset = await readNamedDataset(file);
     const statistics = describeClients(dataset.clients);
     if (json) {
       const { path, kind, sha256, numProblems, problems } = dataset;
