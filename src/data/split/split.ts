@@ -136,7 +136,7 @@ class FeatureCollector {
     if (by === "language") return detectLanguage(streamed.sample);
     if (by !== "field" || field === undefined) return "all";
     const value = streamed.extra[field];
-    return value === undefined ? MISSING_CLASS : String(value);
+    return value === undefined ? MISSING_CLASS : typeof value === "string" ? value : JSON.stringify(value);
   }
 }
 
