@@ -37,7 +37,7 @@ engine::engine(const base_model & model, const adapter_options * adapter, const 
     frozen_ = std::make_unique<frozen_weights>(model, options.frozen, device_.handle, !options.measure_only);
     if (streams() && !options.measure_only) stream_ = std::make_unique<layer_stream>(model, device_);
     make_layers(adapter);
-    cached_layer_ = find_cached_layer();
+    cached_ = find_cached_place();
     allocator_ = ggml_gallocr_new(ggml_backend_get_default_buffer_type(device_.handle));
     fill_allocator_ = ggml_gallocr_new(ggml_backend_get_default_buffer_type(device_.handle));
 }
@@ -284,7 +284,7 @@ std::unique_ptr<engine::prepared_graph> engine::build(const micro_batch & batch,
     graph_builder & g = next->builder;
     forward_pass & pass = next->pass;
     const bool keep = request.gradient && options_.tier == checkpoint_tier::keep_all;
-    forward(g, batch, reads_cache(batch, request) ? cached_layer_ : 0, keep, request, pass);
+    forward(g, batch, reads_cache(batch, request) ? cached_.layer : 0, keep, request, pass);
     if (request.head) next->result = head_loss(g, make_head(), batch, pass.hidden, request);
     if (request.gradient) {
         ggml_tensor * d = next->result.d_hidden;

@@ -106,7 +106,8 @@ class engine {
     ggml_tensor * pull(graph_builder & g, int64_t boundary, ggml_tensor * x, ggml_tensor * d, const run_request & request) const;
     // Hidden states below the lowest adapted layer, engine-cache.cpp.
     bool         reads_cache(const micro_batch & batch, const run_request & request) const;
-    int64_t      find_cached_layer() const;
+    hidden_place find_cached_place() const;
+    bool         has_frozen_below(int64_t layer) const;
     void         hold_rows(const micro_batch & batch);
     ggml_tensor * input_held_rows(graph_builder & g, int64_t n_tokens) const;
     int64_t      fill_tokens() const;
@@ -153,7 +154,7 @@ class engine {
     engine_counters           counters_;
     std::vector<layer_module> layers_;
     int64_t                   lowest_adapted_ = 0;  // no gradient is needed below this layer
-    int64_t                   cached_layer_ = 0;    // whose input does not depend on any adapter
+    hidden_place              cached_;              // whose input does not depend on trained pairs
 };
 
 }  // namespace fedllm

@@ -11,8 +11,9 @@ namespace {
 // Of list, map and allocator for one entry, roughly.
 constexpr size_t ENTRY_BYTES = 256;
 
-std::string make_key(int64_t layer, const int32_t * tokens, size_t n_tokens) {
-    std::string key(reinterpret_cast<const char *>(&layer), sizeof layer);
+std::string make_key(const hidden_place & place, const int32_t * tokens, size_t n_tokens) {
+    static_assert(sizeof place == sizeof place.layer + sizeof place.frozen, "no bytes between the members");
+    std::string key(reinterpret_cast<const char *>(&place), sizeof place);
     return key.append(reinterpret_cast<const char *>(tokens), n_tokens * sizeof *tokens);
 }
 
@@ -20,23 +21,23 @@ std::string make_key(int64_t layer, const int32_t * tokens, size_t n_tokens) {
 
 size_t hidden_cache::entry::bytes() const { return values->size() * sizeof(float) + key.size() + ENTRY_BYTES; }
 
-hidden_cache::rows hidden_cache::find(int64_t layer, const int32_t * tokens, size_t n_tokens) {
-    const std::string key = make_key(layer, tokens, n_tokens);
+hidden_cache::rows hidden_cache::find(const hidden_place & place, const int32_t * tokens, size_t n_tokens) {
+    const std::string key = make_key(place, tokens, n_tokens);
     const std::lock_guard<std::mutex> lock(mutex_);
-    const auto place = places_.find(key);
-    if (place == places_.end()) {
+    const auto found = places_.find(key);
+    if (found == places_.end()) {
         counts_.n_misses += 1;
         counts_.n_tokens_computed += int64_t(n_tokens);
         return nullptr;
     }
     counts_.n_hits += 1;
     counts_.n_tokens_reused += int64_t(n_tokens);
-    entries_.splice(entries_.begin(), entries_, place->second);
-    return place->second->values;
+    entries_.splice(entries_.begin(), entries_, found->second);
+    return found->second->values;
 }
 
-void hidden_cache::insert(int64_t layer, const int32_t * tokens, size_t n_tokens, rows values) {
-    entry added{ make_key(layer, tokens, n_tokens), std::move(values) };
+void hidden_cache::insert(const hidden_place & place, const int32_t * tokens, size_t n_tokens, rows values) {
+    entry added{ make_key(place, tokens, n_tokens), std::move(values) };
     const std::lock_guard<std::mutex> lock(mutex_);
     const size_t bytes = added.bytes();
     if (bytes > capacity_ || places_.count(added.key) > 0) return;

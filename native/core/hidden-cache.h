@@ -1,5 +1,6 @@
-// Hidden states that enter the lowest adapted layer. Everything below it is frozen, so a sequence has the same rows there at every step and
-// in every call: they are computed once and kept in F32 in the host's memory. What has not been used for longest makes room. Belongs to one loaded model; thread-safe.
+// Hidden states that enter the lowest layer with a trained pair. Everything below it is frozen, so a sequence has the same rows there at every
+// step and in every call with the same frozen adapters: they are computed once and kept in F32 in the host's memory. What has not been used for
+// longest makes room. Belongs to one loaded model; thread-safe.
 #pragma once
 
 #include <cstddef>
@@ -32,6 +33,12 @@ struct hidden_cache_state {
     int64_t             n_evicted = 0;
 };
 
+// Where rows are taken: they enter `layer`, and these frozen adapters act below it.
+struct hidden_place {
+    int64_t  layer = 0;
+    uint64_t frozen[2] = { 0, 0 };  // two independent hashes of their shapes and weights; zeros: there are none
+};
+
 class hidden_cache {
   public:
     // [n_tokens][n_embd] of one sequence. Shared, so that rows in use outlive their eviction.
@@ -42,10 +49,10 @@ class hidden_cache {
     hidden_cache(const hidden_cache &)             = delete;
     hidden_cache & operator=(const hidden_cache &) = delete;
 
-    // Rows of a sequence of tokens from position 0 on that enter `layer`; nullptr: not there. Tokens are compared, not only their hash.
-    rows find(int64_t layer, const int32_t * tokens, size_t n_tokens);
+    // Rows of a sequence of tokens from position 0 on; nullptr: not there. Tokens are compared, not only their hash.
+    rows find(const hidden_place & place, const int32_t * tokens, size_t n_tokens);
     // Keeps rows unless they alone are larger than the capacity.
-    void insert(int64_t layer, const int32_t * tokens, size_t n_tokens, rows values);
+    void insert(const hidden_place & place, const int32_t * tokens, size_t n_tokens, rows values);
 
     std::optional<size_t> most_bytes() const { return most_bytes_; }
     // Takes at most so many bytes from now on, and never more than most_bytes; drops what is too much.
@@ -55,7 +62,7 @@ class hidden_cache {
 
   private:
     struct entry {
-        std::string key;  // layer and tokens
+        std::string key;  // place and tokens
         rows        values;
 
         size_t bytes() const;

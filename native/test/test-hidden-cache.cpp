@@ -151,13 +151,13 @@ FEDLLM_TEST("hidden cache: a bound that holds two samples is kept, the longest u
     cache.set_capacity(two);
     const auto rows = std::make_shared<const std::vector<float>>(sequence_bytes(models, 39) / sizeof(float), 1.0f);
     const std::vector<int32_t> a(39, 1), b(39, 2), c(39, 3);
-    const auto holds = [&](const std::vector<int32_t> & tokens, int64_t layer) { return cache.find(layer, tokens.data(), tokens.size()) != nullptr; };
-    cache.insert(2, a.data(), a.size(), rows);
-    cache.insert(2, b.data(), b.size(), rows);
+    const auto holds = [&](const std::vector<int32_t> & tokens, int64_t layer) { return cache.find({layer, {}}, tokens.data(), tokens.size()) != nullptr; };
+    cache.insert({2, {}}, a.data(), a.size(), rows);
+    cache.insert({2, {}}, b.data(), b.size(), rows);
     require(holds(a, 2) && !holds(a, 1), "another layer's rows came");
-    cache.insert(2, c.data(), c.size(), rows);
+    cache.insert({2, {}}, c.data(), c.size(), rows);
     require(holds(a, 2) && holds(c, 2) && !holds(b, 2), "another sample than the longest unused one went");
-    require(cache.find(2, a.data(), a.size() - 1) == nullptr, "a shorter sample is another one");
+    require(cache.find({2, {}}, a.data(), a.size() - 1) == nullptr, "a shorter sample is another one");
     cache.set_capacity(one);
     require(holds(c, 2) && !holds(a, 2) && cache.state().bytes <= one, "a lower capacity keeps too much");
     cache.set_capacity(10 * two);
@@ -178,7 +178,7 @@ FEDLLM_TEST("hidden cache: gradients agree with differences when every loss is c
     return format("%.1e", error);
 }
 
-FEDLLM_TEST("hidden cache: left alone where something below differs: frozen adapters, noise, groups, an adapter on all layers") {
+FEDLLM_TEST("hidden cache: left alone where something below differs: noise, groups, an adapter on all layers") {
     const model_pair     models = make_models("hidden-off.gguf", layers_of_type(GGML_TYPE_Q8_0, 4));
     const adapter_pair   adapter = adapter_on(models, ALL_MODULES, {2, 3}, 91), everywhere = adapter_on(models, ALL_MODULES, {0, 1, 2, 3}, 92);
     const sample_list    samples = random_samples(models.core->info().n_vocab, {30, 12, 25, 18}, 0.5, 93);
@@ -190,23 +190,43 @@ FEDLLM_TEST("hidden cache: left alone where something below differs: frozen adap
     };
     untouched("an adapter on all layers", everywhere, make_train_options(everywhere, samples, 4));
     fedllm::train_options options = make_train_options(adapter, samples, 4);
-    options.frozen = {{everywhere.options, everywhere.weights.data()}};
-    untouched("a frozen adapter on all layers", adapter, options);
-    options.frozen.clear();
     options.objective.neftune_alpha = 5.0;
     untouched("noise", adapter, options);
     sample_list grouped = samples;
     grouped.group_offsets = {0, 2, 4};
     untouched("groups", adapter, make_train_options(adapter, grouped, 4));
-
-    // A frozen adapter above the first layer only moves the place; its rows are not those of the trained adapter's layer.
-    const adapter_pair beside = adapter_on(models, {"attn_v"}, {1}, 94);
-    options = make_train_options(adapter, samples, 4);
-    const auto plain = train_with(models, options, adapter, &cache);
-    options.frozen = {{beside.options, beside.weights.data()}};
-    require_same(train_with(models, options, adapter, &cache), train_with(models, options, adapter, nullptr), "a frozen adapter on layer 1");
-    require(cache.state().counts.n_misses == 8 && cache.state().counts.n_hits == 8, "rows of another layer were taken");
     return "";
+}
+
+FEDLLM_TEST("hidden cache: frozen adapters below the trained one have rows of their own, which other weights, scales or places do not take") {
+    const model_pair     models = make_models("hidden-frozen.gguf", layers_of_type(GGML_TYPE_Q8_0, 4));
+    const adapter_pair   adapter = adapter_on(models, ALL_MODULES, {2, 3}, 91);
+    const sample_list    samples = random_samples(models.core->info().n_vocab, {30, 12, 25, 18}, 0.5, 93);
+    const adapter_pair   everywhere = adapter_on(models, ALL_MODULES, {0, 1, 2, 3}, 92), below = adapter_on(models, {"attn_v"}, {1}, 94);
+    adapter_pair         other = below, scaled = below, moved = below;
+    other.weights.back() += 0.5f;
+    scaled.options.lora_alpha *= 2.0f;
+    moved.options.layers = {0};
+    fedllm::hidden_cache cache(size_t(1) << 30);
+    int64_t              n_misses = 0;
+    // Twice: in the second round all rows are there.
+    for (const bool is_new : {true, false}) {
+        for (const auto & beside : std::vector<std::vector<adapter_pair>>{{}, {everywhere}, {below}, {other}, {scaled}, {moved}, {below, moved}}) {
+            fedllm::train_options options = make_train_options(adapter, samples, 4);
+            for (const adapter_pair & pair : beside) options.frozen.push_back({pair.options, pair.weights.data()});
+            const std::string what = format("%zu frozen adapters", beside.size());
+            require_same(train_with(models, options, adapter, &cache), train_with(models, options, adapter, nullptr), what);
+            n_misses += is_new ? 4 : 0;
+            require(cache.state().counts.n_misses == n_misses, what + ": rows of other adapters were taken, or its own were not");
+        }
+    }
+    // A frozen adapter on the trained layers alone changes nothing below.
+    const adapter_pair above = adapter_on(models, {"attn_q"}, {2}, 95);
+    fedllm::train_options options = make_train_options(adapter, samples, 4);
+    options.frozen = {{above.options, above.weights.data()}};
+    require_same(train_with(models, options, adapter, &cache), train_with(models, options, adapter, nullptr), "a frozen adapter on layer 2");
+    require(cache.state().counts.n_misses == n_misses, "an adapter above the place counts");
+    return format("%lld misses, %lld hits", (long long) n_misses, (long long) cache.state().counts.n_hits);
 }
 
 FEDLLM_TEST("hidden cache: a steady loop builds no graph after the first epoch, whether layers are kept or computed again") {

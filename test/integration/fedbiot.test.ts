@@ -157,3 +157,17 @@ test("what the server lacks is refused before anything is loaded", async () => {
   const { config, out } = await loadArms(`[${fedBiOt("lastLayers: 6")}]`);
   await expect(runExperiment(config, out)).rejects.toThrow("firstLayers and lastLayers: expected together 1 to 5 of the model's 6 layers");
 });
+
+test("clients keep the hidden states below the adapter, those of an aligned emulator too, and change nothing by it", async () => {
+  const arms = `[${fedBiOt(`${SHAPE}, ${ALIGNMENT}, alignEvery: 2`)}]`;
+  const contents = [];
+  for (const settings of [[], ["hiddenStateCache=off"]]) {
+    const { config, out } = await loadArms(arms, { settings });
+    await runExperiment(config, out);
+    const { adapters, rows } = readRunContents(out);
+    contents.push({ adapters, evaluations: rows["evaluations"] });
+    const reused = measuresOf(out, "hidden_state_tokens_reused").reduce((sum, value) => sum + value, 0);
+    expect(reused > 0).toBe(settings.length === 0);
+  }
+  expect(contents[0]).toEqual(contents[1]);
+});
