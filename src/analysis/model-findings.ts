@@ -70,17 +70,24 @@ interface InferencePlan extends ModelInference, Pick<AnalysisModel, "tokenizer">
 export function planModel(dataset: FederatedDataset, model: AnalysisModel, options: ModelOptions): ModelPlan {
   const { name, sha256, inference } = model;
   if (inference === undefined) return { model, report: { name, sha256 } };
-  const { boundary = inference.numLayers, maxLength = DEFAULT_MAX_LENGTH, modelSamples = DEFAULT_MODEL_SAMPLES, seed = 0 } = options;
-  checkInteger("boundary between layers", boundary, 0, inference.numLayers);
-  checkInteger("most tokens", maxLength, 2, Number.MAX_SAFE_INTEGER);
+  const { modelSamples = DEFAULT_MODEL_SAMPLES } = options;
+  const { boundary, maxLength, seed } = checkModelOptions(inference, options);
   checkInteger("samples for the model", modelSamples, 1, Number.MAX_SAFE_INTEGER);
-  checkInteger("seed", seed, 0, 2 ** 32 - 1);
   const maxSamplesPerClient = samplesPerClient(dataset.clients.map(({ samples }) => samples.length), modelSamples);
   return {
     model,
     report: { name, sha256, template: inference.template.name, boundary, maxLength, maxSamplesPerClient },
     inference: { ...inference, tokenizer: model.tokenizer, modelSha256: sha256, boundary, maxLength, maxSamplesPerClient, seed },
   };
+}
+
+/** The options of embeddings with their defaults. Throws CONFIG_INVALID for one that cannot be. */
+export function checkModelOptions({ numLayers }: Pick<ModelInference, "numLayers">, options: Omit<ModelOptions, "modelSamples">) {
+  const { boundary = numLayers, maxLength = DEFAULT_MAX_LENGTH, seed = 0 } = options;
+  checkInteger("boundary between layers", boundary, 0, numLayers);
+  checkInteger("most tokens", maxLength, 2, Number.MAX_SAFE_INTEGER);
+  checkInteger("seed", seed, 0, 2 ** 32 - 1);
+  return { boundary, maxLength, seed };
 }
 
 /** Findings of the chosen samples, and the part of the embeddings' variance in the plane of PCA. */

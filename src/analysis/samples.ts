@@ -55,6 +55,7 @@ export function groupByClient<T extends { readonly clientIndex: number }>(sample
   return groups;
 }
 
-function hashSample(sample: Sample): string {
+/** The hash under which what is known of a sample is kept. */
+export function hashSample(sample: Sample): string {
   return createHash("sha256").update(JSON.stringify(sample)).digest("hex");
 }

@@ -41,7 +41,7 @@ export interface SplitOptions extends Omit<SampleStreamOptions, "userKey"> {
   readonly shardsPerClient?: number;
   /** Fewest samples of a client; the draw is repeated until all have them. Default 1. */
   readonly minSamples?: number;
-  /** Any other way to tell a sample's class, for programs, for example the cluster of its embedding; goes before `by`. */
+  /** Any other way to tell a sample's class, as `by: "cluster"` needs (run/cluster-classes.ts finds it); goes before `by`. */
   readonly classOf?: (sample: StreamedSample) => string;
 }
 
@@ -183,6 +183,7 @@ function checkOptions(options: SplitOptions): void {
   if (!(alpha > 0 && alpha < Infinity)) refuse("--alpha", "a number above 0", alpha);
   const needsClasses = method === "dirichlet" || method === "pathological";
   if (needsClasses && by === undefined && classOf === undefined) refuse("--by", `${CLASS_SOURCES.join(", ")}: ${method} deals out classes`, "nothing");
+  if (by === "cluster" && classOf === undefined) refuse("--by cluster", "a way to tell a sample's cluster", "none");
   if ((by === "field") !== (field !== undefined)) refuse("--field", "a field's name together with --by field", field ?? "nothing");
 }
 
