@@ -1,7 +1,10 @@
 /** `data analyze` in a process of its own: what it prints and writes, and what it refuses. */
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import Database from "better-sqlite3";
 import { expect, test } from "vitest";
+import { syntheticOptions } from "../../src/data/synthetic/profiles.js";
+import { writeSyntheticData } from "../../src/data/synthetic/write.js";
 import { runCli } from "../helpers/run-cli.js";
 import { makeTemporaryFolder } from "../helpers/temporary-folder.js";
 
@@ -31,3 +34,55 @@ test("data analyze takes a data file or an experiment, prints a summary and writ
   expect(missing.exitCode).not.toBe(0);
   expect(missing.stderr).toContain("none.json, which does not exist");
 });
+
+test("Ctrl-C while the model reads ends with 130 and says how to go on, and the same command computes only what is missing", async () => {
+  const folder = makeTemporaryFolder();
+  const data = join(folder, "data.json");
+  await writeSyntheticData(data, { profile: "demo", options: syntheticOptions("demo", { numClients: 4, numSamples: 800, minSamples: 10, languages: { en: 1 } }), seed: 2 });
+  const out = join(folder, "found");
+  const args = ["data", "analyze", data, "--model", "builtin:fedllm-tiny", "--num-threads", "1", "--out", out];
+  const database = join(out, "analysis.sqlite");
+  let polling: NodeJS.Timeout | undefined;
+  const stopped = await runCli(args, {
+    onStart: (child) => {
+      polling = setInterval(() => {
+        if (!existsSync(database) || scoredHashes(database).length === 0) return;
+        clearInterval(polling);
+        child.kill("SIGINT");
+      }, 20);
+    },
+  }).finally(() => {
+    clearInterval(polling);
+  });
+  expect(stopped).toMatchObject({ exitCode: 130, signal: null, stdout: "" });
+  expect(stopped.stderr).toContain("Stopping; the same command goes on from here.");
+  expect(stopped.stderr).toContain("error CANCELLED");
+  expect(existsSync(join(out, "analysis.json"))).toBe(false);
+  // What is known gets a value that the model never gives: it stays, and no other sample has it.
+  const known = scoredHashes(database);
+  const mark = JSON.stringify({ lossGivenInstruction: 123, lossAlone: 1, numTokens: 1 });
+  withDatabase(database, (open) => open.prepare("UPDATE findings SET value = ? WHERE analysis LIKE 'ifd/%'").run(mark));
+  const again = await runCli([...args, "--json"]);
+  expect(again.exitCode).toBe(0);
+  expect(scoredHashes(database, mark)).toEqual(known);
+  expect(scoredHashes(database).length).toBeGreaterThan(known.length);
+  expect(JSON.parse(again.stdout)).toMatchObject({ overall: { numSamples: 800, quality: { numScored: 800, ifd: { max: 123 } } } });
+});
+
+function withDatabase<T>(path: string, work: (open: Database.Database) => T): T {
+  const open = new Database(path, { timeout: 5000 });
+  try {
+    return work(open);
+  } finally {
+    open.close();
+  }
+}
+
+/** Samples whose losses are kept, or only those with this finding. */
+function scoredHashes(path: string, value = "%"): string[] {
+  return withDatabase(path, (open) => {
+    const hasTable = open.prepare<[], number>("SELECT count(*) FROM sqlite_schema WHERE name = 'findings'").pluck().get() === 1;
+    if (!hasTable) return [];
+    return open.prepare<[string], string>("SELECT sample_sha256 FROM findings WHERE analysis LIKE 'ifd/%' AND value LIKE ? ORDER BY 1").pluck().all(value);
+  });
+}

@@ -21,6 +21,8 @@ export interface CliOptions {
   readonly cwd?: string;
   /** Added to the environment; undefined removes a variable. */
   readonly env?: Readonly<Record<string, string | undefined>>;
+  /** Called once at the beginning, for tests that act while the process runs. */
+  readonly onStart?: (child: ChildProcess) => void;
   /** Called with each whole line of standard output; may kill the process. */
   readonly onLine?: (line: string, child: ChildProcess) => void;
 }
@@ -46,6 +48,7 @@ export async function runProgram(command: readonly string[], options: CliOptions
     env: { ...process.env, NO_COLOR: "1", CI: undefined, ...options.env },
     stdio: ["ignore", "pipe", "pipe"],
   });
+  options.onStart?.(child);
   let stdout = "";
   let stderr = "";
   let pending = "";

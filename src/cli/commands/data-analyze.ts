@@ -8,7 +8,7 @@ import type { AnalysisModel } from "../../analysis/model-findings.js";
 import { TEMPLATE_NAMES } from "../../data/prompt-template.js";
 import type { TemplateName } from "../../data/prompt-template.js";
 import { formatCount, formatPercent, formatTable, printable, truncateToWidth } from "../../report/format.js";
-import { EXIT_INTERRUPTED, listenForInterrupt } from "../interrupt.js";
+import { listenForInterrupt } from "../interrupt.js";
 import { createStepProgress } from "../step-progress.js";
 
 const analyzeOptions = {
@@ -55,9 +55,6 @@ export const analyzeCommand: CommandModule<object, AnalyzeArguments> = {
       const result = await analyzeDataset(dataset, { out, name, ...modelOptions(values, opened?.model), onProgress: progress.update, signal: interrupt.signal });
       progress.finish();
       process.stdout.write(values.json ? `${JSON.stringify(result.report, null, 2)}\n` : `${describeResult(result, values.clients).join("\n")}\n`);
-    } catch (error) {
-      if (!interrupt.signal.aborted) throw error;
-      process.exitCode = EXIT_INTERRUPTED;
     } finally {
       progress.finish();
       interrupt.dispose();

@@ -9,6 +9,7 @@ import { problemError } from "../../errors.js";
 import { formatTable } from "../../report/format.js";
 import { createByteProgress, describeProblems, describeWritten, importOptionsFrom, withImportOptions } from "../import-options.js";
 import type { ImportArguments } from "../import-options.js";
+import { listenForInterrupt } from "../interrupt.js";
 import { createStepProgress } from "../step-progress.js";
 
 interface Arguments extends ImportArguments {
@@ -101,13 +102,20 @@ async function clusterClasses(values: Arguments, files: SampleStreamOptions) {
   const [{ findClusterClasses }, { checkOutputPath }] = await Promise.all([import("../../run/cluster-classes.js"), import("../../data/import/write-federated.js")]);
   checkOutputPath(out, overwrite);
   const progress = createStepProgress();
+  const interrupt = listenForInterrupt({
+    onFirst: () => process.stderr.write(`\nStopping; ${cache === undefined ? "with --cache the same command would go on" : "the same command goes on"} from here.\n`),
+    onSecond: () => undefined,
+  });
   return findClusterClasses({
-    ...{ files, model, numClusters, numThreads, device, seed },
+    ...{ files, model, numClusters, numThreads, device, seed, signal: interrupt.signal },
     onProgress: progress.update,
     onBuild: (line) => process.stderr.write(`${line}\n`),
     ...(layer === undefined ? {} : { boundary: layer }),
     ...(cache === undefined ? {} : { cache }),
-  }).finally(progress.finish);
+  }).finally(() => {
+    progress.finish();
+    interrupt.dispose();
+  });
 }
 
 function describeSkew(skew: SplitSkew, numClasses: number): string[] {
