@@ -2,7 +2,7 @@
  * Variants of an experiment: sections of its file under `variants`, by name, and the strategies, each of which is the variant in
  * which it is the only one. The variant's name becomes a part of the run's.
  */
-import { STRATEGY_NAMES } from "../federated/strategies/registry.js";
+import { STRATEGY_NAMES, knownOptions, registeredStrategy } from "../federated/strategies/registry.js";
 import { problemError } from "../errors.js";
 import { mergeRaw } from "./overrides.js";
 import { suggest } from "./suggest.js";
@@ -13,10 +13,19 @@ export function applyVariant(given: unknown, variant: string | undefined): unkno
   const { variants, ...rest } = given;
   if (variant === undefined) return rest;
   const written = isSection(variants) ? variants : {};
-  const differences = Object.hasOwn(written, variant) ? written[variant] : strategyVariant(rest, variant);
+  const isWritten = Object.hasOwn(written, variant);
+  const differences = isWritten ? written[variant] : strategyVariant(rest, variant);
   if (differences === undefined) throw unknownVariant(variant, [...strategiesOf(rest), ...Object.keys(written)]);
   const { name = "experiment" } = rest;
-  return mergeRaw({ ...rest, name: `${String(name)}-${variant}` }, differences);
+  const common = isWritten ? rest : { ...rest, ...optionsFor(variant, rest) };
+  return mergeRaw({ ...common, name: `${String(name)}-${variant}` }, differences);
+}
+
+/** The file's options for all arms without those that only strategies take which the variant leaves out. */
+function optionsFor(strategy: string, { strategyOptions }: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  if (!isSection(strategyOptions)) return {};
+  const known = knownOptions(registeredStrategy(strategy));
+  return { strategyOptions: Object.fromEntries(Object.entries(strategyOptions).filter(([option]) => known.includes(option))) };
 }
 
 /** Names of the variants that an experiment's file lists, and of the strategies that it compares. */
