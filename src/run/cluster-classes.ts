@@ -7,6 +7,7 @@ import { AnalysisStore } from "../analysis/store.js";
 import { newTally, streamSamples } from "../data/import/sample-stream.js";
 import type { SampleStreamOptions, StreamedSample } from "../data/import/sample-stream.js";
 import type { Sample } from "../data/samples.js";
+import { FedllmError } from "../errors.js";
 import { makeFolder } from "../util/atomic-file.js";
 import { openAnalysisModel } from "./analysis-model.js";
 
@@ -34,7 +35,10 @@ export async function findClusterClasses(options: ClusterClassOptions): Promise<
   const opened = await openAnalysisModel({ model: options.model, template: "alpaca", numThreads, device, ...(onBuild === undefined ? {} : { onProgress: onBuild }) });
   try {
     const samples: Sample[] = [];
-    for await (const batch of streamSamples(files, newTally())) for (const { sample } of batch) samples.push(sample);
+    for await (const batch of streamSamples(files, newTally())) {
+      if (signal?.aborted === true) throw new FedllmError("CANCELLED", "the split was interrupted", { cause: signal.reason });
+      for (const { sample } of batch) samples.push(sample);
+    }
     if (cache !== undefined) await makeFolder(cache);
     const store = new AnalysisStore(cache === undefined ? ":memory:" : join(cache, "analysis.sqlite"));
     try {

@@ -6,6 +6,7 @@ import { expect, test } from "vitest";
 import { syntheticOptions } from "../../src/data/synthetic/profiles.js";
 import { writeSyntheticData } from "../../src/data/synthetic/write.js";
 import { runCli } from "../helpers/run-cli.js";
+import type { CliResult } from "../helpers/run-cli.js";
 import { makeTemporaryFolder } from "../helpers/temporary-folder.js";
 
 const DATA = {
@@ -42,31 +43,37 @@ test("Ctrl-C while the model reads ends with 130 and says how to go on, and the 
   const out = join(folder, "found");
   const args = ["data", "analyze", data, "--model", "builtin:fedllm-tiny", "--num-threads", "1", "--out", out];
   const database = join(out, "analysis.sqlite");
-  let polling: NodeJS.Timeout | undefined;
-  const stopped = await runCli(args, {
-    onStart: (child) => {
-      polling = setInterval(() => {
-        if (!existsSync(database) || scoredHashes(database).length === 0) return;
-        clearInterval(polling);
-        child.kill("SIGINT");
-      }, 20);
-    },
-  }).finally(() => {
-    clearInterval(polling);
-  });
+  const stopped = await interruptAfterFirst("ifd", args, database);
   expect(stopped).toMatchObject({ exitCode: 130, signal: null, stdout: "" });
   expect(stopped.stderr).toContain("Stopping; the same command goes on from here.");
   expect(stopped.stderr).toContain("error CANCELLED");
   expect(existsSync(join(out, "analysis.json"))).toBe(false);
   // What is known gets a value that the model never gives: it stays, and no other sample has it.
-  const known = scoredHashes(database);
+  const known = knownHashes(database, "ifd");
   const mark = JSON.stringify({ lossGivenInstruction: 123, lossAlone: 1, numTokens: 1 });
   withDatabase(database, (open) => open.prepare("UPDATE findings SET value = ? WHERE analysis LIKE 'ifd/%'").run(mark));
   const again = await runCli([...args, "--json"]);
   expect(again.exitCode).toBe(0);
-  expect(scoredHashes(database, mark)).toEqual(known);
-  expect(scoredHashes(database).length).toBeGreaterThan(known.length);
+  expect(knownHashes(database, "ifd", mark)).toEqual(known);
+  expect(knownHashes(database, "ifd").length).toBeGreaterThan(known.length);
   expect(JSON.parse(again.stdout)).toMatchObject({ overall: { numSamples: 800, quality: { numScored: 800, ifd: { max: 123 } } } });
+});
+
+test("Ctrl-C while embeddings for a split are computed ends with 130, and the cache has them for the next call", async () => {
+  const folder = makeTemporaryFolder();
+  const data = join(folder, "data.json");
+  await writeSyntheticData(data, { profile: "demo", options: syntheticOptions("demo", { numClients: 4, numSamples: 800, minSamples: 10, languages: { en: 1, ru: 1 } }), seed: 2 });
+  const [out, cache] = [join(folder, "out.json"), join(folder, "cache")];
+  const args = ["data", "split", data, "--out", out, "--clients", "4", "--method", "dirichlet", "--by", "cluster", "--model", "builtin:fedllm-tiny", "--clusters", "2", "--cache", cache];
+  const database = join(cache, "analysis.sqlite");
+  const stopped = await interruptAfterFirst("embedding", args, database);
+  expect(stopped).toMatchObject({ exitCode: 130, signal: null, stdout: "" });
+  expect(stopped.stderr).toContain("the same command goes on from here");
+  expect(existsSync(out)).toBe(false);
+  const numKnown = knownHashes(database, "embedding").length;
+  const again = await runCli(args);
+  expect(again).toMatchObject({ exitCode: 0, stdout: expect.stringContaining("out.json: 4 clients, 800 samples") as string });
+  expect(knownHashes(database, "embedding").length).toBeGreaterThan(numKnown);
 });
 
 function withDatabase<T>(path: string, work: (open: Database.Database) => T): T {
@@ -78,11 +85,28 @@ function withDatabase<T>(path: string, work: (open: Database.Database) => T): T 
   }
 }
 
-/** Samples whose losses are kept, or only those with this finding. */
-function scoredHashes(path: string, value = "%"): string[] {
+/** Ctrl-C as soon as a finding of this analysis is kept. */
+async function interruptAfterFirst(analysis: string, args: readonly string[], database: string): Promise<CliResult> {
+  let polling: NodeJS.Timeout | undefined;
+  return runCli(args, {
+    onStart: (child) => {
+      polling = setInterval(() => {
+        if (!existsSync(database) || knownHashes(database, analysis).length === 0) return;
+        clearInterval(polling);
+        child.kill("SIGINT");
+      }, 20);
+    },
+  }).finally(() => {
+    clearInterval(polling);
+  });
+}
+
+/** Samples with a finding of this analysis, or only those with this very finding. */
+function knownHashes(path: string, analysis: string, value?: string): string[] {
   return withDatabase(path, (open) => {
     const hasTable = open.prepare<[], number>("SELECT count(*) FROM sqlite_schema WHERE name = 'findings'").pluck().get() === 1;
     if (!hasTable) return [];
-    return open.prepare<[string], string>("SELECT sample_sha256 FROM findings WHERE analysis LIKE 'ifd/%' AND value LIKE ? ORDER BY 1").pluck().all(value);
+    const statement = open.prepare<[string, string | null], string>("SELECT sample_sha256 FROM findings WHERE analysis LIKE ? AND value = coalesce(?, value) ORDER BY 1");
+    return statement.pluck().all(`${analysis}/%`, value ?? null);
   });
 }
