@@ -3,6 +3,7 @@
  * Everything is validated in TypeScript before it crosses; the addon checks again and throws errors with a `code`.
  */
 import type { Arithmetic } from "../adapter/arithmetic.js";
+import type { MemoryUse } from "../federated/local-trainer.js";
 
 /** What the addon exports. Long work runs off the JS thread and returns promises. */
 export interface NativeAddon {
@@ -291,20 +292,6 @@ export interface NativeTrainOptions {
   readonly onProgress?: (step: number, loss: number, numTokens: number) => void;
 }
 
-/** How a call was computed so as to fit into memory; see MemoryUse of the trainer's interface. */
-export interface NativeMemoryUse {
-  readonly microBatchTokens: number;
-  readonly recomputes: boolean;
-  readonly streams: boolean;
-  /** It ran out once, and a leaner plan took over. */
-  readonly fellBack: boolean;
-  /** Beside loaded weights. */
-  readonly plannedBytes: number;
-  readonly plannedPeakBytes: number;
-  readonly plannedDeviceBytes: number;
-  readonly deviceBytes: number;
-}
-
 export interface NativeTrainResult {
   readonly weights: Float32Array;
   readonly numSteps: number;
@@ -313,7 +300,7 @@ export interface NativeTrainResult {
   readonly numTokens: number;
   readonly numSupervisedTokens: number;
   readonly trainDurationMs: number;
-  readonly memory: NativeMemoryUse;
+  readonly memory: MemoryUse;
   /** Absent where hidden states were not cached. */
   readonly hiddenStateCache?: NativeHiddenStateCounts;
   /** At the end. */
@@ -339,7 +326,7 @@ export interface NativeEvaluateResult {
   readonly numCorrectTokens: Uint32Array;
   readonly numSupervisedTokens: Uint32Array;
   readonly evaluateDurationMs: number;
-  readonly memory: NativeMemoryUse;
+  readonly memory: MemoryUse;
 }
 
 export interface NativeStatesOptions extends NativeEvaluateOptions {
