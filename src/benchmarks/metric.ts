@@ -4,7 +4,9 @@
  * soon as it is there, and goes on from them after a stop; metrics keep nothing. Answers depend on model, adapter, item
  * and seed alone, never on what was computed before, so an interrupted evaluation ends with the same bits.
  */
+import type { Sample } from "../data/samples.js";
 import type { ContinuationGroup, ContinuationScore } from "../evaluation/continuations.js";
+import type { PairScore } from "../evaluation/preference.js";
 
 /** One message of a conversation. */
 export interface ChatMessage {
@@ -45,6 +47,27 @@ export interface ModelAnswer {
   readonly numTokens: number;
 }
 
+/** Log-probabilities of a whole sample as training writes it. */
+export type SampleScores =
+  | {
+      readonly kind: "answer";
+      /** Summed natural-log probability of the supervised tokens, those of the answers and their ends. */
+      readonly logProbability: number;
+      readonly numTokens: number;
+      /** Supervised tokens that are the likeliest after the right ones before them. */
+      readonly numCorrectTokens: number;
+    }
+  | {
+      readonly kind: "pair";
+      readonly policy: PairScore;
+      /** Under the policy that rewards compare with: the base model, or the adapter that training began with. */
+      readonly reference: PairScore;
+      /** Rewards are beta (log policy - log reference). */
+      readonly beta: number;
+    }
+  /** Nothing of it fits, or it does not go with the template. */
+  | { readonly kind: "dropped"; readonly reason: string };
+
 /** The model under test: a base model, maybe with an adapter, on one device. */
 export interface SubjectModel {
   /** Tokens of context that generation may use, prompt included. */
@@ -57,6 +80,8 @@ export interface SubjectModel {
   tokenizeChat(messages: readonly ChatMessage[]): Int32Array;
   /** Log-probabilities of given continuations, in order. */
   score(groups: readonly ContinuationGroup[], signal?: AbortSignal): Promise<readonly (readonly ContinuationScore[])[]>;
+  /** Scores of samples of client data, in order, by the template and lengths of training. Absent: the subject knows neither. */
+  scoreSamples?(samples: readonly Sample[], signal?: AbortSignal): Promise<readonly SampleScores[]>;
 }
 
 /** What a judge is asked: a whole conversation of its own. */
@@ -130,6 +155,8 @@ export interface ItemScore {
   readonly words?: string;
   /** Name of the judge or of the rule. */
   readonly by?: string;
+  /** How much it counts in means, above 0; absent: 1. For means over tokens, their number. */
+  readonly weight?: number;
 }
 
 export interface MetricItem {
@@ -148,6 +175,8 @@ export interface MeasureInfo {
   /** Numbers are stored as they are (accuracy from 0 to 1, ratings from 1 to 10); tables multiply by this. */
   readonly displayFactor: number;
   readonly higherIsBetter: boolean;
+  /** Nothing is stored under this name: it is the exponential of another measure's mean. */
+  readonly exponentialOf?: string;
 }
 
 /**
@@ -166,6 +195,8 @@ export interface Metric<Item extends MetricItem = MetricItem> {
   readonly items: readonly Item[];
   /** SHA-256 over the question set's content. */
   readonly itemsSha256: string;
+  /** What categories are, in the singular, for titles: client, language, subject. Means over clients are shown with their fairness. */
+  readonly categoryName?: string;
   answerItems(context: MetricContext, items: readonly Item[], signal?: AbortSignal): Promise<readonly ItemAnswer[]>;
   scoreItem(context: Omit<MetricContext, "model">, item: Item, answer: ItemAnswer, signal?: AbortSignal): Promise<readonly ItemScore[]>;
 }
@@ -179,6 +210,16 @@ export interface MetricOptions {
   readonly seed: number;
   /** By metric's own names. */
   readonly settings: Readonly<Record<string, unknown>>;
+  /** Held-out samples of the run under test, for metrics over client data; absent: there is no run, and a file takes their place. */
+  readonly heldOut?: readonly HeldOutSample[];
+}
+
+/** A sample that no client trained on. */
+export interface HeldOutSample {
+  readonly clientId: string;
+  /** Among the client's held-out samples, from 0. */
+  readonly index: number;
+  readonly sample: Sample;
 }
 
 /** An entry of the registry (metrics/registry.ts): name -> how it is made. */

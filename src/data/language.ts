@@ -14,7 +14,8 @@ export function detectLanguage(sample: Sample): string {
   return languageOf(question) ?? languageOf(answer) ?? UNDETERMINED;
 }
 
-function languageOf(text: string): string | undefined {
+/** Undefined for a text that tells nothing. */
+export function languageOf(text: string): string | undefined {
   const code = detect(text.slice(0, JUDGED_LENGTH));
   return code === "" ? undefined : code;
 }
