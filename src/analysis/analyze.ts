@@ -4,10 +4,10 @@
  */
 import { basename, join } from "node:path";
 import type { FederatedDataset } from "../data/dataset.js";
-import { describeNumbers } from "../data/statistics.js";
 import { assert } from "../util/assert.js";
+import { renderPng } from "../figures/png.js";
 import { makeFolder, writeFileAtomic } from "../util/atomic-file.js";
-import { CLIENT_LIMITS, OVERALL_LIMITS, describeGroup } from "./describe.js";
+import { CLIENT_LIMITS, describeAll, describeGroup } from "./describe.js";
 import type { SampleFindings } from "./describe.js";
 import { drawFigures } from "./figures/figures.js";
 import { renderPage } from "./figures/page.js";
@@ -41,7 +41,7 @@ export interface AnalyzeResult {
   readonly report: AnalysisReport;
   readonly jsonPath: string;
   readonly databasePath: string;
-  /** The page with all figures, which are also files of their own below `figures`. */
+  /** The page with all figures, which are also files of their own, SVG and PNG, below `figures`. */
   readonly pagePath: string;
 }
 
@@ -81,7 +81,10 @@ async function writeFigures(report: AnalysisReport, out: string): Promise<string
   const figures = drawFigures(report);
   const folder = join(out, "figures");
   await makeFolder(folder);
-  for (const { name, svg } of figures) await writeFileAtomic(join(folder, `${name}.svg`), `${svg}\n`);
+  for (const { name, svg } of figures) {
+    await writeFileAtomic(join(folder, `${name}.svg`), `${svg}\n`);
+    await writeFileAtomic(join(folder, `${name}.png`), [await renderPng(svg)]);
+  }
   const pagePath = join(out, "index.html");
   await writeFileAtomic(pagePath, renderPage(report, figures));
   return pagePath;
@@ -99,12 +102,11 @@ function makeReport(dataset: FederatedDataset, name: string, findings: readonly 
   const profiles = clients.map((_, index) => profileOf(findingsOf(index)));
   const whole = profileOf(findings);
   const sizes = clients.map(({ samples }) => samples.length);
-  const samplesPerClient = describeNumbers(sizes);
   return {
     version: REPORT_VERSION,
     dataset: { name, path, sha256, kind, numClients: clients.length, numProblems },
     ...(plan === undefined ? {} : { model: plan.report }),
-    overall: { ...describeGroup(findings, OVERALL_LIMITS), ...(samplesPerClient === undefined ? {} : { samplesPerClient }) },
+    overall: describeAll(findings, sizes),
     clients: clients.map(({ id }, index) => {
       const own = findingsOf(index);
       const profile = profiles[index];

@@ -1,10 +1,9 @@
 /** Sums up the findings of samples: for a client, or for all. */
-import { describeNumbers } from "../data/statistics.js";
-import type { Distribution } from "../data/statistics.js";
+import { describeNumbers, histogramByDoubling } from "../data/statistics.js";
 import { summarizePreferences } from "./preferences.js";
 import { describeQuality } from "./quality.js";
 import type { DifficultyFinding } from "./quality.js";
-import type { GroupReport, InstructionTypes, NamedCount, ProjectedSample } from "./report.js";
+import type { GroupReport, InstructionTypes, LengthName, NamedCount, OverallReport, ProjectedSample } from "./report.js";
 import type { TextMeasures, TokenCounts } from "./text-measures.js";
 
 /** Everything that was found of one sample. */
@@ -28,17 +27,31 @@ export interface DescribeLimits {
 export const OVERALL_LIMITS: DescribeLimits = { verbs: 20, objectsPerVerb: 4 };
 export const CLIENT_LIMITS: DescribeLimits = { verbs: 5, objectsPerVerb: 2 };
 
+const LENGTHS: Readonly<Record<LengthName, (finding: SampleFindings) => number | undefined>> = {
+  instructionCharacters: ({ text }) => text.instructionCharacters,
+  responseCharacters: ({ text }) => text.responseCharacters,
+  rejectedCharacters: ({ text }) => text.rejectedCharacters,
+  instructionTokens: ({ tokens }) => tokens?.instruction,
+  responseTokens: ({ tokens }) => tokens?.response,
+  rejectedTokens: ({ tokens }) => tokens?.rejected,
+};
+
+/** All samples together; sizes: samples of each client. */
+export function describeAll(findings: readonly SampleFindings[], sizes: readonly number[]): OverallReport {
+  const samplesPerClient = describeNumbers(sizes);
+  return {
+    ...describeGroup(findings, OVERALL_LIMITS),
+    ...(samplesPerClient === undefined ? {} : { samplesPerClient }),
+    lengthHistograms: ofLengths(findings, (lengths) => (lengths.length === 0 ? undefined : histogramByDoubling(lengths))),
+  };
+}
+
 export function describeGroup(findings: readonly SampleFindings[], limits: DescribeLimits): GroupReport {
   const comparisons = findings.flatMap(({ text }) => (text.comparison === undefined ? [] : [text.comparison]));
   const quality = describeQuality(findings.flatMap(({ difficulty }) => difficulty ?? []));
   return {
     numSamples: findings.length,
-    ...distribution("instructionCharacters", findings, ({ text }) => text.instructionCharacters),
-    ...distribution("responseCharacters", findings, ({ text }) => text.responseCharacters),
-    ...distribution("rejectedCharacters", findings, ({ text }) => text.rejectedCharacters),
-    ...distribution("instructionTokens", findings, ({ tokens }) => tokens?.instruction),
-    ...distribution("responseTokens", findings, ({ tokens }) => tokens?.response),
-    ...distribution("rejectedTokens", findings, ({ tokens }) => tokens?.rejected),
+    ...ofLengths(findings, describeNumbers),
     languages: ranked(countBy(findings, ({ text }) => text.language)),
     instructionTypes: describeTypes(findings, limits),
     ...(quality === undefined ? {} : { quality }),
@@ -79,8 +92,8 @@ function describeTypes(findings: readonly SampleFindings[], limits: DescribeLimi
   };
 }
 
-function distribution<Name extends string>(name: Name, findings: readonly SampleFindings[], valueOf: (finding: SampleFindings) => number | undefined) {
-  const values = findings.flatMap((finding) => valueOf(finding) ?? []);
-  const described = describeNumbers(values);
-  return (described === undefined ? {} : { [name]: described }) as Readonly<Partial<Record<Name, Distribution>>>;
+/** Lengths of all samples that have them, each summed up. */
+function ofLengths<T>(findings: readonly SampleFindings[], sumUp: (lengths: readonly number[]) => T | undefined) {
+  const entries = Object.entries(LENGTHS).map(([name, lengthOf]) => [name, sumUp(findings.flatMap((finding) => lengthOf(finding) ?? []))] as const);
+  return Object.fromEntries(entries.filter(([, summed]) => summed !== undefined)) as Readonly<Partial<Record<LengthName, T>>>;
 }

@@ -3,7 +3,7 @@
  * from each other. Every part says how many samples it is about; a part that was not computed is absent.
  */
 import type { SampleKind } from "../data/samples.js";
-import type { Distribution } from "../data/statistics.js";
+import type { Distribution, HistogramBin } from "../data/statistics.js";
 import type { PropertyPreference } from "./preferences.js";
 
 export const REPORT_VERSION = 1;
@@ -58,6 +58,15 @@ export interface GroupReport {
   readonly quality?: QualityReport;
   /** Preference pairs only. */
   readonly preferences?: readonly PropertyPreference[];
+}
+
+/** What lengths are counted in; tokens where a model is. */
+export type LengthName = `${"instruction" | "response" | "rejected"}${"Characters" | "Tokens"}`;
+
+export interface OverallReport extends GroupReport {
+  readonly samplesPerClient?: Distribution;
+  /** All samples by their length; a length that no sample has is absent. */
+  readonly lengthHistograms: Readonly<Partial<Record<LengthName, readonly HistogramBin[]>>>;
 }
 
 export interface ClientReport extends GroupReport {
@@ -124,7 +133,7 @@ export interface AnalysisReport {
   };
   /** Absent: only what the texts show. */
   readonly model?: ModelReport;
-  readonly overall: GroupReport & { readonly samplesPerClient?: Distribution };
+  readonly overall: OverallReport;
   /** In file order. */
   readonly clients: readonly ClientReport[];
   readonly similarity: ClientSimilarity;

@@ -76,6 +76,31 @@ export function describeNumbers(numbers: readonly number[]): Distribution | unde
   return { count, mean, standardDeviation: Math.sqrt(squares / count), min, quartile1, median, quartile3, max };
 }
 
+/** How many numbers are at least `from` and below `to`. */
+export interface HistogramBin {
+  readonly from: number;
+  readonly to: number;
+  readonly count: number;
+}
+
+/**
+ * Counts lengths, which are whole and not negative, in bins that double: 0, 1, 2 to 3, 4 to 7 and so on, from the first to the last
+ * one that holds any; none of an empty list.
+ */
+export function histogramByDoubling(lengths: readonly number[]): HistogramBin[] {
+  const counts = new Map<number, number>();
+  for (const length of lengths) {
+    const bin = length < 1 ? 0 : 1 + Math.floor(Math.log2(length));
+    counts.set(bin, (counts.get(bin) ?? 0) + 1);
+  }
+  if (counts.size === 0) return [];
+  const [first, last] = [Math.min(...counts.keys()), Math.max(...counts.keys())];
+  return Array.from({ length: last - first + 1 }, (_, index) => {
+    const bin = first + index;
+    return { from: bin === 0 ? 0 : 2 ** (bin - 1), to: 2 ** bin, count: counts.get(bin) ?? 0 };
+  });
+}
+
 /** Characters of one sample. */
 export interface SampleLengths {
   readonly instruction: number;

@@ -36,15 +36,18 @@ test.skipIf(browser === undefined)("every figure is visible, nothing is wider th
   const page = readFileSync(pagePath, "utf8");
   expect(page).not.toContain("<script");
   expect(page.match(/https?:\/\/[^"'\s]*/gu)?.every((address) => address === "http://www.w3.org/2000/svg")).toBe(true);
-  for (const file of readdirSync(join(folder, "figures"))) expect(statSync(join(folder, "figures", file)).size).toBeGreaterThan(500);
+  const files = readdirSync(join(folder, "figures"));
+  expect(files.filter((file) => file.endsWith(".png"))).toHaveLength(11);
+  for (const file of files) expect(files).toContain(file.endsWith(".png") ? file.replace(".png", ".svg") : file.replace(".svg", ".png"));
+  for (const file of files) expect(statSync(join(folder, "figures", file)).size).toBeGreaterThan(500);
   for (const width of [360, 1280]) {
     for (const scheme of ["light", "dark"] as const) {
       const { errors, seen } = await lookAt(folder, width, scheme);
       expect(errors).toEqual([]);
       expect(seen).toMatchObject({ scroll: seen["client"], dark: scheme === "dark", outside: 0 });
       expect([seen["ink"], seen["paper"]]).toEqual(scheme === "dark" ? ["rgb(238, 238, 238)", "rgb(22, 22, 22)"] : ["rgb(27, 27, 27)", "rgb(255, 255, 255)"]);
-      // Quantity, languages, two lengths, types, preferences, two distances.
-      expect(seen.figures).toHaveLength(8);
+      // Quantity, languages, three histograms, two lengths by client, types, preferences, two distances.
+      expect(seen.figures).toHaveLength(11);
       for (const [figureWidth = 0, height = 0, numBoxes = 0, titleLength = 0] of seen.figures) {
         expect(figureWidth).toBeGreaterThan(width === 360 ? 300 : 390);
         expect(Math.min(height, numBoxes, titleLength)).toBeGreaterThan(0);

@@ -1,13 +1,28 @@
 /** The figures of an analysis. Those about single clients show the largest ones and say so. */
-import type { AnalysisReport, ClientReport } from "../report.js";
-import { barChart, matrixChart, pointChart, shareChart } from "./charts.js";
-import { NUM_COLOURS } from "./svg.js";
-import type { Figure } from "./svg.js";
+import type { AnalysisReport, ClientReport, LengthName } from "../report.js";
+import { barChart, matrixChart, pointChart, quartileChart, shareChart } from "../../figures/charts.js";
+import { NUM_COLOURS } from "../../figures/svg.js";
+import type { Figure } from "../../figures/svg.js";
 
 const CLIENTS_MAX = 30;
 /** Clients in a figure of points, as many as colours and forms can tell apart at a glance. */
 const POINT_CLIENTS_MAX = 10;
 const MATRIX_CLIENTS_MAX = 24;
+
+interface HistogramChoice {
+  readonly length: LengthName;
+  readonly side: string;
+  readonly unit: "characters" | "tokens";
+}
+
+const HISTOGRAMS: readonly HistogramChoice[] = (["Characters", "Tokens"] as const).flatMap((counted) => {
+  const unit = counted === "Characters" ? "characters" : "tokens";
+  return [
+    { length: `instruction${counted}`, side: "instruction", unit },
+    { length: `response${counted}`, side: "response", unit },
+    { length: `rejected${counted}`, side: "rejected response", unit },
+  ] as const;
+});
 
 /** All figures for which there is something to show. */
 export function drawFigures(report: AnalysisReport): Figure[] {
@@ -16,6 +31,7 @@ export function drawFigures(report: AnalysisReport): Figure[] {
   return [
     drawQuantity(largest, which),
     drawLanguages(report, largest, which),
+    ...HISTOGRAMS.flatMap((choice) => drawHistogram(report, choice)),
     ...(["instruction", "response"] as const).map((side) => drawLengths(largest, which, side)),
     ...drawTypes(report),
     ...drawQuality(largest, which),
@@ -43,13 +59,26 @@ function drawLanguages({ overall }: AnalysisReport, clients: readonly ClientRepo
   return shareChart({ name: "languages", title: "Languages by client", description: `Shares of languages, guessed from the text, of ${which}. All samples: ${list.join(", ")}.` }, series, rows);
 }
 
+function drawHistogram({ overall }: AnalysisReport, { length, side, unit }: HistogramChoice): Figure[] {
+  const bins = overall.lengthHistograms[length];
+  if (bins === undefined) return [];
+  const count = bins.reduce((sum, bin) => sum + bin.count, 0);
+  const bars = bins.map(({ from, to, count: value }) => ({
+    label: to - from === 1 ? String(from) : `${String(from)}–${String(to - 1)}`,
+    value,
+    shown: `${String(value)} (${((100 * value) / count).toFixed(1)}%)`,
+  }));
+  const description = `Bars: number of all ${String(count)} samples by the length of the ${side} in ${unit}.`;
+  return [barChart({ name: `${side.replace(" ", "-")}-${unit}`, title: `Samples by length of the ${side}, in ${unit}`, description }, bars)];
+}
+
 function drawLengths(clients: readonly ClientReport[], which: string, side: "instruction" | "response"): Figure {
-  const bars = clients.map((client) => {
-    const value = client[`${side}Characters`]?.mean ?? 0;
-    return { label: client.id, value, shown: value.toFixed(0) };
+  const rows = clients.flatMap((client) => {
+    const quartiles = client[`${side}Characters`];
+    return quartiles === undefined ? [] : [{ label: client.id, quartiles }];
   });
-  const description = `Bars: mean length of the ${side}s in characters of ${which}.`;
-  return barChart({ name: `${side}-length`, title: `Mean ${side} length by client, in characters`, description }, bars);
+  const description = `Length of the ${side}s in characters of ${which}: line, all; box, the middle half; mark and number, the median.`;
+  return quartileChart({ name: `${side}-length`, title: `Length of ${side}s by client, in characters`, description }, rows);
 }
 
 function drawTypes({ overall }: AnalysisReport): Figure[] {

@@ -1,7 +1,8 @@
 /** One page with all figures and the table of clients, which needs nothing beside itself: no network, no script. */
+import type { Distribution } from "../../data/statistics.js";
 import type { AnalysisReport } from "../report.js";
-import { escapeText } from "./svg.js";
-import type { Figure } from "./svg.js";
+import { escapeText } from "../../figures/svg.js";
+import type { Figure } from "../../figures/svg.js";
 
 const STYLE = `
 :root{color-scheme:light dark}
@@ -36,16 +37,23 @@ export function renderPage(report: AnalysisReport, figures: readonly Figure[]): 
 
 function renderTable({ clients }: AnalysisReport): string {
   const largest = [...clients].sort((left, right) => right.numSamples - left.numSamples).slice(0, TABLE_CLIENTS_MAX);
-  const head = ["client", "samples", "language", "instruction characters", "response characters", "IFD"];
+  const head = ["client", "samples", "language", "instruction characters", "response characters", "IFD"].map((name, index) => (index < 3 ? name : `${name}: median (quartiles)`));
   const rows = largest.map((client) => [
     client.id,
     String(client.numSamples),
     client.languages[0]?.name ?? "",
-    client.instructionCharacters?.mean.toFixed(0) ?? "",
-    client.responseCharacters?.mean.toFixed(0) ?? "",
-    client.quality?.ifd?.mean.toFixed(2) ?? "",
+    quartilesOf(client.instructionCharacters, 0),
+    quartilesOf(client.responseCharacters, 0),
+    quartilesOf(client.quality?.ifd, 2),
   ]);
   const note = largest.length < clients.length ? `, the ${String(largest.length)} largest of ${String(clients.length)}` : "";
   const line = (cells: readonly string[], tag: string) => `<tr>${cells.map((cell) => `<${tag}>${escapeText(cell)}</${tag}>`).join("")}</tr>`;
   return `<h2>Clients${note}</h2><div class="table" tabindex="0"><table><thead>${line(head, "th")}</thead><tbody>${rows.map((row) => line(row, "td")).join("")}</tbody></table></div>`;
+}
+
+/** "24 (13 to 29)"; nothing of nothing. */
+function quartilesOf(distribution: Distribution | undefined, digits: number): string {
+  if (distribution === undefined) return "";
+  const [median, low, high] = [distribution.median, distribution.quartile1, distribution.quartile3].map((value) => value.toFixed(digits));
+  return `${median ?? ""} (${low ?? ""} to ${high ?? ""})`;
 }

@@ -96,7 +96,7 @@ function describeResult({ report, jsonPath, databasePath, pagePath }: AnalyzeRes
     "",
     ...describeClientTable(report, numClients),
     "",
-    `${pagePath}: all figures on one page, which are also files in its folder's figures`,
+    `${pagePath}: all figures on one page, which are also SVG and PNG files in its folder's figures`,
     `${jsonPath}: the whole report`,
     `${databasePath}: every sample, client and pair of clients`,
   ];

@@ -36,6 +36,15 @@ describe("a data set counted by hand", () => {
     expect(report.dataset).toMatchObject({ name: "data.json", kind: "single-turn", numClients: 2, numProblems: 0 });
     expect(report.overall.samplesPerClient).toMatchObject({ mean: 2, standardDeviation: 1, min: 1, max: 3 });
     expect(report.overall.languages).toEqual([{ name: "en", count: 3 }, { name: "ru", count: 1 }]);
+    // Answers of 34, 3, 24 and 3 characters.
+    expect(report.overall.lengthHistograms.responseCharacters).toEqual([
+      { from: 2, to: 4, count: 2 },
+      { from: 4, to: 8, count: 0 },
+      { from: 8, to: 16, count: 0 },
+      { from: 16, to: 32, count: 1 },
+      { from: 32, to: 64, count: 1 },
+    ]);
+    expect(Object.keys(report.overall.lengthHistograms)).toEqual(["instructionCharacters", "responseCharacters"]);
     const [anna, boris] = report.clients;
     expect(anna?.responseCharacters).toMatchObject({ count: 3, min: 3, median: 24, max: 34 });
     expect(anna?.instructionTypes).toEqual({

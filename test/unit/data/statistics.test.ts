@@ -1,7 +1,22 @@
 /** Goal: counts and spreads of a data set, checked by hand and against the published figures of Fed-Aya. */
 import { describe, expect, it } from "vitest";
 import type { Sample } from "../../../src/data/samples.js";
-import { describeClients, describeNumbers } from "../../../src/data/statistics.js";
+import { describeClients, describeNumbers, histogramByDoubling } from "../../../src/data/statistics.js";
+
+describe("histogramByDoubling", () => {
+  it("counts 0 and 1 alone and powers of two at the beginning of their bins, without gaps", () => {
+    expect(histogramByDoubling([0, 1, 1, 2, 3, 4, 31])).toEqual([
+      { from: 0, to: 1, count: 1 },
+      { from: 1, to: 2, count: 2 },
+      { from: 2, to: 4, count: 2 },
+      { from: 4, to: 8, count: 1 },
+      { from: 8, to: 16, count: 0 },
+      { from: 16, to: 32, count: 1 },
+    ]);
+    expect(histogramByDoubling([2 ** 29 - 1, 2 ** 29]).map(({ count }) => count)).toEqual([1, 1]);
+    expect(histogramByDoubling([])).toEqual([]);
+  });
+});
 
 describe("describeNumbers", () => {
   it("gives the mean, spread and median of Fed-Aya's client sizes", () => {

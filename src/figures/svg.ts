@@ -60,6 +60,11 @@ export function textAt(x: number, y: number, text: string, options: { readonly a
   return `<text x="${number(x)}" y="${number(y)}" text-anchor="${anchor}"${small ? ' class="small"' : ""}>${escapeText(text)}</text>`;
 }
 
+/** A faint line from top to bottom, for reading values off. */
+export function gridLine(x: number, top: number, bottom: number): string {
+  return `<path class="grid" d="M${number(x)} ${number(top)}V${number(bottom)}"/>`;
+}
+
 /** A box with a tooltip. */
 export function box(area: { readonly x: number; readonly y: number; readonly width: number; readonly height: number }, colour: number, tooltip: string, opacity = 1): string {
   const { x, y, width, height } = area;

@@ -1,5 +1,5 @@
-/** The kinds of figures: bars by name, stacked shares, a matrix of shades, points in the plane. */
-import { FIGURE_WIDTH, NUM_COLOURS, box, makeFigure, number, shorten, textAt } from "./svg.js";
+/** The kinds of figures: bars by name, spreads by name, stacked shares, a matrix of shades, points in the plane. */
+import { FIGURE_WIDTH, NUM_COLOURS, box, gridLine, makeFigure, number, shorten, textAt } from "./svg.js";
 import type { Figure } from "./svg.js";
 
 interface Heading {
@@ -25,6 +25,42 @@ export function barChart(heading: Heading, bars: readonly { readonly label: stri
     return textAt(LABEL_WIDTH - 6, y + 14, shorten(label, LABEL_LENGTH), { anchor: "end" }) + box(area, 0, `${label}: ${shown}`) + textAt(LABEL_WIDTH + width + 5, y + 14, shown, { small: true });
   });
   return makeFigure(heading.name, heading.title, heading.description, 2 * TOP + bars.length * ROW, rows.join(""));
+}
+
+/** Of numbers that are not negative, what a row shows. */
+export interface Quartiles {
+  readonly min: number;
+  readonly quartile1: number;
+  readonly median: number;
+  readonly quartile3: number;
+  readonly max: number;
+}
+
+const COMPACT = new Intl.NumberFormat("en", { notation: "compact" });
+
+/** A row per label: a thin line over all numbers, a box over the middle half and a mark at the median, by powers of ten with 0 at the left edge. */
+export function quartileChart(heading: Heading, rows: readonly { readonly label: string; readonly quartiles: Quartiles }[]): Figure {
+  const scale = (value: number) => Math.log10(1 + value);
+  const most = scale(Math.max(...rows.map(({ quartiles }) => quartiles.max), 1));
+  const room = FIGURE_WIDTH - LABEL_WIDTH - VALUE_WIDTH;
+  const at = (value: number) => LABEL_WIDTH + (room * scale(value)) / most;
+  const bottom = TOP + rows.length * ROW;
+  const ticks = Array.from({ length: 1 + Math.floor(most) }, (_, power) => 10 ** power).filter((tick) => scale(tick) <= most);
+  const axis = ticks.map((tick) => gridLine(at(tick), TOP, bottom) + textAt(at(tick), bottom + 14, COMPACT.format(tick), { anchor: "middle", small: true }));
+  const drawn = rows.map(({ label, quartiles }, index) => {
+    const { min, quartile1, median, quartile3, max } = quartiles;
+    const y = TOP + index * ROW;
+    const span = (from: number, to: number, height: number, least: number) => ({ x: at(from), y: y + (ROW - height) / 2, width: Math.max(least, at(to) - at(from)), height });
+    const shown = median.toFixed(0);
+    const tooltip = `${label}: ${[min, quartile1, median, quartile3, max].map((value) => value.toFixed(0)).join(", ")}`;
+    const mark = { ...span(median, median, ROW - 4, 3), x: at(median) - 1.5 };
+    return (
+      textAt(LABEL_WIDTH - 6, y + 14, shorten(label, LABEL_LENGTH), { anchor: "end" }) +
+      [box(span(min, max, 2, 1), 0, tooltip), box(span(quartile1, quartile3, ROW - 8, 1), 0, tooltip, 0.5), box(mark, 1, tooltip)].join("") +
+      textAt(Math.max(at(max), at(median)) + 5, y + 14, shown, { small: true })
+    );
+  });
+  return makeFigure(heading.name, heading.title, heading.description, bottom + 22, axis.join("") + drawn.join(""));
 }
 
 /** A row per label, whole rows of shares; the series are named above with their colours. */
