@@ -28,6 +28,7 @@ export type ErrorCode =
   | "OUT_OF_MEMORY"
   | "IO_FAILED"
   | "DOWNLOAD_FAILED"
+  | "JUDGE_FAILED"
   | "CANCELLED";
 
 /** The one class of operating errors; `code` tells them apart, `cause` keeps the lower error. */

@@ -10,6 +10,7 @@ import { LineCounter, isMap, isNode, isScalar, parseDocument } from "yaml";
 import type { Document } from "yaml";
 import { FedllmError, problemError } from "../errors.js";
 import { assert } from "../util/assert.js";
+import { canonicalJson } from "../util/canonical-json.js";
 import { checkArmStrategy, checkCommonOptions, checkServerData, loadStrategies, mergeStrategyOptions } from "./arm-strategies.js";
 import type { ArmStrategyInput, StrategySources } from "./arm-strategies.js";
 import { builtinExperiments } from "./builtin.js";
@@ -282,15 +283,6 @@ export function shapingDataFields(config: ExperimentConfig): Record<string, unkn
 
 function without(section: object, names: readonly string[]): Record<string, unknown> {
   return Object.fromEntries(Object.entries(section).filter(([name]) => !names.includes(name)));
-}
-
-/** JSON with sorted keys, so that the order of fields does not count. */
-function canonicalJson(value: unknown): string {
-  return JSON.stringify(value, (_key, inner: unknown) =>
-    typeof inner === "object" && inner !== null && !Array.isArray(inner)
-      ? Object.fromEntries(Object.entries(inner).sort(([left], [right]) => (left < right ? -1 : 1)))
-      : inner,
-  );
 }
 
 function deepFreeze<T>(value: T): T {

@@ -1,6 +1,6 @@
 /**
- * Opens metrics.sqlite: settings of the connection, migrations, and the refusal of what is not ours. Rows are the
- * business of store.ts and queries.ts.
+ * Opens metrics.sqlite, and other databases that are kept with a run: settings of the connection, migrations, and the refusal
+ * of what is not ours. Rows are the business of store.ts and queries.ts.
  */
 import Database from "better-sqlite3";
 import { FedllmError, problemError } from "../errors.js";
@@ -20,23 +20,46 @@ export interface OpenOptions {
   readonly migrations?: readonly string[];
 }
 
+/** What tells a database's file from others. */
+export interface DatabaseKind {
+  /** In `application_id`. */
+  readonly applicationId: number;
+  /** One SQL script per schema version, the first for an empty file. */
+  readonly migrations: readonly string[];
+  /** What is in it, for messages: a `name` database. */
+  readonly name: string;
+  /** How a file of an older version is brought up to date. */
+  readonly upgrade: string;
+}
+
+const METRICS: DatabaseKind = {
+  applicationId: APPLICATION_ID,
+  migrations: MIGRATIONS,
+  name: "metrics",
+  upgrade: "Resume the run once with this release, which brings the file up to date",
+};
+
 /**
  * Opens or creates the file and brings it to the newest schema. Throws METRICS_INVALID for a file that is not SQLite,
  * not ours, newer than this program, or (read-only) older; IO_FAILED when it cannot be opened.
  */
-export function openMetricsDatabase(path: string, options: OpenOptions = {}): MetricsDatabase {
-  const { readonly = false, migrations = MIGRATIONS } = options;
+export function openMetricsDatabase(path: string, { migrations = MIGRATIONS, ...options }: OpenOptions = {}): MetricsDatabase {
+  return openRunDatabase(path, { ...METRICS, migrations }, options);
+}
+
+/** The same for a database of any kind. */
+export function openRunDatabase(path: string, kind: DatabaseKind, { readonly = false }: Pick<OpenOptions, "readonly"> = {}): MetricsDatabase {
   let database: MetricsDatabase | undefined;
   try {
     database = new Database(path, { readonly, fileMustExist: readonly, timeout: BUSY_TIMEOUT_MS });
     checkSqliteVersion(database.prepare<[], string>("SELECT sqlite_version()").pluck().get() ?? "unknown");
-    const version = checkOurs(database, path, migrations.length);
-    if (readonly && version < migrations.length) throw olderError(path, version, migrations.length);
-    if (!readonly) prepareForWriting(database, migrations, path);
+    const version = checkOurs(database, path, kind);
+    if (readonly && version < kind.migrations.length) throw olderError(path, version, kind);
+    if (!readonly) prepareForWriting(database, path, kind);
     return database;
   } catch (error) {
     database?.close();
-    throw describeFailure(error, path);
+    throw describeFailure(error, path, kind);
   }
 }
 
@@ -59,37 +82,39 @@ export function checkSqliteVersion(version: string): void {
 }
 
 /** The schema version of the file, 0 for an empty one. */
-function checkOurs(database: MetricsDatabase, path: string, newest: number): number {
+function checkOurs(database: MetricsDatabase, path: string, kind: DatabaseKind): number {
+  const newest = kind.migrations.length;
   const version = readPragma(database, "user_version");
   const applicationId = readPragma(database, "application_id");
   const numTables = database.prepare<[], number>("SELECT count(*) FROM sqlite_schema").pluck().get() ?? 0;
   const isEmpty = numTables === 0 && version === 0;
-  if (applicationId !== APPLICATION_ID && !(isEmpty && applicationId === 0)) {
+  if (applicationId !== kind.applicationId && !(isEmpty && applicationId === 0)) {
     throw problemError("METRICS_INVALID", {
       subject: path,
-      expected: "a metrics database of fedllm-native",
+      expected: `a ${kind.name} database of fedllm-native`,
       received: `a database of another program (application_id ${String(applicationId)})`,
     });
   }
   if (version <= newest) return version;
   throw problemError("METRICS_INVALID", {
     subject: path,
-    expected: `metrics schema version ${String(newest)} or older`,
+    expected: `${kind.name} schema version ${String(newest)} or older`,
     received: String(version),
     remedy: "Use the release of fedllm-native that wrote it, or a newer one",
   });
 }
 
-function prepareForWriting(database: MetricsDatabase, migrations: readonly string[], path: string): void {
+function prepareForWriting(database: MetricsDatabase, path: string, kind: DatabaseKind): void {
+  const { migrations, applicationId } = kind;
   database.pragma("journal_mode = WAL");
   // A recorded round survives a loss of power, as its checkpoint does.
   database.pragma("synchronous = FULL");
   database.pragma("foreign_keys = ON");
   const migrate = database.transaction(() => {
     // Read again inside the transaction: another process may have migrated in between.
-    const version = checkOurs(database, path, migrations.length);
+    const version = checkOurs(database, path, kind);
     for (const script of migrations.slice(version)) database.exec(script);
-    database.pragma(`application_id = ${String(APPLICATION_ID)}`);
+    database.pragma(`application_id = ${String(applicationId)}`);
     database.pragma(`user_version = ${String(migrations.length)}`);
   });
   if (readPragma(database, "user_version") < migrations.length) migrate.immediate();
@@ -99,21 +124,21 @@ function readPragma(database: MetricsDatabase, name: "user_version" | "applicati
   return Number(database.pragma(name, { simple: true }));
 }
 
-function olderError(path: string, version: number, newest: number): FedllmError {
+function olderError(path: string, version: number, { name, migrations, upgrade }: DatabaseKind): FedllmError {
   return problemError("METRICS_INVALID", {
     subject: path,
-    expected: `metrics schema version ${String(newest)}`,
+    expected: `${name} schema version ${String(migrations.length)}`,
     received: String(version),
-    remedy: "Resume the run once with this release, which brings the file up to date",
+    remedy: upgrade,
   });
 }
 
-function describeFailure(error: unknown, path: string): unknown {
+function describeFailure(error: unknown, path: string, { name }: DatabaseKind): unknown {
   if (error instanceof FedllmError) return error;
   if (error instanceof Database.SqliteError && ["SQLITE_NOTADB", "SQLITE_CORRUPT"].includes(error.code)) {
     const problem = {
       subject: path,
-      expected: "a metrics database",
+      expected: `a ${name} database`,
       received: "a file that is not SQLite, or damaged",
     };
     return problemError("METRICS_INVALID", problem, error);

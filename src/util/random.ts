@@ -20,3 +20,22 @@ export function deriveSeed(seed: number, purpose: string, ...parts: readonly (st
 export function uniform(seed: number, purpose: string, ...parts: readonly (string | number)[]): number {
   return deriveSeed(seed, purpose, ...parts) / 2 ** 53;
 }
+
+/** 32-bit words in a stream, for draws by the million: sfc32 (Doty-Humphrey, PractRand), from the seed's two halves. */
+export function createWordStream(seed: number): () => number {
+  let a = seed >>> 0;
+  let b = Math.floor(seed / 2 ** 32) >>> 0;
+  let c = 0x9e3779b9;
+  let counter = 1;
+  const next = (): number => {
+    const sum = (a + b + counter) | 0;
+    counter = (counter + 1) | 0;
+    a = b ^ (b >>> 9);
+    b = (c + (c << 3)) | 0;
+    c = ((c << 21) | (c >>> 11)) + sum;
+    return sum >>> 0;
+  };
+  // The first words still show the seed.
+  for (let index = 0; index < 12; index++) next();
+  return next;
+}
