@@ -4,6 +4,8 @@
  */
 import { homedir } from "node:os";
 import { join } from "node:path";
+import { problemError } from "../errors.js";
+import { Secret } from "../util/secret.js";
 
 /** What the process environment says about this program. */
 export interface Environment {
@@ -36,6 +38,17 @@ export function readEnvironment(variables: Variables = process.env, platform: st
 export function valueOf(variables: Variables, name: string): string | undefined {
   const value = variables[name];
   return value === "" ? undefined : value;
+}
+
+/**
+ * A secret in the variable of this name, without blanks around it. Throws CONFIG_INVALID, which names the variable and never its value,
+ * when it is not set or holds what cannot stand in a header.
+ */
+export function readSecret(name: string, variables: Variables = process.env): Secret {
+  const value = valueOf(variables, name)?.trim();
+  const problem = value === undefined || value === "" ? "none" : /^[\x21-\x7e]+$/u.test(value) ? undefined : "other characters than visible ASCII";
+  if (problem === undefined) return new Secret(value ?? "");
+  throw problemError("CONFIG_INVALID", { subject: `environment variable ${name}`, expected: "a key or token", received: problem, remedy: "Set it for this program alone, not in a file" });
 }
 
 function defaultCacheDir(variables: Variables, platform: string): string {

@@ -118,6 +118,17 @@ describe("imports", () => {
     expect(typescript.some(({ path }) => path.startsWith("src/analysis/"))).toBe(true);
   });
 
+  test("judges know no trainer, no run and no command line", () => {
+    const forbidden = ["src/federated/", "src/metrics/", "src/cli/", "src/report/", "src/serve/", "src/experiment"];
+    expect(importsFrom("src/judge/", forbidden)).toEqual([]);
+  });
+
+  test("only downloads and judges reach the network", () => {
+    const found = importsFrom("src/", ["undici", "node:https", "node:net", "node:tls"]);
+    expect(found.filter((line) => !/^src\/(data\/download|judge)\//u.test(line))).toEqual([]);
+    expect(findLines(typescript, /(?<![\w.])fetch\(/u)).toEqual([]);
+  });
+
   test("only the command line is built on the command line", () => {
     const found = importsFrom("src/", ["src/cli/"]);
     expect(found.filter((line) => !line.startsWith("src/cli/"))).toEqual([]);
@@ -150,7 +161,8 @@ describe("who may do what", () => {
 
   test("only the stores and their schemas write SQL", () => {
     const pattern = /\b(INSERT (OR \w+ )?INTO|UPDATE \w+ SET|DELETE FROM|CREATE TABLE|DROP TABLE)\b/u;
-    const others = except(typescript, "src/metrics/store.ts", "src/metrics/schema.ts", "src/analysis/store.ts", "src/analysis/schema.ts", "src/benchmarks/store.ts", "src/benchmarks/schema.ts");
+    const folders = ["metrics", "analysis", "benchmarks"].flatMap((folder) => [`src/${folder}/store.ts`, `src/${folder}/schema.ts`]);
+    const others = except(typescript, ...folders, "src/judge/cache.ts");
     expect(findLines(others, pattern)).toEqual([]);
   });
 

@@ -89,7 +89,7 @@ function parseUrl(text: string, base?: URL): URL {
 const dispatchers = new Map<string, EnvHttpProxyAgent>();
 
 /** One for each choice of proxies, so that connections are used again. */
-function dispatcherOf({ httpProxy, httpsProxy, noProxy }: Network): EnvHttpProxyAgent {
+export function dispatcherOf({ httpProxy, httpsProxy, noProxy }: Pick<Network, "httpProxy" | "httpsProxy" | "noProxy">): EnvHttpProxyAgent {
   const key = JSON.stringify([httpProxy, httpsProxy, noProxy]);
   const known = dispatchers.get(key);
   if (known !== undefined) return known;

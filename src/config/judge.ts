@@ -1,0 +1,30 @@
+/** The judge of an evaluation as a user describes it: an OpenAI-compatible endpoint. */
+import { z } from "zod";
+
+const positive = z.number().positive();
+
+export const judgeSchema = z
+  .strictObject({
+    baseUrl: z.string().min(1).describe("address of an OpenAI-compatible endpoint, up to and without /chat/completions, for example http://127.0.0.1:8080/v1"),
+    model: z.string().min(1).describe("model that the endpoint is asked for"),
+    apiKeyEnv: z
+      .string()
+      .regex(/^[A-Za-z_][A-Za-z0-9_]*$/u, "expected the name of an environment variable, never a key itself")
+      .optional()
+      .describe("environment variable that holds the key; default: none is sent"),
+    allowHttp: z.boolean().default(false).describe("lets the key go over plain HTTP to another machine"),
+    temperature: z.union([z.number().min(0).max(2), z.literal("omit")]).optional().describe("instead of what each metric asks for; omit sends none, for models that take none"),
+    tokenLimitField: z.enum(["max_tokens", "max_completion_tokens"]).default("max_tokens").describe("what the endpoint calls the limit of new tokens"),
+    extraBody: z.record(z.string(), z.unknown()).default({}).describe("more fields of each request, for example reasoning_effort"),
+    timeoutSeconds: positive.max(3600).default(120).describe("of one attempt"),
+    maxAttempts: z.number().int().min(1).max(20).default(6).describe("attempts of one request after 429, 5xx and broken connections"),
+    concurrency: z.number().int().min(1).max(256).optional().describe("requests at once; default 4"),
+    cache: z.boolean().default(true).describe("takes earlier replies to the same request from the user's cache folder"),
+    prices: z
+      .strictObject({ promptPerMillion: z.number().nonnegative(), completionPerMillion: z.number().nonnegative(), currency: z.string().min(1).max(8).default("USD") })
+      .optional()
+      .describe("money for a million tokens, to show what the judge cost"),
+  });
+
+export type JudgeConfig = z.output<typeof judgeSchema>;
+export type JudgeInput = z.input<typeof judgeSchema>;

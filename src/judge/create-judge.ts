@@ -1,0 +1,49 @@
+/** From the judge that a user describes to the one that metrics ask: key and proxies from the environment, cache in the user's folder. */
+import { join } from "node:path";
+import { readDataEnvironment } from "../config/data-environment.js";
+import { readEnvironment, readSecret } from "../config/environment.js";
+import type { Variables } from "../config/environment.js";
+import type { JudgeConfig } from "../config/judge.js";
+import type { Answerer } from "./answerer.js";
+import type { OpenJudge } from "./judge.js";
+import { createRemoteAnswerer } from "./remote.js";
+
+/** File of the user's cache folder with all judges' replies. */
+const CACHE_NAME = "judge-replies.sqlite";
+
+export interface JudgeSetting {
+  /** Environment variables; default: those of the process. */
+  readonly variables?: Variables;
+}
+
+/**
+ * Opens a judge; the caller disposes of it. Nothing is sent before the first request. Throws CONFIG_INVALID for an address or a key that
+ * cannot be used, METRICS_INVALID or IO_FAILED for the cache.
+ */
+export async function createJudge(config: JudgeConfig, { variables }: JudgeSetting = {}): Promise<OpenJudge> {
+  const { concurrency, prices } = config;
+  const answerer = openEndpoint(config, variables);
+  // Brings the cache's SQLite with it, which programs without a judge need not load.
+  const { openJudge } = await import("./judge.js");
+  return openJudge(answerer, {
+    ...(concurrency === undefined ? {} : { concurrency }),
+    ...(prices === undefined ? {} : { prices }),
+    ...(config.cache ? { cacheFile: join(readEnvironment(variables).cacheDir, CACHE_NAME) } : {}),
+  });
+}
+
+function openEndpoint(config: JudgeConfig, variables?: Variables): Answerer {
+  const { baseUrl, model, apiKeyEnv, temperature } = config;
+  return createRemoteAnswerer({
+    baseUrl,
+    model,
+    allowHttp: config.allowHttp,
+    tokenLimitField: config.tokenLimitField,
+    extraBody: config.extraBody,
+    timeoutMs: config.timeoutSeconds * 1000,
+    retry: { maxAttempts: config.maxAttempts },
+    network: readDataEnvironment(variables).proxies,
+    ...(apiKeyEnv === undefined ? {} : { key: readSecret(apiKeyEnv, variables) }),
+    ...(temperature === undefined ? {} : { temperature }),
+  });
+}
