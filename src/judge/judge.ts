@@ -5,6 +5,7 @@
 import { createHash } from "node:crypto";
 import type { Judge, JudgeReply } from "../benchmarks/metric.js";
 import { isFedllmError } from "../errors.js";
+import { canonicalJson } from "../util/canonical-json.js";
 import { Slots } from "../util/slots.js";
 import type { Answer, Answerer, AskRequest } from "./answerer.js";
 import { ReplyCache } from "./cache.js";
@@ -111,14 +112,6 @@ export function openJudge(answerer: Answerer, { concurrency = DEFAULT_CONCURRENC
 export function hashRequest({ identity }: Pick<Answerer, "identity">, { messages, temperature, maxTokens, ratings, choices }: AskRequest): string {
   const asked = { identity, messages, temperature, maxTokens, ratings, choices };
   return createHash("sha256").update(canonicalJson(asked)).digest("hex");
-}
-
-function canonicalJson(value: unknown): string {
-  return JSON.stringify(value, (_key, part: unknown) =>
-    typeof part === "object" && part !== null && !Array.isArray(part)
-      ? Object.fromEntries(Object.entries(part).sort(([left], [right]) => (left < right ? -1 : left > right ? 1 : 0)))
-      : part,
-  );
 }
 
 async function untilAborted<T>(promise: Promise<T>, signal?: AbortSignal): Promise<T> {
