@@ -5,9 +5,9 @@
  */
 import { createRequire } from "node:module";
 import yargs from "yargs";
-import type { Argv } from "yargs";
+import type { Argv, CommandModule, MiddlewareFunction } from "yargs";
 import { suggest } from "../config/suggest.js";
-import { FedllmError } from "../errors.js";
+import { FedllmError, problemError } from "../errors.js";
 import { configCommand } from "./commands/config.js";
 import { dataCommand } from "./commands/data.js";
 import { doctorCommand } from "./commands/doctor.js";
@@ -18,6 +18,18 @@ import { runCommand } from "./commands/run.js";
 import { runsCommand } from "./commands/runs.js";
 import { CONFIG_OPTION_NAMES } from "./options.js";
 import { EXIT_OK, describeFailure, exitCodeOf } from "./failure.js";
+
+/** In the order of --help. */
+export const COMMANDS = [
+  runCommand,
+  resumeCommand,
+  runsCommand,
+  dataCommand,
+  modelCommand,
+  doctorCommand,
+  configCommand,
+  nativeCommand,
+] as unknown as readonly CommandModule[];
 
 /** Parses and runs one command line; resolves with the exit code and never rejects. */
 export async function runCli(argv: readonly string[]): Promise<number> {
@@ -34,14 +46,7 @@ function buildParser(argv: readonly string[]): Argv {
   const parser = yargs([...argv])
     .scriptName("fedllm-native")
     .usage("$0 <command>\n\nFederated fine-tuning of language models: LoRA straight on quantized GGUF.")
-    .command(runCommand)
-    .command(resumeCommand)
-    .command(runsCommand)
-    .command(dataCommand)
-    .command(modelCommand)
-    .command(doctorCommand)
-    .command(configCommand)
-    .command(nativeCommand)
+    .command([...COMMANDS])
     .completion("completion", "print a completion script for bash or zsh")
     .option("debug", { type: "boolean", default: false, describe: "show stacks and causes of errors" })
     .epilogue("Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted (state saved).")
@@ -49,6 +54,7 @@ function buildParser(argv: readonly string[]): Argv {
     .alias("h", "help")
     .demandCommand(1, "Which command? See --help.")
     .strict()
+    .middleware(refuseRepeated as unknown as MiddlewareFunction, true)
     // A flag is either given or not; --no-x and a.b flags would bypass the list of known ones.
     .parserConfiguration({ "boolean-negation": false, "dot-notation": false })
     .wrap(Math.min(110, process.stdout.columns || 80))
@@ -58,6 +64,23 @@ function buildParser(argv: readonly string[]): Argv {
     if (error !== undefined && !isYargsError(error)) throw error;
     throw new FedllmError("CONFIG_INVALID", withSuggestion(message ?? error?.message ?? "wrong usage", argv));
   });
+}
+
+/** What yargs knows of the options in force, which its types leave out. */
+interface KnownOptions {
+  getOptions(): { readonly array: readonly string[]; readonly alias: Readonly<Record<string, readonly string[]>> };
+}
+
+/**
+ * Throws CONFIG_INVALID for an option that takes one value and was given several: which one counts is not for us to guess. Lists are
+ * joined, and a flag may be repeated.
+ */
+function refuseRepeated(values: Readonly<Record<string, unknown>>, parser: Argv): void {
+  const { array } = (parser as unknown as KnownOptions).getOptions();
+  const repeated = Object.entries(values).find(([name, value]) => name !== "_" && Array.isArray(value) && !array.includes(name));
+  if (repeated === undefined) return;
+  const [name, given] = repeated as [string, unknown[]];
+  throw problemError("CONFIG_INVALID", { subject: `--${name}`, expected: "one value", received: `${String(given.length)} (${given.map(String).join(", ")})`, remedy: "Give it once" });
 }
 
 function isYargsError(error: Error): boolean {
