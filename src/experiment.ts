@@ -29,6 +29,7 @@ import { EXACT_VARIANTS } from "./run/kernel-variants.js";
 import type { ModelVariant } from "./run/model-variants.js";
 import { openEmulator, placeArm } from "./run/emulator.js";
 import type { OpenEmulator, PlacedArm } from "./run/emulator.js";
+import { createEnergyMeter } from "./run/energy.js";
 import { createPeakMemory } from "./run/peak-memory.js";
 import { stringifyConfig } from "./run/resolved-config.js";
 import { checkNewFolder, findRun, runPaths } from "./run/run-folder.js";
@@ -307,6 +308,7 @@ async function runArms(
     data: prepared.data,
     store,
     peakMemory: createPeakMemory(),
+    energy: createEnergyMeter({ usesCards: config.device !== undefined && config.device !== "cpu" }),
     shared: { start: new Map(), reference: new Map() },
     startAdapters: prepared.startAdapters,
     emit: options.onEvent ?? (() => undefined),
@@ -343,6 +345,7 @@ async function runArms(
     }
   } finally {
     models.dispose();
+    setup.energy.dispose();
   }
 }
 

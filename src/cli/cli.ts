@@ -8,6 +8,7 @@ import yargs from "yargs";
 import type { Argv, CommandModule, MiddlewareFunction } from "yargs";
 import { suggest } from "../config/suggest.js";
 import { FedllmError, problemError } from "../errors.js";
+import { compareCommand } from "./commands/compare.js";
 import { configCommand } from "./commands/config.js";
 import { dataCommand } from "./commands/data.js";
 import { doctorCommand } from "./commands/doctor.js";
@@ -24,6 +25,7 @@ export const COMMANDS = [
   runCommand,
   resumeCommand,
   runsCommand,
+  compareCommand,
   dataCommand,
   modelCommand,
   doctorCommand,
@@ -88,7 +90,7 @@ function isYargsError(error: Error): boolean {
 }
 
 const COMMAND_WORDS = [
-  ...["run", "resume", "runs", "data", "model", "doctor", "config", "native", "completion"],
+  ...["run", "resume", "runs", "compare", "data", "model", "doctor", "config", "native", "completion"],
   ...["list", "get", "show", "rm", "inspect", "analyze", "import", "split", "generate", "quantize", "emulate", "schema", "validate", "build"],
 ];
 

@@ -63,6 +63,44 @@ export function openRunDatabase(path: string, kind: DatabaseKind, { readonly = f
   }
 }
 
+/**
+ * Opens an existing file without changing it: read-only, or, where its schema is older, a copy in memory that is brought up to date.
+ * Errors as openMetricsDatabase.
+ */
+export function openMetricsForReading(path: string): MetricsDatabase {
+  return openRunDatabaseForReading(path, METRICS);
+}
+
+/** The same for a database of any kind. */
+export function openRunDatabaseForReading(path: string, kind: DatabaseKind): MetricsDatabase {
+  let database: MetricsDatabase | undefined;
+  try {
+    database = new Database(path, { readonly: true, fileMustExist: true, timeout: BUSY_TIMEOUT_MS });
+    if (checkOurs(database, path, kind) === kind.migrations.length) return database;
+    const copy = upgradedCopy(database, path, kind);
+    database.close();
+    return copy;
+  } catch (error) {
+    database?.close();
+    throw describeFailure(error, path, kind);
+  }
+}
+
+function upgradedCopy(older: MetricsDatabase, path: string, kind: DatabaseKind): MetricsDatabase {
+  const bytes = older.serialize();
+  // Bytes 18 and 19 of the header ask for a write-ahead log (2), which a database in memory cannot have; 1 is without (SQLite's file format, 1.3.3).
+  bytes.set([1, 1], 18);
+  const copy = new Database(bytes);
+  try {
+    for (const script of kind.migrations.slice(checkOurs(copy, path, kind))) copy.exec(script);
+    copy.pragma(`user_version = ${String(kind.migrations.length)}`);
+    return copy;
+  } catch (error) {
+    copy.close();
+    throw error;
+  }
+}
+
 /** Throws METRICS_INVALID for a release of SQLite before 3.51.3. */
 export function checkSqliteVersion(version: string): void {
   const parts = version.split(".").map(Number);

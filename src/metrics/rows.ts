@@ -99,6 +99,16 @@ export interface RoundEventRow {
   readonly message: string;
 }
 
+/** Joules that the whole machine took, by who told. */
+export interface EnergyColumns {
+  /** Processor packages and memory; on Apple's chips all of the chip. */
+  readonly cpuJoules?: number;
+  /** All cards. */
+  readonly gpuJoules?: number;
+  /** rapl, nvidia-smi, powermetrics; joined by spaces. */
+  readonly source: string;
+}
+
 /** One round with everything that belongs to it; written in one transaction. */
 export interface RoundRow {
   readonly round: number;
@@ -106,6 +116,8 @@ export interface RoundRow {
   readonly durationMs: number;
   readonly evaluationDurationMs?: number;
   readonly simulatedDurationMs?: number;
+  /** Absent: the system does not tell. */
+  readonly energy?: EnergyColumns;
   readonly cohortSize: number;
   readonly numSucceeded: number;
   readonly numFailed: number;

@@ -160,6 +160,12 @@ export const MIGRATIONS: readonly string[] = [
   ALTER TABLE client_rounds ADD COLUMN streams INTEGER;                -- 1: weights came from the file layer by layer
   ALTER TABLE client_rounds ADD COLUMN fell_back INTEGER;              -- 1: memory ran out once, and a leaner plan took over
   `,
+  // Energy of the whole machine while a round ran, other programs included; NULL where the system does not tell.
+  `
+  ALTER TABLE rounds ADD COLUMN cpu_energy_joules REAL;                -- processor packages and memory; on Apple's chips all of the chip
+  ALTER TABLE rounds ADD COLUMN gpu_energy_joules REAL;                -- all cards
+  ALTER TABLE rounds ADD COLUMN energy_source TEXT;                    -- who told: rapl, nvidia-smi, powermetrics, joined by spaces
+  `,
 ];
 
 /** Columns that differ between two runs that are otherwise the same. */
@@ -168,6 +174,9 @@ export const WALL_CLOCK_COLUMNS: readonly string[] = [
   "started_at",
   "duration_ms",
   "evaluation_duration_ms",
+  "cpu_energy_joules",
+  "gpu_energy_joules",
+  "energy_source",
   "train_duration_ms",
   "tokens_per_second",
   "peak_memory_bytes",

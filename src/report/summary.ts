@@ -89,7 +89,7 @@ interface ArmFacts {
 }
 
 /** Precisions that count as the undisturbed model, best known first. */
-const REFERENCE_PRECISIONS = ["F16", "F32", "BF16", "source"];
+export const REFERENCE_PRECISIONS = ["F16", "F32", "BF16", "source"];
 
 /** Reads the table of a run; arms that have not begun are left out. */
 export function summarizeRun(database: MetricsDatabase): Summary {

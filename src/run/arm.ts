@@ -32,16 +32,15 @@ import type { OpenEmulator } from "./emulator.js";
 import { fineTuneArm } from "./fine-tuning.js";
 import { followHiddenStates } from "./hidden-state-measures.js";
 import type { RunListener } from "./events.js";
+import type { EnergyMeter } from "./energy.js";
 import type { PeakMemory } from "./peak-memory.js";
 import type { RunPaths } from "./run-folder.js";
+import { ARM_FINISHED } from "./run-state.js";
 import { saveAdapters, saveEmulatorAdapters } from "./save-adapters.js";
 import { readStartAdapter } from "./start-adapter.js";
 import type { StartAdapter, StartAdapterFile } from "./start-adapter.js";
 import type { TrainingData } from "./training-data.js";
 import { planTraining } from "./training-plan.js";
-
-/** Kind of the event that marks an arm whose adapters are saved. */
-export const ARM_FINISHED = "armFinished";
 
 /** What all arms of a run share. */
 export interface ArmSetup {
@@ -50,6 +49,7 @@ export interface ArmSetup {
   readonly data: TrainingData;
   readonly store: MetricsStore;
   readonly peakMemory: PeakMemory;
+  readonly energy: EnergyMeter;
   readonly shared: SharedResults;
   /** By arm; empty when training begins with fresh adapters. */
   readonly startAdapters: ReadonlyMap<string, StartAdapterFile>;
@@ -90,6 +90,8 @@ export async function runArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): 
   const startAdapter = startFile === undefined ? undefined : await readStartAdapter(startFile, arm, model.base);
   const start = await findStart(checkpoints, emit, () => startAdapter?.weights ?? trainer.initialWeights(deriveSeed(config.seed, "initial-adapter")));
   setup.peakMemory.reset();
+  // What was used until now belongs to no round.
+  setup.energy.read();
   emit({ event: "arm_started", arm: arm.name, round: start.kind === "snapshot" ? start.snapshot.round : 0 });
   const hiddenStates = followHiddenStates([...model.bases.values(), ...(model.emulator === undefined ? [] : [model.emulator])]);
   const options = federationOptions(setup, arm, model, { strategy, startAdapter });
@@ -104,7 +106,8 @@ export async function runArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): 
     clock: { monotonicMs: () => performance.now(), now: () => new Date() },
     metrics: {
       recordRound: (record) => {
-        store.recordRound(arm.name, { ...record, measures: [...record.measures, ...hiddenStates()] });
+        const energy = setup.energy.read();
+        store.recordRound(arm.name, { ...record, measures: [...record.measures, ...hiddenStates()], ...(energy === undefined ? {} : { energy }) });
       },
       removeAfterRound: (round) => {
         store.deleteAfterRound(arm.name, round);

@@ -1,16 +1,15 @@
 /** What the folder of a run tells about it, for lists and for showing one; reads only, also beside a run at work. */
 import { existsSync, readFileSync } from "node:fs";
-import { hostname } from "node:os";
-import { basename, join } from "node:path";
+import { basename } from "node:path";
 import { parse } from "yaml";
 import { z } from "zod";
 import { openMetricsDatabase } from "../metrics/database.js";
 import { armProgress, events } from "../metrics/queries.js";
 import { summarizeRun } from "../report/summary.js";
 import type { Summary } from "../report/summary.js";
-import { ARM_FINISHED } from "./arm.js";
 import { listRunFolders, runPaths } from "./run-folder.js";
 import type { RunPaths } from "./run-folder.js";
+import { ARM_FINISHED, isAtWork, readJson } from "./run-state.js";
 
 export interface RunOverview {
   readonly folder: string;
@@ -40,7 +39,6 @@ const configSchema = z.object({
   arms: z.array(z.object({ name: z.string(), training: z.object({ numRounds: z.number() }) })),
 });
 const startedSchema = z.object({ startedAt: z.string() });
-const ownerSchema = z.object({ pid: z.number(), host: z.string() });
 
 /** Overviews of all runs directly below a folder, by name. */
 export async function listRuns(parent: string): Promise<RunOverview[]> {
@@ -90,7 +88,7 @@ function overviewOf(paths: RunPaths): RunOverview {
   return {
     folder: paths.folder,
     folderName: basename(paths.folder),
-    state: isFinished ? "finished" : isAtWork(paths) ? "running" : "unfinished",
+    state: isFinished ? "finished" : isAtWork(paths.folder) ? "running" : "unfinished",
     ...(started === undefined ? {} : { startedAt: started.startedAt }),
     arms,
   };
@@ -107,25 +105,5 @@ function readProgress(paths: RunPaths): { lastRounds: Map<string, number>; finis
     };
   } finally {
     database.close();
-  }
-}
-
-/** Judged by the note beside the lock, since taking the lock to find out would disturb a run that is about to start. */
-function isAtWork(paths: RunPaths): boolean {
-  const owner = readJson(join(paths.folder, "run.lock.json"), ownerSchema);
-  if (owner?.host !== hostname()) return owner !== undefined;
-  try {
-    process.kill(owner.pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function readJson<T>(path: string, schema: z.ZodType<T>): T | undefined {
-  try {
-    return schema.parse(JSON.parse(readFileSync(path, "utf8")));
-  } catch {
-    return undefined;
   }
 }

@@ -1,0 +1,197 @@
+/**
+ * A study: what one or several runs say together, as one value from which every table, figure and page is made. It is computed anew
+ * from the runs' metrics.sqlite each time (build.ts) and is never stored as a source of numbers. Everything is plain JSON; what was not
+ * measured is absent.
+ */
+import type { RunRecord } from "../../run/run-record.js";
+import type { Estimate } from "./statistics.js";
+
+export const STUDY_VERSION = 1;
+
+export interface Study {
+  readonly version: typeof STUDY_VERSION;
+  readonly title: string;
+  readonly answer: Answer;
+  /** What a reader must know of the numbers, a sentence each. */
+  readonly notes: readonly string[];
+  readonly runs: readonly StudyRun[];
+  readonly arms: readonly StudyArm[];
+  /** In the order of tables, the one the answer is about first. */
+  readonly metrics: readonly StudyMetric[];
+  readonly quality: readonly QualityLine[];
+  readonly comparisons: readonly Comparison[];
+  readonly costs: readonly CostLine[];
+  /** Absent without values along the way. */
+  readonly target?: Target;
+  readonly fairness: readonly FairnessLine[];
+  readonly curves: readonly Curve[];
+  readonly clients: readonly ClientLine[];
+}
+
+/** The question of the whole project, answered for the main metric. */
+export interface Answer {
+  /** One sentence, or two. */
+  readonly sentence: string;
+  /** What quantized arms lose and save against their reference; empty where no arm has one. */
+  readonly lines: readonly AnswerLine[];
+}
+
+export interface AnswerLine {
+  readonly arm: string;
+  readonly reference: string;
+  /** Difference of the main metric, arm minus reference, over shared seeds. */
+  readonly change: Estimate;
+  readonly adjustedPValue?: number;
+  /** Bytes of weights, and of peak memory, as a part of the reference's. */
+  readonly weights: number;
+  readonly peakMemory?: number;
+}
+
+export interface StudyRun {
+  /** Place in the study, from 0. */
+  readonly index: number;
+  readonly folder: string;
+  readonly folderName: string;
+  readonly state: "finished" | "running" | "unfinished";
+  readonly seed: number;
+  readonly record: RunRecord;
+  /** The resolved configuration as YAML. */
+  readonly config: string;
+  readonly arms: readonly { readonly arm: string; readonly lastRound: number; readonly numRounds: number; readonly adapters: readonly string[] }[];
+  readonly warnings: readonly string[];
+}
+
+/** Trainings that differ in nothing but their seed. */
+export interface StudyArm {
+  /** Unique: the name in the experiments, with what differs where one name stands for several settings. */
+  readonly arm: string;
+  readonly precision: string;
+  readonly strategy: string;
+  /** The arm of the same study that differs in precision only and is not quantized; absent for that arm itself, too. */
+  readonly reference?: string;
+  readonly cells: readonly { readonly run: number; readonly seed: number; readonly isFinished: boolean; readonly lastRound: number }[];
+  /** No cell is finished: values are those of the last evaluated round. */
+  readonly isPreliminary: boolean;
+}
+
+export interface StudyMetric {
+  readonly metric: string;
+  readonly title: string;
+  /** Numbers are stored as they are; tables multiply by this. */
+  readonly displayFactor: number;
+  readonly digits: number;
+  /** Absent: nobody knows. */
+  readonly higherIsBetter?: boolean;
+}
+
+export interface QualityLine {
+  readonly arm: string;
+  readonly metric: string;
+  /** Over seeds. */
+  readonly value: Estimate;
+  /** Before training, mean over seeds. */
+  readonly before?: number;
+}
+
+/** Two arms on shared seeds and data. */
+export interface Comparison {
+  readonly metric: string;
+  readonly first: string;
+  readonly second: string;
+  /** First minus second. */
+  readonly difference: Estimate;
+  readonly effectSize?: number;
+  readonly pValue?: number;
+  /** By Holm, over all comparisons of the metric that have a test. */
+  readonly adjustedPValue?: number;
+  readonly permutationPValue?: number;
+  /** Why there is no test. */
+  readonly refused?: string;
+}
+
+/** What an arm costs, over seeds. */
+export interface CostLine {
+  readonly arm: string;
+  readonly weightBytes: number;
+  readonly numParameters?: number;
+  readonly peakMemoryBytes?: Estimate;
+  readonly plannedPeakBytes?: Estimate;
+  readonly tokensPerSecond?: Estimate;
+  /** Client to server, mean over clients and rounds. */
+  readonly uploadBytesPerClient?: Estimate;
+  /** Both ways, all clients and rounds. */
+  readonly trafficBytes: Estimate;
+  readonly durationMs: Estimate;
+  readonly simulatedMs?: Estimate;
+  readonly cpuEnergyJoules?: Estimate;
+  readonly gpuEnergyJoules?: Estimate;
+  readonly energySource?: string;
+  readonly aggregationError?: Estimate;
+  readonly numFailures: number;
+}
+
+/** What it took to reach a value of the main metric. */
+export interface Target {
+  readonly metric: string;
+  readonly value: number;
+  /** `given` by the user, or the best that every arm reached. */
+  readonly origin: "given" | "reachedByAll";
+  readonly lines: readonly TargetLine[];
+}
+
+export interface TargetLine {
+  readonly arm: string;
+  /** Cells that reached it, of so many. */
+  readonly numReached: number;
+  readonly numCells: number;
+  /** Of those that reached it; absent when none did. */
+  readonly rounds?: Estimate;
+  readonly bytes?: Estimate;
+  readonly durationMs?: Estimate;
+  readonly simulatedMs?: Estimate;
+}
+
+/** How an arm serves its clients, on each client's own held-out data; means over seeds. */
+export interface FairnessLine {
+  readonly arm: string;
+  readonly metric: string;
+  readonly numClients: number;
+  readonly mean: Estimate;
+  /** Mean of the tenth of the clients that is worst off, at least one. */
+  readonly worst: Estimate;
+  /** Standard deviation over clients. */
+  readonly spread: Estimate;
+  /** Part of the clients that are better off than before training. */
+  readonly improved?: Estimate;
+}
+
+/** Values of a metric along the way of one cell. */
+export interface Curve {
+  readonly arm: string;
+  readonly run: number;
+  readonly metric: string;
+  readonly points: readonly CurvePoint[];
+}
+
+export interface CurvePoint {
+  readonly round: number;
+  readonly value: number;
+  readonly bytes: number;
+  readonly durationMs: number;
+  readonly simulatedMs?: number;
+}
+
+/** A client in an arm; means over seeds. */
+export interface ClientLine {
+  readonly arm: string;
+  readonly clientId: string;
+  readonly group?: string;
+  readonly numExamples?: number;
+  /** Rounds in which it trained, all seeds together. */
+  readonly numRounds: number;
+  readonly numFailures: number;
+  readonly numTokens: number;
+  readonly uploadBytes: number;
+  readonly trainLoss?: number;
+  readonly values: readonly { readonly metric: string; readonly value: number; readonly before?: number }[];
+}

@@ -1,0 +1,172 @@
+/** Goal: runs put together as an experimenter would by hand. The measurements are given, so every expected number can be worked out. */
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import Database from "better-sqlite3";
+import { expect, test } from "vitest";
+import { openMetricsForReading } from "../../../src/metrics/database.js";
+import { costs } from "../../../src/metrics/study-queries.js";
+import { MIGRATIONS } from "../../../src/metrics/schema.js";
+import { buildStudy, type StudyOptions } from "../../../src/report/study/build.js";
+import { closeRuns, openRuns } from "../../../src/report/study/source.js";
+import type { Study } from "../../../src/report/study/study.js";
+import { writeRun, type GivenArm, type GivenRun } from "../../helpers/study-runs.js";
+import { makeTemporaryFolder } from "../../helpers/temporary-folder.js";
+
+async function studyOf(given: readonly GivenRun[], options: StudyOptions = {}): Promise<Study> {
+  const parent = makeTemporaryFolder();
+  const runs = await openRuns(given.map((run, index) => writeRun(join(parent, `run-${String(index + 1)}`), run)));
+  try {
+    return buildStudy(runs, options);
+  } finally {
+    closeRuns(runs);
+  }
+}
+
+/** Two precisions whose losses after two rounds differ by 0.1, 0.2 and 0.3 over seeds. */
+const threeSeeds: readonly GivenRun[] = [0, 1, 2].map((seed) => ({
+  seed,
+  arms: [
+    { name: "f16-fedavg", losses: [3, 2, 1 + seed], weightBytes: 1000 },
+    { name: "q4-fedavg", precision: "Q4_K_M", losses: [3.5, 2.5, 1 + seed + 0.1 * (seed + 1)], weightBytes: 250 },
+  ],
+}));
+
+test("quality is the mean of the last round over seeds with its interval, beside the value before training", async () => {
+  const { quality } = await studyOf(threeSeeds);
+  // 1, 2, 3: half the interval is t(2) / sqrt(3).
+  expect(quality[0]).toMatchObject({ arm: "f16-fedavg", metric: "heldout_loss", before: 3, value: { count: 3, mean: 2, min: 1, max: 3 } });
+  expect(quality[0]?.value.high).toBeCloseTo(2 + 4.302_652_73 / Math.sqrt(3), 7);
+});
+
+test("arms are compared on shared seeds, and the answer names what is lost and saved", async () => {
+  const { comparisons, answer } = await studyOf(threeSeeds);
+  expect(comparisons).toHaveLength(1);
+  const [comparison] = comparisons;
+  expect(comparison).toMatchObject({ first: "q4-fedavg", second: "f16-fedavg", difference: { count: 3 } });
+  // 0.1, 0.2, 0.3: t = 2 sqrt(3), as in the test of the statistics; 9 decimals, since the differences carry the rounding of 3.3 - 3.
+  const t = 2 * Math.sqrt(3);
+  expect(comparison?.difference.mean).toBeCloseTo(0.2, 9);
+  expect(comparison?.pValue).toBeCloseTo(1 - t / Math.sqrt(2 + t * t), 9);
+  expect(comparison?.adjustedPValue).toBe(comparison?.pValue);
+  expect(comparison?.permutationPValue).toBe(0.25);
+  expect(answer.lines).toMatchObject([{ arm: "q4-fedavg", reference: "f16-fedavg", weights: 0.25 }]);
+  expect(answer.sentence).toContain("On Q4_K_M, fedavg ends at a held-out loss of 2.2000 against 2.0000 on F16: +0.2000 ± 0.2484 (95 % over 3 seeds), no difference can be shown (p = 0.074).");
+  expect(answer.sentence).toContain("75 % less memory for weights");
+});
+
+test("too few seeds, and seeds that are not shared, give no test", async () => {
+  const two = await studyOf(threeSeeds.slice(0, 2));
+  expect(two.comparisons[0]).toMatchObject({ refused: "2 of at least 3 pairs" });
+  expect(two.answer.sentence).toContain("too few seeds for a test");
+  const [first] = threeSeeds;
+  const apart = await studyOf([
+    { seed: 1, arms: first?.arms.slice(0, 1) ?? [] },
+    { seed: 2, arms: first?.arms.slice(1) ?? [] },
+  ]);
+  expect(apart.comparisons).toEqual([]);
+});
+
+test("the same name with other settings, or on other data, is another arm, and what differs is said", async () => {
+  const arm = (rank: number): GivenArm => ({ name: "fedavg", rank, losses: [2, 1] });
+  const { arms, quality, comparisons } = await studyOf([
+    { seed: 1, arms: [arm(8)] },
+    { seed: 2, arms: [arm(8)] },
+    { seed: 1, arms: [arm(16)] },
+    { seed: 1, arms: [arm(8)], dataHash: "e".repeat(64) },
+  ]);
+  expect(arms.map((one) => one.arm)).toEqual([
+    "fedavg [lora.rank=8, sha256 of data.train=dddddddd]",
+    "fedavg [lora.rank=16, sha256 of data.train=dddddddd]",
+    "fedavg [lora.rank=8, sha256 of data.train=eeeeeeee]",
+  ]);
+  expect(quality.map(({ value }) => value.count)).toEqual([2, 1, 1]);
+  // Other data is never paired, whatever the seed.
+  expect(comparisons.map(({ first, second }) => [first, second].filter((name) => name.includes("eeee")))).toEqual(comparisons.map(() => []));
+});
+
+test("of two trainings with one seed the finished one counts, and that is said", async () => {
+  const { notes, quality, runs } = await studyOf([
+    { seed: 1, arms: [{ name: "a", losses: [2, 1] }], startedAt: "2026-01-01T00:00:00.000Z" },
+    { seed: 1, arms: [{ name: "a", losses: [2, 9], isFinished: false }], startedAt: "2026-01-02T00:00:00.000Z" },
+  ]);
+  expect(quality[0]?.value).toMatchObject({ count: 1, mean: 1 });
+  expect(notes).toContain("a with seed 1 is in run-1 and in run-2; the first of them counts.");
+  expect(runs.map(({ state }) => state)).toEqual(["finished", "unfinished"]);
+});
+
+test("a training that goes on has preliminary values and no tests", async () => {
+  const { arms, comparisons, notes } = await studyOf(threeSeeds.map((run) => ({ ...run, arms: run.arms.map((arm) => (arm.name === "q4-fedavg" ? { ...arm, isFinished: false } : arm)) })));
+  expect(arms.map(({ isPreliminary }) => isPreliminary)).toEqual([false, true]);
+  expect(comparisons).toMatchObject([{ refused: "not finished" }]);
+  expect(notes.some((note) => note.startsWith("Preliminary") && note.includes("q4-fedavg"))).toBe(true);
+});
+
+test("costs are sums of what was measured; energy only when every round has it", async () => {
+  const energy = { cpuJoules: 10, source: "rapl" };
+  const clientLosses = { ana: [3, 2, 1], ben: [3, 2, 1] };
+  const whole = await studyOf([{ seed: 1, arms: [{ name: "a", losses: [3, 2, 1], clientLosses, energy: [energy, energy, { ...energy, gpuJoules: 5 }] }] }]);
+  // 2 rounds of 500 bytes up and 2 clients with 500 each way; 1000 ms a round of which 400 are evaluation; 200 tokens in 400 ms a round.
+  expect(whole.costs[0]).toMatchObject({ weightBytes: 1000, trafficBytes: { mean: 4000 }, durationMs: { mean: 1200 }, tokensPerSecond: { mean: 500 }, peakMemoryBytes: { mean: 5002 }, cpuEnergyJoules: { mean: 20 }, energySource: "rapl" });
+  expect(whole.costs[0]).not.toHaveProperty("gpuEnergyJoules");
+  expect(whole.costs[0]).not.toHaveProperty("plannedPeakBytes");
+  const part = await studyOf([{ seed: 1, arms: [{ name: "a", losses: [3, 2, 1], clientLosses, energy: [energy, energy] }] }]);
+  expect(part.costs[0]).not.toHaveProperty("cpuEnergyJoules");
+});
+
+test("the target is the best that all trainings reached, or a given one", async () => {
+  const arms = [
+    { name: "fast", losses: [4, 2, 1, 0.5] },
+    { name: "slow", strategy: "fedprox", losses: [4, 3, 2.5, 2] },
+  ];
+  const { target } = await studyOf([{ seed: 1, arms }]);
+  expect(target).toMatchObject({ value: 2, origin: "reachedByAll" });
+  expect(target?.lines).toMatchObject([
+    { arm: "fast", numReached: 1, rounds: { mean: 1 }, bytes: { mean: 1000 }, durationMs: { mean: 1200 } },
+    { arm: "slow", numReached: 1, rounds: { mean: 3 }, bytes: { mean: 3000 }, durationMs: { mean: 2400 } },
+  ]);
+  const given = await studyOf([{ seed: 1, arms }], { target: 0.7 });
+  expect(given.target?.lines).toMatchObject([{ numReached: 1, rounds: { mean: 3 } }, { numReached: 0 }]);
+});
+
+test("fairness looks at the worst tenth of the clients, at the spread, and at who gained", async () => {
+  // Clients 1 to 20 end with losses 1 to 20: the worst tenth are 19 and 20. Those below 11 began with 10.5.
+  const clientLosses = Object.fromEntries(Array.from({ length: 20 }, (_, index) => [`c${String(index + 1)}`, [10.5, index + 1]]));
+  const { fairness, clients } = await studyOf([{ seed: 1, arms: [{ name: "a", losses: [3, 2], clientLosses }] }]);
+  expect(fairness[0]).toMatchObject({ numClients: 20, mean: { mean: 10.5 }, worst: { mean: 19.5 }, improved: { mean: 0.5 } });
+  // The variance of 1 to n is (n^2 - 1) / 12.
+  expect(fairness[0]?.spread.mean).toBeCloseTo(Math.sqrt(399 / 12), 12);
+  expect(clients.find(({ clientId }) => clientId === "c7")).toMatchObject({ numRounds: 1, numExamples: 3, values: [{ metric: "heldout_loss", value: 7, before: 10.5 }] });
+});
+
+test("an arm or a metric that nobody has is refused with the ones there are", async () => {
+  await expect(studyOf(threeSeeds, { against: "no-such" })).rejects.toMatchObject({ code: "CONFIG_INVALID", message: expect.stringContaining("f16-fedavg, q4-fedavg") as string });
+  await expect(studyOf(threeSeeds, { metric: "bleu" })).rejects.toMatchObject({ code: "CONFIG_INVALID", message: expect.stringContaining("heldout_loss") as string });
+  await expect(openRuns([join(makeTemporaryFolder(), "nothing")])).rejects.toMatchObject({ code: "RUN_NOT_FOUND" });
+});
+
+test("measurements of an older release are read through a copy in memory, and the file stays as it is", () => {
+  const path = resolve("test/fixtures/metrics-v1.sqlite");
+  const hash = () => createHash("sha256").update(readFileSync(path)).digest("hex");
+  const before = hash();
+  const database = openMetricsForReading(path);
+  expect(database.pragma("user_version", { simple: true })).toBe(MIGRATIONS.length);
+  expect(costs(database, "aggregation_error").length).toBeGreaterThan(0);
+  database.close();
+  expect(hash()).toBe(before);
+});
+
+test("an older file with rows only in its log is copied with them", () => {
+  const path = join(makeTemporaryFolder(), "metrics.sqlite");
+  const writer = new Database(path);
+  writer.pragma("journal_mode = WAL");
+  writer.pragma("wal_autocheckpoint = 0");
+  writer.exec(MIGRATIONS[0] ?? "");
+  writer.pragma("user_version = 1");
+  writer.pragma("application_id = 1178881101");
+  writer.exec("INSERT INTO runs VALUES ('r', '2026-01-01T00:00:00Z', 7, '{}', '{}', NULL)");
+  const database = openMetricsForReading(path);
+  expect(database.prepare("SELECT seed FROM runs").pluck().get()).toBe(7);
+  database.close();
+  writer.close();
+});
