@@ -17,6 +17,7 @@ export type ReadHiddenStates = (
 
 export interface EmbeddingSetup {
   readonly modelSha256: string;
+  readonly device: string;
   readonly tokenizer: SampleTokenizer;
   readonly readHiddenStates: ReadHiddenStates;
   /** 0 (input of the first layer) to the number of layers (output of the last). */
@@ -33,11 +34,11 @@ const BATCH_SIZE = 8;
 
 /** Embeddings of what the user wrote. */
 export function embeddingPass(setup: EmbeddingSetup): Pass<Float32Array> {
-  const { modelSha256, boundary, maxLength, readHiddenStates, width } = setup;
+  const { modelSha256, device, boundary, maxLength, readHiddenStates, width } = setup;
   const toTokens = createInstructionTokens(setup);
   return {
     step: "embeddings",
-    analysis: `embedding/${String(EMBEDDING_RULES)}/${modelSha256}/${String(boundary)}/${String(maxLength)}`,
+    analysis: `embedding/${String(EMBEDDING_RULES)}/${modelSha256}/${device}/${String(boundary)}/${String(maxLength)}`,
     batchSize: BATCH_SIZE,
     compute: async (samples, signal) => {
       const { offsets, states } = await readHiddenStates(samples.map(({ sample }) => toTokens(questionOf(sample).question)), boundary, signal);

@@ -34,6 +34,8 @@ export interface ModelInference {
   readonly numLayers: number;
   /** Numbers of a hidden state. */
   readonly width: number;
+  /** Where it computes, for example CPU or Vulkan0: devices round differently, so findings are kept for each. */
+  readonly device: string;
 }
 
 export interface ModelOptions {
@@ -76,7 +78,7 @@ export function planModel(dataset: FederatedDataset, model: AnalysisModel, optio
   const maxSamplesPerClient = samplesPerClient(dataset.clients.map(({ samples }) => samples.length), modelSamples);
   return {
     model,
-    report: { name, sha256, template: inference.template.name, boundary, maxLength, maxSamplesPerClient },
+    report: { name, sha256, device: inference.device, template: inference.template.name, boundary, maxLength, maxSamplesPerClient },
     inference: { ...inference, tokenizer: model.tokenizer, modelSha256: sha256, boundary, maxLength, maxSamplesPerClient, seed },
   };
 }

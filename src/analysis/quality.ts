@@ -24,6 +24,7 @@ export type DifficultyFinding =
 
 export interface QualitySetup {
   readonly modelSha256: string;
+  readonly device: string;
   readonly tokenizer: SampleTokenizer;
   readonly template: PromptTemplate;
   readonly trainer: Pick<LocalTrainer, "evaluate">;
@@ -37,12 +38,12 @@ const BATCH_SIZE = 8;
 
 /** Losses of the last answer of each sample; of a preference pair, of the chosen one. */
 export function qualityPass(setup: QualitySetup): Pass<DifficultyFinding> {
-  const { modelSha256, template, maxLength, trainer } = setup;
+  const { modelSha256, device, template, maxLength, trainer } = setup;
   const split = createAnswerSplit(setup);
   const alone = frameTokens(setup);
   return {
     step: "quality",
-    analysis: `ifd/${String(QUALITY_RULES)}/${modelSha256}/${template.name}/${String(maxLength)}`,
+    analysis: `ifd/${String(QUALITY_RULES)}/${modelSha256}/${device}/${template.name}/${String(maxLength)}`,
     batchSize: BATCH_SIZE,
     compute: async (samples, signal) => {
       const groups = samples.map(({ sample }) => split(sample));

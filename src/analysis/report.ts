@@ -98,6 +98,8 @@ export interface ClientSimilarity {
 export interface ModelReport {
   readonly name: string;
   readonly sha256: string;
+  /** Where it computed. */
+  readonly device?: string;
   readonly template?: string;
   /** Boundary between layers at which embeddings are read; the number of layers: the output of the last. */
   readonly boundary?: number;

@@ -51,6 +51,7 @@ export async function openAnalysisModel(options: AnalysisModelOptions): Promise<
       trainer,
       numLayers,
       width: embeddingLength,
+      device: deviceName,
       readHiddenStates: async (samples, boundary, signal) => {
         const longest = samples.reduce((most, { tokens }) => Math.max(most, tokens.length), 1);
         const { offsets, states } = await trainer.hiddenStates({ samples, microBatchTokens: longest }, [boundary], signal);

@@ -59,6 +59,29 @@ test("both losses are those of the answer behind the prompt and behind its frame
   store.close();
 });
 
+test("what was found on one device is not taken for another's", async () => {
+  const store = newStore("devices");
+  // Two losses of the two samples that are short enough; an embedding of all three.
+  for (const [device, expected] of [["CPU", [4, 3]], ["CPU", [0, 0]], ["Vulkan0", [4, 3]]] as const) {
+    let numScored = 0;
+    const trainer: typeof inference.trainer = {
+      evaluate: (request, signal) => {
+        numScored += request.samples.length;
+        return inference.trainer.evaluate(request, signal);
+      },
+    };
+    let numRead = 0;
+    const readHiddenStates: typeof inference.readHiddenStates = (read, ...rest) => {
+      numRead += read.length;
+      return inference.readHiddenStates(read, ...rest);
+    };
+    await runPass(samples, qualityPass({ ...setup, device, trainer }), { store });
+    await runPass(samples, embeddingPass({ ...setup, device, readHiddenStates }), { store });
+    expect([numScored, numRead]).toEqual(expected);
+  }
+  store.close();
+});
+
 test("an embedding at the input of the first layer is the mean of its tokens' own embeddings", async () => {
   const store = newStore("embeddings");
   const [found] = await runPass(samples, embeddingPass({ ...setup, boundary: 0 }), { store });

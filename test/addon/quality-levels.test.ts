@@ -76,7 +76,7 @@ async function train(): Promise<Float32Array> {
 async function difficulties(scored: Awaited<ReturnType<typeof generate>>, weights: Float32Array | undefined) {
   const evaluate = (request: EvaluateRequest, signal?: AbortSignal) => trainer.evaluate(weights === undefined ? request : { ...request, weights }, signal);
   const store = new AnalysisStore(join(folder, weights === undefined ? "before.sqlite" : "after.sqlite"));
-  const found = await runPass(scored.samples, qualityPass({ modelSha256: "0", tokenizer, template, trainer: { evaluate }, maxLength: MAX_LENGTH }), { store });
+  const found = await runPass(scored.samples, qualityPass({ modelSha256: "0", device: "CPU", tokenizer, template, trainer: { evaluate }, maxLength: MAX_LENGTH }), { store });
   store.close();
   const valuesOf = (level: QualityLevel) => scored.samples.flatMap((sample, index) => (scored.levelOf(sample) === level ? (difficultyOf(found[index]) ?? []) : []));
   return Object.fromEntries(QUALITY_LEVELS.map((level) => [level, valuesOf(level)])) as Readonly<Record<QualityLevel, number[]>>;

@@ -1,5 +1,6 @@
 /** The command line inside a pseudo-terminal, which `script` of util-linux provides. */
 import { spawnSync } from "node:child_process";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { displayWidth } from "../../src/report/format.js";
@@ -62,4 +63,29 @@ test.skipIf(!hasScript)("in CI the same terminal gets plain lines", async () => 
   );
   expect(stdout).not.toContain("\u001b");
   expect(stdout).toContain("f16-fedavg round 1: 3 updates");
+});
+
+test.skipIf(!hasScript)("data get shows the terms and asks once; only a yes is one", async () => {
+  const dataDir = join(makeTemporaryFolder(), "data");
+  const from = join(makeTemporaryFolder(), "clients.json");
+  writeFileSync(from, JSON.stringify({ ann: [{ instruction: "q", response: "a" }] }));
+  const answer = (typed: string) => {
+    const line = `${commandLine("data", "get", "fed-chatbot-it", "--from", from)}`;
+    return runProgram(["sh", "-c", `printf '${typed}\\n' | script -qec "${line}" /dev/null`], { env: { FEDLLM_DATA_DIR: dataDir } });
+  };
+  for (const typed of ["", "yesterday"]) {
+    const refused = await answer(typed);
+    expect(refused.stdout).toContain("Licence: CC BY-NC 4.0 (no commercial use");
+    expect(refused.stdout).toContain("Do you accept these terms? [y/N]");
+    expect(refused.stdout).toContain("expected acceptance of CC BY-NC 4.0");
+    expect(refused.exitCode).toBe(2);
+    expect(existsSync(dataDir)).toBe(false);
+  }
+  const accepted = await answer("Yes");
+  expect(accepted.stdout).toContain("fed-chatbot-it: 1 clients, 1 samples");
+  expect(accepted.exitCode).toBe(0);
+  expect(JSON.parse(readFileSync(join(dataDir, "licences.json"), "utf8"))).toMatchObject({ "fed-chatbot-it": { licence: "CC BY-NC 4.0" } });
+  const again = await answer("n");
+  expect(again.stdout).not.toContain("Licence");
+  expect(again.exitCode).toBe(0);
 });

@@ -139,6 +139,12 @@ describe("imports", () => {
     expect(found.filter((line) => !/^src\/contract\/\S+ imports src\/contract\//u.test(line))).toEqual([]);
   });
 
+  test("packages that take long to load are loaded when they are needed", () => {
+    const slow = ["@resvg/resvg-wasm", "tinyld"];
+    const pattern = new RegExp(`^import (?!type ).*from "(?:${slow.join("|")})"`, "u");
+    expect(findLines(typescript, pattern)).toEqual([]);
+  });
+
   test("no source imports a test", () => {
     expect(importsFrom("src/", ["test/"])).toEqual([]);
     expect(findLines(scripts, /require\(["'][^"']*\/test\//u)).toEqual([]);

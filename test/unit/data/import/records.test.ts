@@ -139,6 +139,18 @@ describe("CSV", () => {
 });
 
 describe("Parquet", () => {
+  test("a row group whose needed columns are above 128 MiB is refused before it is read, and read where they are not needed", async () => {
+    const path = join(makeTemporaryFolder(), "large.parquet");
+    // Three texts that differ, as equal ones would be stored once.
+    const texts = ["a", "b", "c"].map((letter) => letter.repeat(43 * 2 ** 20));
+    writeParquet(path, [{ name: "x", data: ["1", "2", "3"] }, { name: "text", data: texts }]);
+    await expect(readAll(path)).rejects.toMatchObject({
+      code: "DATASET_INVALID",
+      message: expect.stringMatching(/row group at row 0: expected at most 134217728 bytes .* received 13\d{7}\. Write the file again with smaller row groups/u) as string,
+    });
+    expect((await readAll(path, { fields: new Set(["x"]) })).values).toEqual([{ x: "1" }, { x: "2" }, { x: "3" }]);
+  });
+
   test("text, large integers, times, nothing and lists of messages; row groups one after the other", async () => {
     const path = join(makeTemporaryFolder(), "a.parquet");
     const messages = [{ content: "2+2?", role: "user" }, { content: "4", role: "assistant" }];
