@@ -5,6 +5,7 @@
 #include "async-task.h"
 #include "environment.h"
 #include "fedllm_llama_release.h"
+#include "generator-handle.h"
 #include "logger.h"
 #include "model-handle.h"
 #include "process.h"
@@ -26,6 +27,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
     auto data             = std::make_unique<environment_data>();
     data->model_class     = Napi::Persistent(model_handle::define(env));
     data->tokenizer_class = Napi::Persistent(tokenizer_handle::define(env));
+    data->generator_class = Napi::Persistent(generator_handle::define(env));
     data->tasks           = std::make_shared<task_registry>();
     stop_tasks_at_exit(env, data->tasks);
     env.SetInstanceData(data.release());
@@ -36,6 +38,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
     exports.Set("loadModel", Napi::Function::New<load_model>(env, "loadModel"));
     exports.Set("planMemory", Napi::Function::New<plan_memory>(env, "planMemory"));
     exports.Set("loadTokenizer", Napi::Function::New<load_tokenizer>(env, "loadTokenizer"));
+    exports.Set("openGenerator", Napi::Function::New<open_generator>(env, "openGenerator"));
     exports.Set("quantizeModel", Napi::Function::New<quantize_file>(env, "quantizeModel"));
     exports.Set("emulateModel", Napi::Function::New<emulate_file>(env, "emulateModel"));
     exports.Set("peakResidentBytes", Napi::Function::New<peak_resident_bytes>(env, "peakResidentBytes"));

@@ -14,6 +14,7 @@ class task_registry;
 struct environment_data {
     Napi::FunctionReference        model_class;
     Napi::FunctionReference        tokenizer_class;
+    Napi::FunctionReference        generator_class;
     std::shared_ptr<task_registry> tasks;
     std::shared_ptr<log_channel>   log;
 };

@@ -50,15 +50,18 @@ std::vector<device_info> backend_list_devices() {
     return devices;
 }
 
-backend::backend(const std::string & device_name, int threads) : n_threads(threads) {
-    device = device_name.empty() ? ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU)
-                                 : ggml_backend_dev_by_name(device_name.c_str());
+ggml_backend_dev_t backend_find_device(const std::string & name) {
+    ggml_backend_dev_t device = name.empty() ? ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU) : ggml_backend_dev_by_name(name.c_str());
     if (device == nullptr) {
         std::string known;
         for (const device_info & info : backend_list_devices()) known += (known.empty() ? "" : ", ") + info.name;
         throw train_error("NATIVE_MISMATCH", "device: expected one of " + (known.empty() ? "(no backend is loaded)" : known) +
-                                                 ", received " + (device_name.empty() ? "CPU" : device_name));
+                                                 ", received " + (name.empty() ? "CPU" : name));
     }
+    return device;
+}
+
+backend::backend(const std::string & device_name, int threads) : device(backend_find_device(device_name)), n_threads(threads) {
     is_cpu = ggml_backend_dev_type(device) == GGML_BACKEND_DEVICE_TYPE_CPU;
     handle = ggml_backend_dev_init(device, nullptr);
     if (handle == nullptr) {

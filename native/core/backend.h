@@ -27,6 +27,9 @@ void backend_load_all(const std::string & bins_dir);
 // Devices in ggml's order.
 std::vector<device_info> backend_list_devices();
 
+// A device by its name; empty: the CPU. Throws NATIVE_MISMATCH when there is none (the message lists those that are).
+ggml_backend_dev_t backend_find_device(const std::string & name);
+
 // An initialised device: a ggml backend plus what its operations need. Not thread-safe: one per computation.
 struct backend {
     ggml_backend_t     handle = nullptr;
@@ -34,7 +37,7 @@ struct backend {
     bool               is_cpu = false;
     int                n_threads = 1;
 
-    // Empty name: the CPU. Throws NATIVE_MISMATCH when no such device exists (the message lists those that do).
+    // Throws NATIVE_MISMATCH as backend_find_device does, OUT_OF_MEMORY when the device does not initialise.
     backend(const std::string & device_name, int n_threads);
     ~backend();
     void set_threads(int n);

@@ -20,6 +20,8 @@ export interface NativeAddon {
   /** What training or scoring would take, from the file's description alone. Rejects with OUT_OF_MEMORY and the numbers when no plan fits. */
   planMemory(path: string, options: NativeModelOptions, request: NativePlanRequest): Promise<NativeMemoryPlan>;
   loadTokenizer(path: string): Promise<NativeTokenizer>;
+  /** A model file with adapters, for text generation by llama.cpp. */
+  openGenerator(path: string, options: NativeGeneratorOptions): Promise<NativeGenerator>;
   /** llama.cpp's own quantizer; type is a llama.cpp name such as "Q4_K_M". */
   quantizeModel(inputPath: string, outputPath: string, type: string, numThreads: number): Promise<void>;
   /** A GGUF of the same model with only these layers (ascending), which is an ordinary model. Atomic. */
@@ -359,5 +361,54 @@ export interface NativeTokenizer {
   /** parseSpecial: text such as "</s>" becomes the special token. Never adds BOS or EOS by itself. */
   tokenize(text: string, parseSpecial: boolean): Int32Array;
   detokenize(tokens: Int32Array, renderSpecial: boolean): string;
+  dispose(): void;
+}
+
+/** See src/native/generator.ts, which says what each field means. */
+export interface NativeGeneratorOptions {
+  readonly contextLength: number;
+  readonly maxSequences: number;
+  readonly numThreads: number;
+  readonly device?: string;
+  readonly adapters: readonly { readonly path: string; readonly scale: number }[];
+}
+
+export interface NativeGeneratorInfo {
+  readonly contextLength: number;
+  readonly maxSequences: number;
+  readonly vocabularySize: number;
+  readonly device: string;
+  readonly cacheBytes: number;
+}
+
+export interface NativeGenerationPrompt {
+  readonly tokens: Int32Array;
+  readonly maxNewTokens: number;
+  readonly temperature: number;
+  readonly topK: number;
+  readonly topP: number;
+  readonly seed: number;
+  readonly stopTexts: readonly string[];
+}
+
+export interface NativeGenerationRequest {
+  readonly prompts: readonly NativeGenerationPrompt[];
+  readonly logProbabilities?: boolean;
+  readonly onProgress?: (numTokens: number) => void;
+}
+
+export interface NativeGeneration {
+  readonly tokens: Int32Array;
+  readonly text: string;
+  readonly stop: "endToken" | "stopText" | "maxTokens" | "contextFull";
+  readonly numOwnPromptTokens: number;
+  readonly logProbabilities?: Float64Array;
+}
+
+export interface NativeGenerator {
+  readonly info: NativeGeneratorInfo;
+  /** Requests of one generator follow one another. */
+  generate(request: NativeGenerationRequest): NativeTask<readonly NativeGeneration[]>;
+  /** Frees the native memory once no request uses it any more; safe to call twice. */
   dispose(): void;
 }

@@ -4,7 +4,6 @@
  */
 import { innerLength } from "../adapter/inner.js";
 import type { AdapterLayout } from "../adapter/layout.js";
-import { FedllmError, isFedllmError } from "../errors.js";
 import type {
   EvaluateRequest,
   EvaluateResult,
@@ -22,12 +21,12 @@ import type {
   NativeEvaluateResult,
   NativeFrozenAdapter,
   NativeHiddenStates,
-  NativeTask,
   NativeTrainOptions,
 } from "./binding.js";
 import { checkInteger, checkNumber, checkWeights, packSamples } from "./checks.js";
 import { buildDistillation, checkBoundaries, toDistances, type DistillResult, type Teacher } from "./distillation.js";
-import { callNative, convertNativeError } from "./native-error.js";
+import { callNative } from "./native-error.js";
+import { settleTask, throwIfAborted } from "./native-task.js";
 import { buildObjectiveOptions, pairOffsets, toPreferenceMetrics } from "./objective.js";
 
 /** Most tokens of a micro-batch; far above what memory allows. */
@@ -195,32 +194,6 @@ function checkOptimizer(optimizer: OptimizerOptions): void {
   if (optimizer.maxGradientNorm !== undefined) {
     checkNumber(optimizer.maxGradientNorm, "optimizer.maxGradientNorm", { min: 0, openMin: true });
   }
-}
-
-/** Waits for a task while an abort signal may cancel it. */
-async function settleTask<T>(task: NativeTask<T>, signal: AbortSignal | undefined, subject: string): Promise<T> {
-  const cancel = (): void => {
-    task.cancel();
-  };
-  signal?.addEventListener("abort", cancel, { once: true });
-  try {
-    return await task.promise;
-  } catch (error) {
-    const converted = convertNativeError(error);
-    throw isFedllmError(converted, "CANCELLED") && signal?.aborted === true
-      ? cancelledError(subject, signal)
-      : converted;
-  } finally {
-    signal?.removeEventListener("abort", cancel);
-  }
-}
-
-function throwIfAborted(signal: AbortSignal | undefined, subject: string): void {
-  if (signal?.aborted === true) throw cancelledError(subject, signal);
-}
-
-function cancelledError(subject: string, signal: AbortSignal): FedllmError {
-  return new FedllmError("CANCELLED", `${subject} was cancelled`, { cause: signal.reason });
 }
 
 function toEvaluateResult(result: NativeEvaluateResult): EvaluateResult {
