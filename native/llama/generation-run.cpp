@@ -93,16 +93,17 @@ void generation_run::fill(stream & target, int32_t index, size_t prompt) {
         decode({begin, begin + std::ptrdiff_t(n)}, positions, std::vector<int32_t>(size_t(n), index), /*outputs=*/false);
         target.n_cached += n;
     }
+    target.n_filled = target.n_cached;
 }
 
 // Leaves in the stream the longest beginning of `tokens`, at most n_wanted, that a stream holds, and nothing else; returns its length.
 int64_t generation_run::share_beginning(stream & target, int32_t index, const std::vector<int32_t> & tokens, int64_t n_wanted) {
     llama_memory_t memory = llama_get_memory(context_);
-    int64_t        best   = common_length(target.tokens, tokens, std::min(n_wanted, target.n_cached));
+    int64_t        best   = common_length(target.tokens, tokens, std::min(n_wanted, target.n_filled));
     int32_t        source = index;
     for (int32_t i = 0; i < limits_.n_streams; ++i) {
         const stream & other = streams_[size_t(i)];
-        const int64_t  n     = common_length(other.tokens, tokens, std::min(n_wanted, other.n_cached));
+        const int64_t  n     = common_length(other.tokens, tokens, std::min(n_wanted, other.n_filled));
         if (n >= std::max(MIN_COPIED_TOKENS, best + 1)) {
             best   = n;
             source = i;

@@ -42,6 +42,7 @@ class generation_run {
         size_t               prompt = 0;
         std::vector<int32_t> tokens;         // prompt and answer so far
         int64_t              n_cached = 0;   // of these, from the start
+        int64_t              n_filled = 0;   // of those, not by steps: a step's attention rounds otherwise, so these alone are shared
         std::optional<answer_text> text;
     };
 

@@ -1,9 +1,10 @@
 /**
- * The single typed description of the addon. Only this folder loads or calls it.
+ * The single typed description of the addon; the part for text generation is generator-binding.ts. Only this folder loads or calls it.
  * Everything is validated in TypeScript before it crosses; the addon checks again and throws errors with a `code`.
  */
 import type { Arithmetic } from "../adapter/arithmetic.js";
 import type { MemoryUse } from "../federated/local-trainer.js";
+import type { NativeGenerator, NativeGeneratorOptions } from "./generator-binding.js";
 
 /** What the addon exports. Long work runs off the JS thread and returns promises. */
 export interface NativeAddon {
@@ -361,54 +362,5 @@ export interface NativeTokenizer {
   /** parseSpecial: text such as "</s>" becomes the special token. Never adds BOS or EOS by itself. */
   tokenize(text: string, parseSpecial: boolean): Int32Array;
   detokenize(tokens: Int32Array, renderSpecial: boolean): string;
-  dispose(): void;
-}
-
-/** See src/native/generator.ts, which says what each field means. */
-export interface NativeGeneratorOptions {
-  readonly contextLength: number;
-  readonly maxSequences: number;
-  readonly numThreads: number;
-  readonly device?: string;
-  readonly adapters: readonly { readonly path: string; readonly scale: number }[];
-}
-
-export interface NativeGeneratorInfo {
-  readonly contextLength: number;
-  readonly maxSequences: number;
-  readonly vocabularySize: number;
-  readonly device: string;
-  readonly cacheBytes: number;
-}
-
-export interface NativeGenerationPrompt {
-  readonly tokens: Int32Array;
-  readonly maxNewTokens: number;
-  readonly temperature: number;
-  readonly topK: number;
-  readonly topP: number;
-  readonly seed: number;
-  readonly stopTexts: readonly string[];
-}
-
-export interface NativeGenerationRequest {
-  readonly prompts: readonly NativeGenerationPrompt[];
-  readonly logProbabilities?: boolean;
-  readonly onProgress?: (numTokens: number) => void;
-}
-
-export interface NativeGeneration {
-  readonly tokens: Int32Array;
-  readonly text: string;
-  readonly stop: "endToken" | "stopText" | "maxTokens" | "contextFull";
-  readonly numOwnPromptTokens: number;
-  readonly logProbabilities?: Float64Array;
-}
-
-export interface NativeGenerator {
-  readonly info: NativeGeneratorInfo;
-  /** Requests of one generator follow one another. */
-  generate(request: NativeGenerationRequest): NativeTask<readonly NativeGeneration[]>;
-  /** Frees the native memory once no request uses it any more; safe to call twice. */
   dispose(): void;
 }

@@ -7,10 +7,11 @@
  * rounding would. On other devices and processors kernels may round differently for other numbers of sequences; there, only the
  * whole request decides.
  */
-import type { NativeAddon, NativeGenerationPrompt, NativeGenerator, NativeGeneratorInfo } from "./binding.js";
-import { MAX_THREADS } from "./base-model.js";
-import { checkInteger, checkNumber } from "./checks.js";
 import { problemError } from "../errors.js";
+import { MAX_THREADS } from "./base-model.js";
+import type { NativeAddon } from "./binding.js";
+import { checkInteger, checkNumber } from "./checks.js";
+import type { NativeGenerator, NativeGeneratorInfo } from "./generator-binding.js";
 import { awaitNative, callNative } from "./native-error.js";
 import { settleTask, throwIfAborted } from "./native-task.js";
 
@@ -122,7 +123,7 @@ export class TextGenerator {
   }
 }
 
-function checkPrompt(prompt: NativeGenerationPrompt, subject: string, vocabularySize: number): void {
+function checkPrompt(prompt: GenerationPrompt, subject: string, vocabularySize: number): void {
   const { tokens } = prompt;
   if (tokens.length === 0) throw problemError("CONFIG_INVALID", { subject: `${subject}.tokens`, expected: "at least one token", received: "none" });
   const badToken = tokens.findIndex((token) => token < 0 || token >= vocabularySize);

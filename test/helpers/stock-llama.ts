@@ -31,3 +31,20 @@ export async function stockLogProbabilities(modelPath: string, samples: readonly
     await llama.dispose();
   }
 }
+
+/** node-llama-cpp's own greedy answer: token ids after the prompt, at most so many, up to an end token. */
+export async function stockGreedyTokens(modelPath: string, prompt: Int32Array, maxNewTokens: number, lora?: string): Promise<readonly number[]> {
+  const llama = await getLlama({ gpu: false, build: "never", progressLogs: false, logLevel: LlamaLogLevel.disabled });
+  try {
+    const model = await llama.loadModel({ modelPath });
+    const context = await model.createContext({ contextSize: 512, threads: 1, ...(lora === undefined ? {} : { lora }) });
+    const answer: number[] = [];
+    for await (const token of context.getSequence().evaluate([...prompt] as Token[], { temperature: 0 })) {
+      answer.push(token);
+      if (answer.length === maxNewTokens) break;
+    }
+    return answer;
+  } finally {
+    await llama.dispose();
+  }
+}
