@@ -1,12 +1,15 @@
-/** The judge of an evaluation as a user describes it: an OpenAI-compatible endpoint. */
+/** The judge of an evaluation as a user describes it: an OpenAI-compatible endpoint, or a GGUF file. */
+import { availableParallelism } from "node:os";
 import { z } from "zod";
+import { GENERATION_DEVICES } from "./names.js";
 
 const positive = z.number().positive();
 
+/** Exactly one of `baseUrl` (with `model`) and `gguf`. */
 export const judgeSchema = z
   .strictObject({
-    baseUrl: z.string().min(1).describe("address of an OpenAI-compatible endpoint, up to and without /chat/completions, for example http://127.0.0.1:8080/v1"),
-    model: z.string().min(1).describe("model that the endpoint is asked for"),
+    baseUrl: z.string().min(1).optional().describe("address of an OpenAI-compatible endpoint, up to and without /chat/completions, for example http://127.0.0.1:8080/v1"),
+    model: z.string().min(1).optional().describe("model that the endpoint is asked for"),
     apiKeyEnv: z
       .string()
       .regex(/^[A-Za-z_][A-Za-z0-9_]*$/u, "expected the name of an environment variable, never a key itself")
@@ -18,12 +21,25 @@ export const judgeSchema = z
     extraBody: z.record(z.string(), z.unknown()).default({}).describe("more fields of each request, for example reasoning_effort"),
     timeoutSeconds: positive.max(3600).default(120).describe("of one attempt"),
     maxAttempts: z.number().int().min(1).max(20).default(6).describe("attempts of one request after 429, 5xx and broken connections"),
-    concurrency: z.number().int().min(1).max(256).optional().describe("requests at once; default 4"),
+    gguf: z.string().min(1).optional().describe("GGUF file of a local judge, whose ratings are held to their form by a grammar"),
+    contextLength: z.number().int().min(256).default(4096).describe("tokens of a local judge's context"),
+    device: z.enum(GENERATION_DEVICES).default("cpu").describe("what computes a local judge"),
+    numThreads: z.number().int().min(1).max(512).default(() => availableParallelism()).describe("compute threads of a local judge; default: those of the machine"),
+    concurrency: z.number().int().min(1).max(256).optional().describe("requests at once; default 4, of a local judge 1"),
     cache: z.boolean().default(true).describe("takes earlier replies to the same request from the user's cache folder"),
     prices: z
       .strictObject({ promptPerMillion: z.number().nonnegative(), completionPerMillion: z.number().nonnegative(), currency: z.string().min(1).max(8).default("USD") })
       .optional()
       .describe("money for a million tokens, to show what the judge cost"),
+  })
+  .superRefine((judge, context) => {
+    const refuse = (path: string, message: string) => {
+      context.addIssue({ code: "custom", path: [path], message });
+    };
+    if ((judge.baseUrl === undefined) === (judge.gguf === undefined)) refuse("baseUrl", "expected either baseUrl with model, or gguf");
+    if (judge.baseUrl !== undefined && judge.model === undefined) refuse("model", "expected the model that the endpoint is asked for");
+    if (judge.gguf !== undefined && judge.apiKeyEnv !== undefined) refuse("apiKeyEnv", "a local judge needs no key");
+    if (judge.gguf !== undefined && judge.model !== undefined) refuse("model", "a local judge is named by its file");
   });
 
 export type JudgeConfig = z.output<typeof judgeSchema>;

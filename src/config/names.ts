@@ -29,3 +29,7 @@ export const PRECISION_NAMES = [
   "Q4_K_S",
   "Q4_0",
 ] as const;
+
+/** What computes texts of `serve` and of local judges; `auto` takes a card if there is one that can be used. */
+export const GENERATION_DEVICES = ["cpu", "auto", "cuda", "vulkan", "metal"] as const;
+export type GenerationDevice = (typeof GENERATION_DEVICES)[number];

@@ -66,6 +66,11 @@ export function loadNative(options: LoadOptions = {}): LoadedNative {
   return loaded;
 }
 
+/** The build of the libraries that this process has loaded with the addon; undefined before. */
+export function loadedBackend(): NativeBackend | undefined {
+  return loaded?.variant;
+}
+
 /** Where the addon is looked for. FEDLLM_NATIVE_PATH excludes all other places. */
 export function addonCandidates(environment: Environment, release: string): AddonCandidate[] {
   if (environment.nativePath !== undefined) return [{ source: "environment", path: environment.nativePath }];

@@ -123,6 +123,10 @@ describe("imports", () => {
     expect(importsFrom("src/judge/", forbidden)).toEqual([]);
   });
 
+  test("node-llama-cpp is for generation alone", () => {
+    expect(importsFrom("src/", ["node-llama-cpp"]).filter((line) => !/^src\/(generation|serve|judge\/local)/u.test(line))).toEqual([]);
+  });
+
   test("only downloads and judges reach the network", () => {
     const found = importsFrom("src/", ["undici", "node:https", "node:net", "node:tls"]);
     expect(found.filter((line) => !/^src\/(data\/download|judge)\//u.test(line))).toEqual([]);

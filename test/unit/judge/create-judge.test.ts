@@ -41,6 +41,10 @@ test.each<[Partial<JudgeInput> & Record<string, unknown>, RegExp]>([
   [{ apiKeyEnv: "sk-a-key/itself" }, /never a key itself/],
   [{ apiKey: "sk" }, /Unrecognized key/],
   [{ maxAttempts: 0 }, />=1/],
+  [{ gguf: "judge.gguf" }, /either baseUrl with model, or gguf/],
+  [{ baseUrl: undefined }, /either baseUrl with model, or gguf/],
+  [{ model: undefined }, /the model that the endpoint is asked for/],
+  [{ baseUrl: undefined, model: undefined, gguf: "judge.gguf", apiKeyEnv: "KEY" }, /a local judge needs no key/],
 ])("%o is refused", (change, message) => {
   expect(() => judgeSchema.parse({ baseUrl: "http://127.0.0.1:1/v1", model: "m", ...change })).toThrow(message);
 });
