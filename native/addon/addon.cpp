@@ -33,6 +33,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
     env.SetInstanceData(data.release());
 
     exports.Set("llamaCppRelease", FEDLLM_LLAMA_RELEASE);
+    exports.Set("sources", "fedllm-addon-sources:" FEDLLM_ADDON_SOURCES);
     exports.Set("initBackends", Napi::Function::New<init_backends>(env, "initBackends"));
     exports.Set("setLogger", Napi::Function::New<set_logger>(env, "setLogger"));
     exports.Set("loadModel", Napi::Function::New<load_model>(env, "loadModel"));

@@ -10,6 +10,8 @@ import type { NativeGenerator, NativeGeneratorOptions } from "./generator-bindin
 export interface NativeAddon {
   /** llama.cpp release the addon was compiled against, for example `v0.4.0`. */
   readonly llamaCppRelease: string;
+  /** The sources of the boundary that it was built from; read from the file before it is loaded (stale.ts). */
+  readonly sources: string;
   /**
    * Loads ggml's backends from the folder of the prebuilt libraries and checks that the ggml and llama symbols the
    * addon is bound to come from that folder. Returns the devices. Calling it again with the same folder is harmless.

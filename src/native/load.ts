@@ -13,6 +13,7 @@ import { problemError } from "../errors.js";
 import type { NativeAddon, NativeDevice } from "./binding.js";
 import { PROJECT_ROOT, checkRelease, foreignLibraryFolders, locateLibraries, packageVersion } from "./libraries.js";
 import type { NativeBackend, NativeLibraries } from "./libraries.js";
+import { builtFrom, sourcesHash } from "./stale.js";
 
 /** The addon in this process and what it is bound to. */
 export interface LoadedNative {
@@ -42,7 +43,7 @@ let loaded: LoadedNative | undefined;
 
 /**
  * Loads the addon, or returns the one already loaded. Throws NATIVE_UNAVAILABLE when libraries or addon are missing,
- * NATIVE_MISMATCH when releases differ or other libraries are already in the process.
+ * NATIVE_MISMATCH when releases differ, the addon is built from other sources, or other libraries are already in the process.
  */
 export function loadNative(options: LoadOptions = {}): LoadedNative {
   const libraries = locateLibraries(options.backend ?? "cpu");
@@ -106,13 +107,37 @@ function openLibrary(path: string): unknown {
   return target.exports;
 }
 
-/** Opens the first candidate that loads; every symbol is bound at once, so a missing one shows here and not later. */
-function openAddon(candidates: readonly AddonCandidate[]): { addon: NativeAddon; addonPath: string } {
+/** Without sources beside this program any addon will do. */
+function isStale(path: string, wanted: string | undefined): boolean {
+  return wanted !== undefined && builtFrom(path) !== wanted;
+}
+
+function staleError(path: string): Error {
+  return problemError("NATIVE_MISMATCH", {
+    subject: path,
+    expected: "an addon built from the sources in native/addon",
+    received: "one that was built from others",
+    remedy: "Build it again with: npm run build:native",
+  });
+}
+
+/**
+ * Opens the first candidate that loads; every symbol is bound at once, so a missing one shows here and not later. The libraries must be
+ * open. Throws NATIVE_UNAVAILABLE when none loads, NATIVE_MISMATCH for one outside the cache that is built from other sources.
+ */
+export function openAddon(candidates: readonly AddonCandidate[]): { addon: NativeAddon; addonPath: string } {
   const failures: string[] = [];
   const causes: unknown[] = [];
-  for (const { path } of candidates) {
+  const wanted = sourcesHash(PROJECT_ROOT);
+  for (const { source, path } of candidates) {
     if (!existsSync(path)) {
       failures.push(`${path}: no such file`);
+      continue;
+    }
+    if (isStale(path, wanted)) {
+      // The cache is ours to fill: what is stale there is built again.
+      if (source !== "cache") throw staleError(path);
+      failures.push(`${path}: built from other sources`);
       continue;
     }
     try {

@@ -70,7 +70,7 @@ test.skipIf(!hasScript)("data get shows the terms and asks once; only a yes is o
   const from = join(makeTemporaryFolder(), "clients.json");
   writeFileSync(from, JSON.stringify({ ann: [{ instruction: "q", response: "a" }] }));
   const answer = (typed: string) => {
-    const line = `${commandLine("data", "get", "fed-chatbot-it", "--from", from)}`;
+    const line = commandLine("data", "get", "fed-chatbot-it", "--from", from);
     return runProgram(["sh", "-c", `printf '${typed}\\n' | script -qec "${line}" /dev/null`], { env: { FEDLLM_DATA_DIR: dataDir } });
   };
   for (const typed of ["", "yesterday"]) {

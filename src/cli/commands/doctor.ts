@@ -1,7 +1,7 @@
 /** `doctor`: what is installed, what works, and what to do about what does not. Exit code 1 when something is missing. */
 import { freemem, totalmem, cpus, availableParallelism } from "node:os";
 import type { CommandModule } from "yargs";
-import { FedllmError } from "../../errors.js";
+import { FedllmError, isFedllmError } from "../../errors.js";
 import { formatBytes, formatTable, printable } from "../../report/format.js";
 
 interface Finding {
@@ -93,8 +93,10 @@ function addonFindings(
   } catch (error) {
     const text = error instanceof Error ? error.message : String(error);
     const needed = ["cmake", "c++"].filter((tool) => buildTools[tool] === undefined);
-    const advice =
-      needed.length === 0
+    // What does not fit together says itself what to do.
+    const advice = isFedllmError(error, "NATIVE_MISMATCH")
+      ? text
+      : needed.length === 0
         ? "fedllm-native native build"
         : `install ${needed.join(" and ")} (Debian: apt-get install -y cmake g++), then fedllm-native native build`;
     return [...places, { subject: "native addon", state: "missing", text, advice }, tools];
