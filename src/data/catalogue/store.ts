@@ -47,7 +47,11 @@ export async function readManifest(folder: string, entry: CatalogueEntry): Promi
 /** Puts a folder with the data set's files in its place, with its record; an older one is replaced. Throws IO_FAILED. */
 export async function installFolder(folder: string, entry: CatalogueEntry, prepared: string, manifest: DatasetManifest): Promise<void> {
   await writeFileAtomic(join(prepared, MANIFEST_NAME), `${JSON.stringify(manifest, null, 2)}\n`);
-  const target = join(folder, folderOf(entry));
+  await replaceFolder(join(folder, folderOf(entry)), prepared);
+}
+
+/** Puts a prepared folder in a place where an older one may be, which is gone afterwards. Throws IO_FAILED. */
+export async function replaceFolder(target: string, prepared: string): Promise<void> {
   const old = `${target}.old-${randomBytes(4).toString("hex")}`;
   try {
     await makeFolder(dirname(target));
