@@ -4,8 +4,8 @@
  * Whatever the reference parses is the same number in both forms. A number outside the scale is no rating, in both.
  */
 
-/** Which forms count: those of the benchmark's program, or more. */
-export const RATING_FORMS = ["reference", "tolerant"] as const;
+/** Which forms count: more than the benchmark's program reads, or those alone. */
+export const RATING_FORMS = ["tolerant", "reference"] as const;
 export type RatingForms = (typeof RATING_FORMS)[number];
 
 export interface RatingScale {

@@ -2,15 +2,27 @@
 import { suggest } from "../../config/suggest.js";
 import { problemError } from "../../errors.js";
 import type { MetricSource } from "../metric.js";
+import { advBenchSource } from "./advbench.js";
+import { gsm8kSource } from "./gsm8k.js";
 import { heldOutSource } from "./held-out.js";
+import { mmluSource } from "./mmlu.js";
+import { mtBenchSource } from "./mt-bench.js";
 import { preferenceSource } from "./preference.js";
+import { refGpt4Sources } from "./ref-gpt4.js";
 import { replySource } from "./reply.js";
+import { vicunaSource } from "./vicuna.js";
 
 /** In the order of tables. */
 export const METRIC_SOURCES: readonly MetricSource[] = [
   heldOutSource,
   replySource,
   preferenceSource,
+  mtBenchSource,
+  vicunaSource,
+  ...refGpt4Sources,
+  advBenchSource,
+  mmluSource,
+  gsm8kSource,
 ];
 
 /** Throws CONFIG_INVALID, with all names, for one that is not there. */

@@ -14,7 +14,7 @@ export interface OpenQuestion {
   /** What the user says, turn by turn. */
   readonly turns: readonly string[];
   /** Good answers, by turn, as far as there are some. */
-  readonly references?: readonly string[];
+  readonly references?: readonly (string | undefined)[];
 }
 
 /** Names of a question of one turn. */
@@ -65,11 +65,13 @@ function turnsOf(record: QuestionRecord): readonly string[] {
   throw recordError(record, "question", `one of the fields turns, ${QUESTION_FIELDS.join(", ")}`, undefined);
 }
 
-function referencesOf(record: QuestionRecord, numTurns: number): readonly string[] | undefined {
+/** In MT-Bench's file an empty text says that a turn has no reference. */
+function referencesOf(record: QuestionRecord, numTurns: number): readonly (string | undefined)[] | undefined {
   if (!Object.hasOwn(record.fields, "reference")) return undefined;
   const value = record.fields["reference"];
-  const references = Array.isArray(value) ? textsOf(record, "reference", value) : [checkText(record, "reference", value)];
-  if (references.length <= numTurns) return references;
+  const given = Array.isArray(value) ? (value as unknown[]) : [value];
+  const references = given.map((text, index) => (text === "" ? undefined : checkText(record, `reference[${String(index)}]`, text)));
+  if (references.length <= numTurns) return references.some((text) => text !== undefined) ? references : undefined;
   throw recordError(record, "reference", `at most ${String(numTurns)} texts, one a turn`, references.length);
 }
 
@@ -93,15 +95,16 @@ export async function readReferenceAnswers(path: string): Promise<ReadonlyMap<st
   return answers;
 }
 
-/** Puts reference answers to their questions. Throws DATASET_INVALID for answers to questions that are not there, or to more turns than there are. */
+/** Puts reference answers to their questions, in the place of those that the questions have. Throws DATASET_INVALID for answers to questions that are not there, or to more turns than there are. */
 export function withReferences(questions: readonly OpenQuestion[], answers: ReadonlyMap<string, readonly string[]>, path: string): readonly OpenQuestion[] {
   const ids = new Set(questions.map(({ id }) => id));
   const stray = [...answers.keys()].find((id) => !ids.has(id));
   if (stray !== undefined) throw problemError("DATASET_INVALID", { subject: path, expected: "answers to the questions of the set", received: `one to question ${stray}` });
   return questions.map((question) => {
     const references = answers.get(question.id);
-    if (references === undefined) return question;
-    if (references.length <= question.turns.length) return { ...question, references };
+    const { references: replaced, ...rest } = question;
+    if (references === undefined) return rest;
+    if (references.length <= question.turns.length) return { ...rest, references };
     const expected = `at most ${String(question.turns.length)} answers to question ${question.id}`;
     throw problemError("DATASET_INVALID", { subject: path, expected, received: String(references.length) });
   });
