@@ -1,7 +1,8 @@
 /** The number that a worked solution ends with, and whether two numbers are the same answer. Used for GSM8K. */
 
-/** Digits with groups of thousands or without, maybe a fraction; signs, currency and percent signs around them are left out. */
-const NUMBER = /[-−]?\s?[$€£]?\s?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?=\D|$)/gu;
+/** Digits with groups of thousands or without, maybe a fraction, currency and sign before them; a minus behind a number subtracts. */
+const NUMBER = /(?:(?<![\d)]\s?)[-−])?[$€£]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+|(?=\.\d))(?:\.\d+)?/gu;
+const STATEMENT = /\banswer\s+is\b/giu;
 
 /** Half of the last place that money has; answers are whole numbers or amounts. */
 const TOLERANCE = 0.005;
@@ -21,7 +22,8 @@ export function parseNumber(text: string): number | undefined {
  */
 export function extractNumber(solution: string): number | undefined {
   const marked = /####([^\n]*)/u.exec(solution)?.[1];
-  const stated = [...solution.matchAll(/\banswer\s+is\b:?([^\n]*)/giu)].at(-1)?.[1];
+  const statement = [...solution.matchAll(STATEMENT)].at(-1);
+  const stated = statement === undefined ? undefined : solution.slice(statement.index).split("\n", 1)[0];
   for (const part of [marked, stated]) {
     const first = part === undefined ? undefined : numbersIn(part)[0];
     if (first !== undefined) return first;

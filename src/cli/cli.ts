@@ -14,6 +14,7 @@ import { dataCommand } from "./commands/data.js";
 import { doctorCommand } from "./commands/doctor.js";
 import { modelCommand } from "./commands/model.js";
 import { nativeCommand } from "./commands/native.js";
+import { questionsCommand } from "./commands/questions.js";
 import { resumeCommand } from "./commands/resume.js";
 import { runCommand } from "./commands/run.js";
 import { runsCommand } from "./commands/runs.js";
@@ -27,6 +28,7 @@ export const COMMANDS = [
   runsCommand,
   compareCommand,
   dataCommand,
+  questionsCommand,
   modelCommand,
   doctorCommand,
   configCommand,
@@ -90,7 +92,7 @@ function isYargsError(error: Error): boolean {
 }
 
 const COMMAND_WORDS = [
-  ...["run", "resume", "runs", "compare", "data", "model", "doctor", "config", "native", "completion"],
+  ...["run", "resume", "runs", "compare", "data", "questions", "model", "doctor", "config", "native", "completion"],
   ...["list", "get", "show", "rm", "inspect", "analyze", "import", "split", "generate", "quantize", "emulate", "schema", "validate", "build"],
 ];
 

@@ -1,5 +1,5 @@
 /** Fetches question sets from their published addresses, or takes files that somebody has already. What is known of their bytes is compared. */
-import { copyFile, cp, mkdir, readdir, rm, stat } from "node:fs/promises";
+import { copyFile, mkdir, readdir, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
@@ -10,7 +10,7 @@ import { downloadFile } from "../../data/download/download.js";
 import type { DownloadOptions } from "../../data/download/download.js";
 import type { PublishedFile, QuestionSet } from "./catalogue.js";
 import { countQuestions } from "./count.js";
-import { isArchive, unpackChoiceFiles } from "./mmlu-files.js";
+import { copyChoiceFiles, isArchive, unpackChoiceFiles } from "./mmlu-files.js";
 import { installQuestionFolder } from "./store.js";
 import type { QuestionManifest } from "./store.js";
 
@@ -60,7 +60,7 @@ export async function installQuestionSet(dataDir: string, set: QuestionSet, from
   const source = resolve(from);
   if (set.isArchive === true) {
     const files = isFolder ? [] : [await recordOf(basename(from), from)];
-    return prepare(dataDir, set, { source, files, fill: (prepared) => (isFolder ? cp(from, prepared, { recursive: true }) : fillFromArchive(from, prepared)) });
+    return prepare(dataDir, set, { source, files, fill: (prepared) => (isFolder ? copyChoiceFiles(from, prepared) : fillFromArchive(from, prepared)) });
   }
   const found = await findFiles(set, from, isFolder);
   const files = await Promise.all(found.map(({ file, path }) => recordOf(file.name, path)));

@@ -3,9 +3,9 @@
  * and with letters A to D as answers, and with a line of names and answers 0 to 3. They may lie in folders `dev` and `test` or be
  * named `<subject>_dev.csv`, in a folder or in a tar or zip archive, with anything around them.
  */
-import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { copyFile, mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { unpackArchive } from "../../data/catalogue/archive.js";
 import type { ArchiveEntry } from "../../data/catalogue/archive.js";
 import { newStoredFile, readTextBytes } from "../../data/stored-bytes.js";
@@ -52,12 +52,18 @@ export function isArchive(path: string): boolean {
   return /\.(zip|tar|tar\.gz)$/i.test(path);
 }
 
-/** Unpacks the subjects' files of an archive as `dev/<subject>_dev.csv` and `test/<subject>_test.csv`. Throws DATASET_INVALID, IO_FAILED. */
+/** Copies the subjects' files of a folder as `dev/<subject>_dev.csv` and `test/<subject>_test.csv`, and nothing else. Throws IO_FAILED. */
+export async function copyChoiceFiles(from: string, folder: string): Promise<void> {
+  for (const file of await listFiles(from, MAX_FOLDER_DEPTH)) {
+    const name = nameFor(file);
+    if (name === undefined) continue;
+    await mkdir(dirname(join(folder, name)), { recursive: true });
+    await copyFile(join(from, file), join(folder, name));
+  }
+}
+
+/** Unpacks the same files of an archive. Throws DATASET_INVALID, IO_FAILED. */
 export async function unpackChoiceFiles(path: string, folder: string): Promise<void> {
-  const nameFor = (name: string): string | undefined => {
-    const found = splitOf(name);
-    return found === undefined ? undefined : `${found.split}/${found.subject}_${found.split}.csv`;
-  };
   if (!/\.zip$/i.test(path)) {
     await unpackTar(path, folder, nameFor);
     return;
@@ -67,6 +73,12 @@ export async function unpackChoiceFiles(path: string, folder: string): Promise<v
     return new Map(named.filter((pair): pair is readonly [string, string] => pair[1] !== undefined));
   };
   await unpackArchive(path, folder, choose);
+}
+
+/** The name that a subject's file is kept under; undefined for other files. */
+function nameFor(path: string): string | undefined {
+  const found = splitOf(path);
+  return found === undefined ? undefined : `${found.split}/${found.subject}_${found.split}.csv`;
 }
 
 /** What a file is by its path; undefined for other files. */
