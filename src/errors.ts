@@ -29,6 +29,8 @@ export type ErrorCode =
   | "IO_FAILED"
   | "DOWNLOAD_FAILED"
   | "JUDGE_FAILED"
+  | "CODE_EXECUTION_REFUSED"
+  | "SANDBOX_UNAVAILABLE"
   | "CANCELLED";
 
 /** The one class of operating errors; `code` tells them apart, `cause` keeps the lower error. */
