@@ -10,7 +10,7 @@ export type GuestRole = "candidate" | "checker";
 export interface SandboxBackend {
   /** As recorded beside scores. */
   readonly name: string;
-  /** Whether a candidate forgets a program when the next is loaded; otherwise each program gets a process of its own. */
+  /** Whether a candidate forgets a program at `reset`; otherwise each program gets a process of its own. */
   readonly forgetsPrograms: boolean;
   command(role: GuestRole): GuestCommand;
 }

@@ -10,6 +10,7 @@ import type { Program } from "./run-program.js";
 
 /** Pyodide starts in 2 s, on a busy machine in several times that; a container may have to be made first. */
 const START_TIME_LIMIT_MS = 60_000;
+const RESET_TIME_LIMIT_MS = 10_000;
 
 interface Worker {
   candidate?: GuestProcess;
@@ -45,7 +46,7 @@ export class SandboxPool implements OpenSandbox {
       if (this.#isDisposed || signal?.aborted === true) throw new FedllmError("CANCELLED", "the program was stopped");
       const [candidate, checker] = await Promise.all([this.#guest(worker, "candidate"), this.#guest(worker, "checker")]);
       const result = await runProgram({ candidate, checker }, program, timeLimitMs, signal);
-      if (!this.#backend.forgetsPrograms) await candidate.kill();
+      await Promise.all([this.#makeFresh(candidate, this.#backend.forgetsPrograms), this.#makeFresh(checker, true)]);
       return result;
     } finally {
       const next = this.#waiting.shift();
@@ -58,6 +59,18 @@ export class SandboxPool implements OpenSandbox {
     this.#isDisposed = true;
     const guests = this.#workers.flatMap(({ candidate, checker }) => [candidate, checker]);
     await Promise.all([...guests, ...this.#starting].map(async (guest) => guest?.kill()));
+  }
+
+  /** Makes a guest ready for the next program, or ends it; one that has ended already is waited for. */
+  async #makeFresh(guest: GuestProcess, isKept: boolean): Promise<void> {
+    if (guest.ending === undefined && isKept) {
+      guest.send("reset");
+      const timer = setTimeout(() => void guest.kill(), RESET_TIME_LIMIT_MS);
+      const line = await guest.next();
+      clearTimeout(timer);
+      if (line === "ready") return;
+    }
+    await guest.kill();
   }
 
   /** A worker's guest of that role, started when there is none that lives. */

@@ -21,6 +21,8 @@ export interface GuestPair {
 type Outcome = Omit<ProgramResult, "durationMs">;
 
 const DETAIL_CHARS = 300;
+/** Brackets within brackets in an answer; the interpreters' own limits are above. */
+const DEPTH_MAX = 400;
 /** A checker that is told that its program is gone has this long to end its check; then it is ended. */
 const CHECKER_GRACE_MS = 1000;
 
@@ -96,7 +98,7 @@ class Conversation {
     const token = randomBytes(8).toString("hex");
     this.#candidate.send(`${verb} ${token} ${asAscii(json)}`);
     const line = await this.#candidate.next();
-    if (line?.startsWith(`${token} `) === true) return line.slice(token.length + 1);
+    if (line?.startsWith(`${token} `) === true && !isNestedTooDeeply(line)) return line.slice(token.length + 1);
     if (line !== undefined) await this.#candidate.kill();
     return undefined;
   }
@@ -128,6 +130,26 @@ class Conversation {
     if (this.#checker.ending?.reason === "output") return { outcome: "error", detail: "the check printed more than the limit" };
     return { outcome: "error", detail: `the check's process ended: ${lastLine(this.#checker.errorTail)}` };
   }
+}
+
+/** Whether JSON text could overflow the stack of who reads it. Any text may come. */
+function isNestedTooDeeply(json: string): boolean {
+  let depth = 0;
+  let isText = false;
+  for (let index = 0; index < json.length; index++) {
+    const character = json[index];
+    if (isText) {
+      if (character === "\\") index++;
+      else if (character === '"') isText = false;
+    } else if (character === '"') {
+      isText = true;
+    } else if (character === "[" || character === "{") {
+      if (++depth > DEPTH_MAX) return true;
+    } else if (character === "]" || character === "}") {
+      depth--;
+    }
+  }
+  return false;
 }
 
 /** JSON text in ASCII, which the lines are. */

@@ -8,6 +8,7 @@ What it answers is rebuilt here out of plain values, so no method of an object o
 
 Lines are ASCII. To the candidate: `load TOKEN JSON`, `call TOKEN JSON`, `get TOKEN JSON`; it answers `TOKEN JSON`.
 To the checker: `check TOKEN JSON`; it says `ask VERB JSON`, is told `answer JSON`, and ends with `verdict TOKEN JSON`.
+Both say `ready` when they are, at the start and after `reset`.
 """
 
 import builtins
@@ -302,7 +303,8 @@ def main():
     guest = Candidate() if role == "candidate" else Checker(ask)
     send("ready")
     for line in iter(requests.readline, ""):
-        send(guest.handle(line))
+        # Each candidate of this kind has one program, and checkers keep nothing of a check.
+        send("ready" if line == "reset\n" else guest.handle(line))
 
 
 if __name__ == "__main__":

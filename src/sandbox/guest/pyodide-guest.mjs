@@ -3,7 +3,7 @@
  * Arguments: role, folder of the pyodide package, JSON with the limits. Lines come by standard input and go to standard output, both
  * blocking: nothing here needs an event loop, and code that a program leaves in one never runs.
  *
- * Before each program the interpreter's memory is put back to what it was before the first, so that programs do not meet.
+ * `reset` puts the interpreter's memory back to what it was before the first program, so that programs do not meet.
  */
 import dgram from "node:dgram";
 import dns from "node:dns";
@@ -14,6 +14,8 @@ import { pathToFileURL } from "node:url";
 
 const [role, pyodideFolder, limitsText] = process.argv.slice(2);
 const limits = JSON.parse(limitsText);
+/** What an empty file takes, about. */
+const NAME_BYTES = 1000;
 
 /** Every way of Node to a socket goes through these; a program that gets hold of JavaScript objects finds them refusing. */
 function closeNetwork() {
@@ -43,20 +45,63 @@ function emptyGlobals() {
   for (const name of [...names, ...later]) Reflect.deleteProperty(globalThis, name);
 }
 
-/** Files and pipes of programs live in JavaScript's memory, which the limit of WebAssembly's does not count. */
-function limitFiles(pyodide) {
-  const { MEMFS } = pyodide.FS.filesystems;
-  let numBytes = 0;
-  for (const name of ["expandFileStorage", "resizeFileStorage"]) {
-    const original = MEMFS[name];
-    MEMFS[name] = (node, size) => {
-      numBytes += Math.max(0, size - (node.contents?.length ?? 0));
-      if (numBytes > limits.fileBytes) throw new pyodide.FS.ErrnoError(pyodide.ERRNO_CODES.ENOSPC);
-      return original(node, size);
+/**
+ * Files of programs live in JavaScript's memory, which the limit of WebAssembly's does not count and which is not put back. So
+ * their bytes are counted here, and a program that changes a file leaves a process that cannot be used again. Pipes, which nothing bounds, there are none.
+ */
+class Files {
+  #fs;
+  #folder;
+  #streams;
+  #isChanged = false;
+  #numBytes = 0;
+
+  constructor(pyodide) {
+    this.#fs = pyodide.FS;
+    const { MEMFS } = this.#fs.filesystems;
+    const { ENOSPC, EMFILE } = pyodide.ERRNO_CODES;
+    const grow = (node, size) => {
+      this.#isChanged = true;
+      this.#numBytes += Math.max(0, size - (node.contents?.length ?? 0));
+      if (this.#numBytes > limits.fileBytes) throw new pyodide.FS.ErrnoError(ENOSPC);
     };
+    const { dir, file } = MEMFS.ops_table;
+    before(file.stream, "write", (stream, _buffer, _offset, length, position) => {
+      grow(stream.node, position + length);
+    });
+    before(MEMFS, "resizeFileStorage", grow);
+    for (const name of ["mknod", "rename", "unlink", "rmdir", "symlink", "setattr"]) {
+      before(dir.node, name, () => {
+        this.#isChanged = true;
+        // Names take memory too.
+        this.#numBytes += NAME_BYTES;
+        if (this.#numBytes > limits.fileBytes) throw new pyodide.FS.ErrnoError(ENOSPC);
+      });
+    }
+    pyodide._module.PIPEFS.createPipe = () => {
+      throw new pyodide.FS.ErrnoError(EMFILE);
+    };
+    this.#folder = this.#fs.cwd();
+    this.#streams = [...this.#fs.streams];
   }
-  pyodide._module.PIPEFS.createPipe = () => {
-    throw new pyodide.FS.ErrnoError(pyodide.ERRNO_CODES.EMFILE);
+
+  /** Closes what the program left open. Returns false when files are not what they were. */
+  reset() {
+    if (this.#isChanged || this.#streams.some((stream, fd) => this.#fs.streams[fd] !== stream)) return false;
+    for (let fd = this.#streams.length; fd < this.#fs.streams.length; fd++) {
+      if (this.#fs.streams[fd]) this.#fs.closeStream(fd);
+    }
+    this.#fs.chdir(this.#folder);
+    return true;
+  }
+}
+
+/** Calls something else first, which may throw. */
+function before(target, name, first) {
+  const original = target[name];
+  target[name] = (...args) => {
+    first(...args);
+    return original(...args);
   };
 }
 
@@ -132,17 +177,20 @@ async function main() {
   closeNetwork();
   const pyodide = await openInterpreter();
   const handle = makeHandler(pyodide);
-  limitFiles(pyodide);
+  const files = new Files(pyodide);
   emptyGlobals();
   const memory = () => pyodide._module.HEAPU8;
   const fresh = memory().slice();
   send("ready");
   for (let line = readLine(); line !== undefined; line = readLine()) {
-    if (/^(?:load|check) /u.test(line)) {
+    if (line === "reset") {
+      if (!files.reset()) return;
       memory().set(fresh);
       memory().fill(0, fresh.length);
+      send("ready");
+    } else {
+      send(handle(line));
     }
-    send(handle(line));
   }
 }
 
