@@ -25,7 +25,7 @@ const REMEDIES: Readonly<Partial<Record<ErrorCode, string>>> = {
 };
 
 /** Errors in what was asked for: trying again unchanged cannot help. */
-const USAGE_CODES: ReadonlySet<ErrorCode> = new Set(["CONFIG_INVALID", "RUN_NOT_FOUND", "RUN_EXISTS"]);
+const USAGE_CODES: ReadonlySet<ErrorCode> = new Set(["CONFIG_INVALID", "RUN_NOT_FOUND", "RUN_EXISTS", "CODE_EXECUTION_REFUSED"]);
 
 /** Exit code of an error. */
 export function exitCodeOf(error: unknown): number {

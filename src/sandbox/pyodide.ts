@@ -31,7 +31,7 @@ export function pyodideBackends(limits: SandboxLimits): { readonly backends: rea
     command: (role: GuestRole): GuestCommand => {
       const node = [process.execPath, ...nodeFlags(folder, limits), join(GUEST_FOLDER, "pyodide-guest.mjs"), role, folder];
       const [first, ...others] = [...wrapper, ...node, JSON.stringify({ fileBytes: limits.fileBytes })];
-      return { file: first ?? process.execPath, args: others };
+      return { file: first, args: others };
     },
   }));
   return { backends };
