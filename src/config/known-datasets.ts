@@ -1,12 +1,15 @@
-/** References `dataset:NAME` and `dataset:NAME/LOCAL`: files of the catalogue, looked for where the published archive is unpacked or installed. */
+/** References `dataset:NAME`, `dataset:NAME/LOCAL` and `dataset:NAME/unfiltered`, which has all users: files of the catalogue, looked for where the published archive is unpacked or installed. */
 import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { CATALOGUE, catalogueEntry } from "../data/catalogue.js";
+import type { CatalogueEntry } from "../data/catalogue.js";
+import { unfilteredPath } from "../data/unfiltered.js";
 import { problemError } from "../errors.js";
 import { readDataEnvironment } from "./data-environment.js";
 import { suggest } from "./suggest.js";
 
 const PREFIX = "dataset:";
+const ALL_USERS = "unfiltered";
 /** Below the working folder, in the order in which they are looked into; the first is where the files are expected. */
 const FOLDERS = ["data", "data/FedLLM-Bench-Data", "FedLLM-Bench-Data"] as const;
 
@@ -27,9 +30,9 @@ export function asDatasetReference(value: string): string | undefined {
 export function locateDataset(reference: string, workingFolder: string, dataDir: string = readDataEnvironment().dataDir): string {
   const [name = "", localName] = reference.slice(PREFIX.length).split("/");
   const entry = catalogueEntry(name);
-  const file = localName === undefined ? entry?.file : entry?.locals.find(({ file: path }) => path.endsWith(`/${localName}.json`))?.file;
+  const file = entry === undefined ? undefined : fileOf(entry, localName);
   if (file === undefined) {
-    const names = entry === undefined ? CATALOGUE.map((known) => known.name) : entry.locals.map((local) => local.file.replace(/^.*\/|\.json$/gu, ""));
+    const names = entry === undefined ? CATALOGUE.map((known) => known.name) : [...entry.locals.map((local) => local.file.replace(/^.*\/|\.json$/gu, "")), ALL_USERS];
     const close = suggest(localName ?? name, names);
     throw problemError("CONFIG_INVALID", {
       subject: "data.train",
@@ -40,4 +43,9 @@ export function locateDataset(reference: string, workingFolder: string, dataDir:
   }
   const places = [...FOLDERS.map((folder) => join(workingFolder, folder, file)), join(dataDir, file)];
   return places.find((place) => existsSync(place)) ?? places[0] ?? file;
+}
+
+function fileOf({ file, locals }: CatalogueEntry, localName: string | undefined): string | undefined {
+  if (localName === undefined) return file;
+  return localName === ALL_USERS ? unfilteredPath(file) : locals.find(({ file: path }) => path.endsWith(`/${localName}.json`))?.file;
 }

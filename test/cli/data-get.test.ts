@@ -62,6 +62,8 @@ describe("data get", () => {
     [["data", "get", "fed-ayaa"], "expected one of fed-aya"],
     [["data", "get", "fed-aya", "--from", "a.zip", "--rebuild"], "--from and --rebuild"],
     [["data", "get", "fed-aya", "--source", "x"], "--rebuild with them"],
+    [["data", "get", "fed-aya", "--min-samples", "3"], "--rebuild or --unfiltered with it"],
+    [["data", "get", "fed-aya", "--unfiltered"], "Fetch the folder with a browser from https://drive.google.com/drive/folders/"],
     [["data", "inspect", "dataset:none"], "one of fed-aya"],
     [["data", "analyze", "dataset:fed-aya", "--synthetic"], "an experiment, which says what data to make"],
   ])("%j is refused", async (args, message) => {

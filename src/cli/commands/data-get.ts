@@ -14,6 +14,7 @@ interface Arguments {
   readonly url: string | undefined;
   readonly rebuild: boolean;
   readonly source: readonly string[];
+  readonly unfiltered: boolean;
   readonly minSamples: number | undefined;
   readonly acceptLicence: boolean;
   readonly offline: boolean;
@@ -30,14 +31,15 @@ export const dataGetCommand: CommandModule<object, Arguments> = {
       .option("url", { type: "string", requiresArg: true, describe: "another address of the published archive, or of the file of all clients" })
       .option("rebuild", { type: "boolean", default: false, describe: "make it again from the original source on the Hugging Face hub" })
       .option("source", { type: "string", array: true, nargs: 1, default: [], describe: "a file of the original source that is here already, with --rebuild; may be repeated" })
-      .option("min-samples", { type: "number", requiresArg: true, describe: "with --rebuild: users with fewer samples are left out; default: as in the paper" })
+      .option("unfiltered", { type: "boolean", default: false, describe: "--from is the release that has users of every size: all are kept beside those with enough samples" })
+      .option("min-samples", { type: "number", requiresArg: true, describe: "with --rebuild and --unfiltered: users with fewer samples are left out; default: as in the paper" })
       .option("accept-licence", { type: "boolean", default: false, describe: "accept the terms of use without being asked" })
       .option("offline", { type: "boolean", default: false, describe: "use what is here; ask no server" })
       .option("json", { type: "boolean", default: false, describe: "print the result as one JSON value" }) as never,
   handler: async (values) => {
     const [{ requireEntry }, { readDataEnvironment }] = await Promise.all([import("../../data/catalogue/published.js"), import("../../config/data-environment.js")]);
     const entry = requireEntry(values.name);
-    checkTogether(values);
+    await checkTogether(values);
     const environment = readDataEnvironment();
     await requireLicence(environment.dataDir, entry, values.acceptLicence);
     const progress = createByteProgress(entry.name);
@@ -65,16 +67,26 @@ async function install(entry: CatalogueEntry, values: Arguments, { dataDir, hub,
     const sources = source.length === 0 ? {} : { sources: source };
     return rebuildDataset({ folder: dataDir, entry, hub: { ...hub, network, onProgress }, onProgress, ...sources, ...(minSamples === undefined ? {} : { minSamples }) });
   }
+  if (values.unfiltered && values.from !== undefined) {
+    const { installUnfiltered } = await import("../../data/catalogue/rebuild.js");
+    const { from, minSamples } = values;
+    return installUnfiltered({ folder: dataDir, entry, from, onProgress, ...(minSamples === undefined ? {} : { minSamples }) });
+  }
   if (values.from !== undefined) return (await import("../../data/catalogue/install.js")).installFrom(dataDir, entry, values.from);
   const { installFromArchive } = await import("../../data/catalogue/fetch-archive.js");
   return installFromArchive(dataDir, entry, { network, onProgress, ...(values.url === undefined ? {} : { url: values.url }) });
 }
 
-function checkTogether({ from, url, rebuild, source, minSamples }: Arguments): void {
+async function checkTogether({ from, url, rebuild, source, unfiltered, minSamples }: Arguments): Promise<void> {
   const ways = [from !== undefined ? "--from" : "", url !== undefined ? "--url" : "", rebuild ? "--rebuild" : ""].filter((way) => way !== "");
   const refuse = (subject: string, expected: string, received: string) => problemError("CONFIG_INVALID", { subject, expected, received });
   if (ways.length > 1) throw refuse("data get", "one of --from, --url and --rebuild", ways.join(" and "));
-  if (!rebuild && (source.length > 0 || minSamples !== undefined)) throw refuse("--source and --min-samples", "--rebuild with them", "none");
+  if (!rebuild && source.length > 0) throw refuse("--source", "--rebuild with it", "none");
+  if (!rebuild && !unfiltered && minSamples !== undefined) throw refuse("--min-samples", "--rebuild or --unfiltered with it", "none");
+  if (!unfiltered || from !== undefined) return;
+  const { UNFILTERED_URL } = await import("../../data/catalogue/published.js");
+  const remedy = `Fetch the folder with a browser from ${UNFILTERED_URL} (an address of the benchmark's README, not tried), or use --rebuild, which keeps all users too`;
+  throw problemError("CONFIG_INVALID", { subject: "--unfiltered", expected: "--from with it", received: ways[0] ?? "none", remedy });
 }
 
 /** Shows the terms once; they are accepted by the flag or at the terminal, and that is remembered. Throws CONFIG_INVALID. */

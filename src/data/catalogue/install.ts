@@ -1,4 +1,5 @@
 /** Installs a data set of the catalogue out of the published archive, or a folder or file that somebody has already. */
+import type { Stats } from "node:fs";
 import { copyFile, mkdir, readdir, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { relative } from "node:path/posix";
@@ -13,6 +14,7 @@ import type { DatasetManifest } from "./store.js";
 /** Folders deeper than this are not looked into. */
 const MAX_FOLDER_DEPTH = 6;
 const SHOWN_PROBLEMS_MAX = 3;
+const SHOWN_FILES_MAX = 10;
 
 /**
  * Installs from a zip archive, a folder in the published layout, or the file of all clients itself. The files are kept as they are.
@@ -63,13 +65,38 @@ function differenceOf(what: string, expected: number, received: number): string[
 }
 
 async function gatherFiles(entry: CatalogueEntry, from: string, prepared: string): Promise<void> {
-  const info = await stat(from).catch((error: unknown) => {
-    const received = error instanceof Error ? error.message : String(error);
-    throw problemError("IO_FAILED", { subject: from, expected: "a zip archive, a folder or a file", received }, error);
-  });
+  const info = await statSource(from);
   if (info.isDirectory()) return copyFound(entry, from, prepared);
   if (/\.json$/i.test(from)) return copyFile(from, join(prepared, clientsName(entry)));
   await unpackArchive(from, prepared, (entries) => found(entry, entries.map(({ path }) => path), from));
+}
+
+async function statSource(from: string): Promise<Stats> {
+  return stat(from).catch((error: unknown) => {
+    const received = error instanceof Error ? error.message : String(error);
+    throw problemError("IO_FAILED", { subject: from, expected: "a zip archive, a folder or a file", received }, error);
+  });
+}
+
+/**
+ * Path of the one file that `choose` finds: the file `from` itself, in the folder `from`, or in that archive, out of which it is unpacked
+ * into `unpacked`. Throws DATASET_INVALID when there is not exactly one, IO_FAILED.
+ */
+export async function findOne(from: string, unpacked: string, choose: (paths: readonly string[]) => readonly string[]): Promise<string> {
+  const onlyOne = (paths: readonly string[]): string => {
+    const [path, ...others] = choose(paths);
+    if (path !== undefined && others.length === 0) return path;
+    const received = path === undefined ? "none" : `${String(others.length + 1)}: ${[path, ...others].slice(0, SHOWN_FILES_MAX).join(", ")}`;
+    throw problemError("DATASET_INVALID", { subject: from, expected: "one file of all users", received, remedy: "Name the file itself with --from" });
+  };
+  const info = await statSource(from);
+  if (info.isDirectory()) return join(from, onlyOne(await listFiles(from, MAX_FOLDER_DEPTH)));
+  if (!/\.zip$/iu.test(from)) return from;
+  const [name = ""] = await unpackArchive(from, unpacked, (entries) => {
+    const path = onlyOne(entries.map((entry) => entry.path));
+    return new Map([[path, basename(path)]]);
+  });
+  return join(unpacked, name);
 }
 
 async function copyFound(entry: CatalogueEntry, from: string, prepared: string): Promise<void> {

@@ -22,6 +22,9 @@ export interface Licence {
  */
 export const ARCHIVE_URL = "https://drive.usercontent.google.com/download?id=1hKv5A0ROmTQQkcsTcYogCUIeF7Ux1pmy&export=download&confirm=t";
 
+/** The folder of the same data without a limit on users' sizes, at the address in the benchmark's README; for browsers, and not tried either. */
+export const UNFILTERED_URL = "https://drive.google.com/drive/folders/1hKXunwJA_K1P-Tn8SBl8HYfw9YjhlpIy";
+
 const APACHE: Licence = { name: "Apache-2.0", url: "https://www.apache.org/licenses/LICENSE-2.0", note: "free use with attribution" };
 const NON_COMMERCIAL: Licence = {
   name: "CC BY-NC 4.0",
@@ -81,6 +84,18 @@ export function findPublishedFiles(entry: CatalogueEntry, paths: readonly string
     return path === undefined ? [] : [[path, file] as const];
   });
   return new Map([[clients, entry.file], ...locals]);
+}
+
+/**
+ * Which of these files has all users of the data set in the release without a limit on users' sizes, whose names are not known: the one
+ * file of samples in a folder that is called like the data set, or anywhere where there is no such folder; files of single clients are
+ * left out. Several or none are possible.
+ */
+export function findUnfilteredFiles(entry: CatalogueEntry, paths: readonly string[]): readonly string[] {
+  const plain = (text: string) => text.toLowerCase().replaceAll(/[^a-z/]/gu, "");
+  const all = paths.filter((path) => /\.jsonl?(?:\.gz)?$/iu.test(path) && !/(?:^|\/)local\//iu.test(path));
+  const own = all.filter((path) => plain(`/${path}`).includes(`/${plain(folderOf(entry))}/`));
+  return own.length > 0 ? own : all;
 }
 
 function namesOf(file: string): readonly string[] {

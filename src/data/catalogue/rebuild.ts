@@ -1,13 +1,15 @@
-/** Makes a data set of the catalogue again from its original source: files of the hub, or the same files from somewhere else. */
+/** Makes a data set of the catalogue again: from its original source on the hub, or from the release that has all users. */
 import { rm } from "node:fs/promises";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { problemError } from "../../errors.js";
 import type { CatalogueEntry } from "../catalogue.js";
 import { fetchHubFile, openSnapshot } from "../download/hub.js";
 import type { Hub } from "../download/hub.js";
 import { importData } from "../import/import.js";
 import { describeImportProblem } from "../import/sample-stream.js";
-import { clientsName, finishInstall } from "./install.js";
+import type { ImportProblem } from "../import/sample-stream.js";
+import { clientsName, findOne, finishInstall } from "./install.js";
+import { findUnfilteredFiles } from "./published.js";
 import { recipeOf } from "./recipes.js";
 import { makePreparationFolder } from "./store.js";
 import type { DatasetManifest } from "./store.js";
@@ -43,12 +45,44 @@ export async function rebuildDataset({ folder, entry, sources, hub, minSamples, 
       minSamples: minSamples ?? recipe.minSamples,
       ...(onProgress === undefined ? {} : { onProgress }),
     });
-    const [first] = problems;
-    const more = first === undefined ? [] : [`${String(numProblems)} records of the source cannot be used, the first: ${describeImportProblem(first)}`];
-    return await finishInstall(folder, entry, prepared, { source, warnings: more });
+    return await finishInstall(folder, entry, prepared, { source, warnings: unusable(numProblems, problems) });
   } finally {
     await rm(prepared, { recursive: true, force: true });
   }
+}
+
+export interface UnfilteredOptions extends Pick<RebuildOptions, "folder" | "entry" | "minSamples" | "onProgress"> {
+  /** File of all users, or a folder or zip archive that it is in. */
+  readonly from: string;
+}
+
+/**
+ * Installs out of the authors' release without a limit on users' sizes: the file of all clients without small users, and all users in
+ * `….unfiltered.json` beside it. Throws DATASET_INVALID, IO_FAILED, CONFIG_INVALID for a limit that no user reaches.
+ */
+export async function installUnfiltered({ folder, entry, from, minSamples, onProgress }: UnfilteredOptions): Promise<DatasetManifest> {
+  const { keep, minSamples: usual } = recipeOf(entry.name);
+  const prepared = await makePreparationFolder(folder, entry.name);
+  const unpacked = `${prepared}.source`;
+  try {
+    const file = await findOne(from, unpacked, (paths) => findUnfilteredFiles(entry, paths));
+    const { numProblems, problems } = await importData({
+      files: [file],
+      map: new Map(),
+      keep,
+      out: join(prepared, clientsName(entry)),
+      minSamples: minSamples ?? usual,
+      ...(onProgress === undefined ? {} : { onProgress }),
+    });
+    return await finishInstall(folder, entry, prepared, { source: resolve(from), warnings: unusable(numProblems, problems) });
+  } finally {
+    await rm(prepared, { recursive: true, force: true });
+    await rm(unpacked, { recursive: true, force: true });
+  }
+}
+
+function unusable(numProblems: number, [first]: readonly ImportProblem[]): string[] {
+  return first === undefined ? [] : [`${String(numProblems)} records of the source cannot be used, the first: ${describeImportProblem(first)}`];
 }
 
 async function fetchSources(hub: Hub, name: string): Promise<{ readonly files: readonly string[]; readonly source: string }> {

@@ -5,6 +5,7 @@
 import { dirname } from "node:path";
 import { problemError } from "../../errors.js";
 import { makeFolder } from "../../util/atomic-file.js";
+import { unfilteredPath } from "../unfiltered.js";
 import { sampleRecord } from "./sample-record.js";
 import { newTally, streamSamples } from "./sample-stream.js";
 import type { SampleStreamOptions, SampleTally } from "./sample-stream.js";
@@ -53,11 +54,6 @@ export async function importData(options: ImportOptions): Promise<ImportResult> 
   } finally {
     spool.dispose();
   }
-}
-
-/** `a/b.json.gz` -> `a/b.unfiltered.json.gz`. */
-export function unfilteredPath(path: string): string {
-  return path.replace(/(\.jsonl?(\.gz)?)$/i, ".unfiltered$1");
 }
 
 function checkCount(subject: string, count: number): void {

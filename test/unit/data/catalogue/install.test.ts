@@ -2,14 +2,15 @@
 import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { locateDataset } from "../../../../src/config/known-datasets.js";
 import { CATALOGUE } from "../../../../src/data/catalogue.js";
 import { installFromArchive } from "../../../../src/data/catalogue/fetch-archive.js";
 import { installFrom } from "../../../../src/data/catalogue/install.js";
 import { findPublishedFiles, folderOf, licenceOf, requireEntry } from "../../../../src/data/catalogue/published.js";
-import { rebuildDataset } from "../../../../src/data/catalogue/rebuild.js";
+import { installUnfiltered, rebuildDataset } from "../../../../src/data/catalogue/rebuild.js";
 import { acceptLicence, installedPath, licenceAcceptedAt, readManifest } from "../../../../src/data/catalogue/store.js";
-import { unfilteredPath } from "../../../../src/data/import/import.js";
 import { readFederatedDataset } from "../../../../src/data/dataset.js";
+import { unfilteredPath } from "../../../../src/data/unfiltered.js";
 import { refuse, serve, startFileServer } from "../../../helpers/file-server.js";
 import { writeParquet } from "../../../helpers/parquet.js";
 import { makeTemporaryFolder } from "../../../helpers/temporary-folder.js";
@@ -111,6 +112,44 @@ describe("installing", () => {
     await expect(failure).rejects.toMatchObject({ code: "DOWNLOAD_FAILED", message: expect.stringContaining("--from") as string });
     const closed = await startFileServer(refuse(404));
     await expect(installFromArchive(folder, requireEntry("fed-aya"), { ...options, url: closed.origin })).rejects.toMatchObject({ code: "DOWNLOAD_FAILED" });
+  });
+});
+
+describe("the release without a limit on users", () => {
+  const release = { small: [{ instruction: "q", response: "a", language: "en" }], large: ["q1", "q2"].map((instruction) => ({ instruction, response: "a", language: "fr" })) };
+
+  test("out of a file, a folder or an archive of any names: small users are left out, and all kept beside", async () => {
+    const root = makeTemporaryFolder();
+    const file = join(root, "Fed-Aya", "all_users.json");
+    mkdirSync(join(root, "Fed-Aya", "local"), { recursive: true });
+    mkdirSync(join(root, "Fed-WildChat"));
+    writeFileSync(file, JSON.stringify(release));
+    for (const other of ["Fed-Aya/local/x.json", "Fed-WildChat/y.json"]) writeFileSync(join(root, other), "[]");
+    const archive = join(makeTemporaryFolder(), "drive.zip");
+    writeFileSync(archive, makeZip([{ name: "unfiltered/fed_aya/all.jsonl", content: Object.entries(release).flatMap(([user, samples]) => samples.map((sample) => `${JSON.stringify({ user, ...sample })}\n`)).join("") }]));
+    const entry = requireEntry("fed-aya");
+    for (const from of [file, root, archive]) {
+      const folder = makeTemporaryFolder();
+      const manifest = await installUnfiltered({ folder, entry, from, minSamples: 2 });
+      expect(manifest).toMatchObject({ numClients: 1, numSamples: 2, source: from });
+      const path = installedPath(folder, entry);
+      expect(JSON.parse(readFileSync(path, "utf8"))).toEqual({ large: release.large });
+      expect(JSON.parse(readFileSync(unfilteredPath(path), "utf8"))).toEqual(release);
+      expect(locateDataset("dataset:fed-aya/unfiltered", makeTemporaryFolder(), folder)).toBe(unfilteredPath(path));
+      expect(readdirSync(join(folder, "Fed-Aya")).sort()).toEqual(["aya_38c_25k.json", "aya_38c_25k.unfiltered.json", "dataset.json"]);
+      expect(readdirSync(folder)).toEqual(["Fed-Aya"]);
+    }
+  });
+
+  test("several files or none are refused with what to do, and a limit that nobody reaches", async () => {
+    const root = makeTemporaryFolder();
+    const [folder, entry] = [makeTemporaryFolder(), requireEntry("fed-aya")];
+    await expect(installUnfiltered({ folder, entry, from: root })).rejects.toMatchObject({ code: "DATASET_INVALID", message: expect.stringContaining("Name the file itself with --from") as string });
+    for (const name of ["a.json", "b.json"]) writeFileSync(join(root, name), JSON.stringify(release));
+    await expect(installUnfiltered({ folder, entry, from: root })).rejects.toMatchObject({ message: expect.stringContaining("2: a.json, b.json") as string });
+    // The paper's limit of 100 samples.
+    await expect(installUnfiltered({ folder, entry, from: join(root, "a.json") })).rejects.toMatchObject({ code: "CONFIG_INVALID", message: expect.stringContaining("the largest of 2 users has 2 samples") as string });
+    expect(readdirSync(folder)).toEqual([]);
   });
 });
 
