@@ -15,6 +15,7 @@ import { doctorCommand } from "./commands/doctor.js";
 import { modelCommand } from "./commands/model.js";
 import { nativeCommand } from "./commands/native.js";
 import { questionsCommand } from "./commands/questions.js";
+import { reportCommand } from "./commands/report.js";
 import { resumeCommand } from "./commands/resume.js";
 import { runCommand } from "./commands/run.js";
 import { runsCommand } from "./commands/runs.js";
@@ -27,6 +28,7 @@ export const COMMANDS = [
   resumeCommand,
   runsCommand,
   compareCommand,
+  reportCommand,
   dataCommand,
   questionsCommand,
   modelCommand,
@@ -92,7 +94,7 @@ function isYargsError(error: Error): boolean {
 }
 
 const COMMAND_WORDS = [
-  ...["run", "resume", "runs", "compare", "data", "questions", "model", "doctor", "config", "native", "completion"],
+  ...["run", "resume", "runs", "compare", "report", "data", "model", "doctor", "config", "native", "questions", "completion"],
   ...["list", "get", "show", "rm", "inspect", "analyze", "import", "split", "generate", "quantize", "emulate", "schema", "validate", "build"],
 ];
 

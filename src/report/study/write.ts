@@ -1,0 +1,44 @@
+/**
+ * A study as files: the page, every table in five forms, every figure as SVG and PNG, and the study itself as JSON. Files of an earlier
+ * report in the same folder are replaced one by one, each atomically.
+ */
+import { mkdir } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { renderPng } from "../../figures/png.js";
+import { writeFileAtomic } from "../../util/atomic-file.js";
+import { drawStudy } from "./figures.js";
+import { jsonRows, renderCsv, renderLatex, renderMarkdown, renderParquet } from "./render-table.js";
+import type { Study } from "./study.js";
+import { tablesOf } from "./tables.js";
+import type { StudyTable } from "./tables.js";
+
+export interface WrittenReport {
+  readonly folder: string;
+  readonly numTables: number;
+  readonly numFigures: number;
+}
+
+/** Throws IO_FAILED where a file cannot be written. */
+export async function writeReport(study: Study, out: string): Promise<WrittenReport> {
+  const folder = resolve(out);
+  const tables = tablesOf(study);
+  const figures = drawStudy(study);
+  for (const name of ["tables", "figures"]) await mkdir(join(folder, name), { recursive: true });
+  for (const table of tables) await writeTable(table, join(folder, "tables", table.name));
+  for (const { name, svg } of figures) {
+    await writeFileAtomic(join(folder, "figures", `${name}.svg`), svg);
+    await writeFileAtomic(join(folder, "figures", `${name}.png`), [await renderPng(svg)]);
+  }
+  await writeFileAtomic(join(folder, "study.json"), `${JSON.stringify(study)}\n`);
+  return { folder, numTables: tables.length, numFigures: figures.length };
+}
+
+async function writeTable(table: StudyTable, path: string): Promise<void> {
+  await writeFileAtomic(`${path}.csv`, renderCsv(table));
+  await writeFileAtomic(`${path}.json`, `${JSON.stringify(jsonRows(table), null, 1)}\n`);
+  await writeFileAtomic(`${path}.parquet`, [await renderParquet(table)]);
+  // Thousands of rows are for programs.
+  if (table.isLong === true) return;
+  await writeFileAtomic(`${path}.md`, `${renderMarkdown(table).join("\n")}\n`);
+  await writeFileAtomic(`${path}.tex`, `${renderLatex(table).join("\n")}\n`);
+}
