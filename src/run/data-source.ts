@@ -5,10 +5,11 @@ import { syntheticSource } from "../config/data-source.js";
 import type { GeneratedConfig } from "../config/generated.js";
 import { asDatasetReference, locateDataset } from "../config/known-datasets.js";
 import type { DataConfig } from "../config/schema.js";
-import { catalogueFileAt, type CatalogueFile } from "../data/catalogue.js";
+import { CATALOGUE, catalogueFileAt, type CatalogueFile } from "../data/catalogue.js";
 import { parseDatasetText, readFederatedDataset } from "../data/dataset.js";
 import type { FederatedDataset, ReadDatasetOptions } from "../data/dataset.js";
 import { hashing, syntheticText } from "../data/synthetic/write.js";
+import { unfilteredPath } from "../data/unfiltered.js";
 import { problemError } from "../errors.js";
 
 /** Reads or makes it; the hash of synthetic data is that of the file that `data generate` writes. Throws as readFederatedDataset. */
@@ -21,6 +22,7 @@ export async function readTrainingDataset(data: DataConfig, options: ReadDataset
   }
   const known = missingDataset(data);
   if (known !== undefined) throw missingError(data.train, known, howToGet(known));
+  requireUnfiltered(data.train);
   return readFederatedDataset(data.train, options);
 }
 
@@ -31,6 +33,7 @@ export async function readNamedDataset(nameOrFile: string): Promise<FederatedDat
   const file = locateDataset(reference, process.cwd());
   const known = existsSync(file) ? undefined : catalogueFileAt(file);
   if (known !== undefined) throw missingError(file, known, howToInstall(known));
+  requireUnfiltered(file);
   return readFederatedDataset(file);
 }
 
@@ -51,6 +54,14 @@ function howToInstall({ entry }: CatalogueFile): string {
 function missingError(path: string, { entry, local }: CatalogueFile, remedy: string): Error {
   const expected = `${local === undefined ? entry.title : `a file of ${entry.title}`}, as the published archive has it`;
   return problemError("IO_FAILED", { subject: path, expected, received: "no such file", remedy });
+}
+
+/** Refuses a file of all users of the catalogue that is not there. Of its counts nothing is known, so nothing stands in for it. */
+function requireUnfiltered(path: string): void {
+  const entry = existsSync(path) ? undefined : CATALOGUE.find(({ file }) => path.replaceAll("\\", "/").endsWith(`/${unfilteredPath(file)}`));
+  if (entry === undefined) return;
+  const remedy = `Get it with \`data get ${entry.name} --rebuild\`, or out of the authors' release with \`--unfiltered --from\``;
+  throw problemError("IO_FAILED", { subject: path, expected: `all users of ${entry.title}`, received: "no such file", remedy });
 }
 
 /** Says that results are of synthetic data; for every place that shows them. */

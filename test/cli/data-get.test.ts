@@ -61,7 +61,7 @@ describe("data get", () => {
   test.each([
     [["data", "get", "fed-ayaa"], "expected one of fed-aya"],
     [["data", "get", "fed-aya", "--from", "a.zip", "--rebuild"], "--from and --rebuild"],
-    [["data", "get", "fed-aya", "--source", "x"], "--rebuild with them"],
+    [["data", "get", "fed-aya", "--source", "x"], "--rebuild with it"],
     [["data", "get", "fed-aya", "--min-samples", "3"], "--rebuild or --unfiltered with it"],
     [["data", "get", "fed-aya", "--unfiltered"], "Fetch the folder with a browser from https://drive.google.com/drive/folders/"],
     [["data", "inspect", "dataset:none"], "one of fed-aya"],
@@ -72,6 +72,12 @@ describe("data get", () => {
     const { exitCode, stderr } = await runCli(args, { env: { FEDLLM_DATA_DIR: dataDir } });
     expect(stderr).toContain(message);
     expect(exitCode).toBe(2);
+  });
+
+  test("all users of a data set that are not here are named with the ways to get them", async () => {
+    const { exitCode, stderr } = await runCli(["data", "inspect", "dataset:fed-aya/unfiltered"], { env: { FEDLLM_DATA_DIR: makeTemporaryFolder() }, cwd: makeTemporaryFolder() });
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain("expected all users of Fed-Aya, received no such file. Get it with `data get fed-aya --rebuild`, or out of the authors' release with `--unfiltered --from`");
   });
 
   test.each([
