@@ -28,7 +28,8 @@ export class SandboxPool implements OpenSandbox {
   #isDisposed = false;
 
   constructor(backend: SandboxBackend, limits: SandboxLimits, numWorkers: number) {
-    this.name = backend.name;
+    // Limits decide what passes, so scores name them.
+    this.name = `${backend.name}, ${String(limits.timeLimitMs / 1000)} s, ${String(Math.round(limits.memoryBytes / 1024 ** 2))} MiB`;
     this.limits = limits;
     this.#backend = backend;
     this.#workers = Array.from({ length: numWorkers }, () => ({}));
@@ -92,7 +93,7 @@ export class SandboxPool implements OpenSandbox {
     if (line === "ready") return guest;
     await guest.kill();
     throw problemError("SANDBOX_UNAVAILABLE", {
-      subject: `sandbox ${this.name}`,
+      subject: `sandbox ${this.#backend.name}`,
       expected: "an interpreter that starts",
       received: guest.errorTail.trim().split("\n").at(-1) ?? "nothing",
     });

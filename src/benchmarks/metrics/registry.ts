@@ -5,6 +5,7 @@ import type { MetricSource } from "../metric.js";
 import { advBenchSource } from "./advbench.js";
 import { gsm8kSource } from "./gsm8k.js";
 import { heldOutSource } from "./held-out.js";
+import { humanEvalSource } from "./humaneval.js";
 import { mmluSource } from "./mmlu.js";
 import { mtBenchSource } from "./mt-bench.js";
 import { preferenceSource } from "./preference.js";
@@ -22,6 +23,7 @@ export const METRIC_SOURCES: readonly MetricSource[] = [
   ...refGpt4Sources,
   advBenchSource,
   mmluSource,
+  humanEvalSource,
   gsm8kSource,
 ];
 

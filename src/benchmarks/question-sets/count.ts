@@ -4,7 +4,7 @@ import { readHarmfulGoals } from "./harmful-goals.js";
 import { readMathProblems } from "./gsm8k-questions.js";
 import { readChoiceSubjects } from "./mmlu-files.js";
 import { readOpenQuestions, readReferenceAnswers, withReferences } from "./open-questions.js";
-import { readQuestionRecords } from "./question-records.js";
+import { readProgrammingProblems } from "./programming-problems.js";
 
 const READERS: Readonly<Record<string, (folder: string) => Promise<readonly unknown[]>>> = {
   "mt-bench": async (folder) => {
@@ -17,8 +17,7 @@ const READERS: Readonly<Record<string, (folder: string) => Promise<readonly unkn
   "ref-gpt4-chatbot-it": (folder) => readOpenQuestions(join(folder, "testset.json"), 1),
   "ref-gpt4-wildchat": (folder) => readOpenQuestions(join(folder, "testset.json"), 1),
   mmlu: async (folder) => (await readChoiceSubjects(folder)).flatMap(({ test }) => test),
-  // What its records must hold is the metric's to say (src/benchmarks/metrics/humaneval.ts).
-  humaneval: (folder) => readQuestionRecords(join(folder, "HumanEval.jsonl.gz")),
+  humaneval: (folder) => readProgrammingProblems(join(folder, "HumanEval.jsonl.gz")),
   gsm8k: (folder) => readMathProblems(join(folder, "test.jsonl")),
 };
 
