@@ -38,13 +38,22 @@ struct member {
     uint32_t begin;   // of its tokens
     int64_t  length;  // computed tokens
     uint64_t key;     // of its dropout and noise
+    bool     repeats; // the computed tokens are those of the member before it
 };
+
+bool equal_inputs(const sample_set & samples, const member & a, const member & b) {
+    const int32_t * tokens = samples.tokens + a.begin;
+    return a.length == b.length && std::equal(tokens, tokens + a.length, samples.tokens + b.begin);
+}
 
 std::vector<member> members_of(const sample_set & samples, uint32_t group) {
     std::vector<member> members;
     const uint32_t first = samples.group_offsets == nullptr ? group : samples.group_offsets[group];
     const uint32_t last  = samples.group_offsets == nullptr ? group + 1 : samples.group_offsets[group + 1];
-    for (uint32_t index = first; index < last; ++index) members.push_back({ index, samples.offsets[index], input_length(samples, index), 0 });
+    for (uint32_t index = first; index < last; ++index) {
+        members.push_back({ index, samples.offsets[index], input_length(samples, index), 0, false });
+        if (index > first) members.back().repeats = equal_inputs(samples, members[members.size() - 2], members.back());
+    }
     return members;
 }
 
@@ -61,24 +70,34 @@ int64_t common_prefix(const sample_set & samples, const std::vector<member> & me
     return length;
 }
 
+// Tokens that are computed for a member alone: none where it repeats the one before it.
+int64_t branch_tokens(const member & m, int64_t prefix) { return m.repeats ? 0 : m.length - prefix; }
+
 int64_t count_tokens(const std::vector<member> & members, int64_t prefix) {
     int64_t count = prefix;
-    for (const member & m : members) count += m.length - prefix;
+    for (const member & m : members) count += branch_tokens(m, prefix);
     return count;
 }
 
-// Runs of members that fit into max_tokens with the prefix of the whole group; at least one member in each.
+// Loss rows of a member behind the prefix.
+int64_t count_branch_rows(const sample_set & samples, const member & m, int64_t prefix) {
+    const uint8_t * supervised = samples.supervised + m.begin + 1;
+    return std::count_if(supervised + prefix, supervised + m.length, [](uint8_t flag) { return flag != 0; });
+}
+
+// Runs of members that fit into max_tokens with the prefix of the whole group; at least one member in each. Who repeats the member before
+// it stays with it.
 std::vector<std::vector<member>> split_group(const sample_set & samples, const std::vector<member> & members, int64_t max_tokens) {
     const int64_t prefix = common_prefix(samples, members);
     std::vector<std::vector<member>> parts;
     int64_t count = 0;
     for (const member & m : members) {
-        if (parts.empty() || count + m.length - prefix > max_tokens) {
+        if (parts.empty() || (!m.repeats && count + m.length - prefix > max_tokens)) {
             parts.emplace_back();
             count = prefix;
         }
         parts.back().push_back(m);
-        count += m.length - prefix;
+        count += branch_tokens(m, prefix);
     }
     return parts;
 }
@@ -99,10 +118,13 @@ void append_members(micro_batch & batch, const sample_set & samples, const std::
         append_tokens(batch, samples, members.front(), 0, prefix);
         batch.sequences.push_back({ prefix_start, prefix, 0, 0, longest - prefix });
     }
+    int64_t start = 0;
     for (const member & m : members) {
-        const int64_t start = batch.n_tokens();
-        append_tokens(batch, samples, m, prefix, m.length);
-        if (m.length > prefix) batch.sequences.push_back({ start, m.length - prefix, prefix > 0 ? prefix_start : 0, prefix, 0 });
+        if (!m.repeats) {
+            start = batch.n_tokens();
+            append_tokens(batch, samples, m, prefix, m.length);
+            if (m.length > prefix) batch.sequences.push_back({ start, m.length - prefix, prefix > 0 ? prefix_start : 0, prefix, 0 });
+        }
         for (int64_t i = 0; i < m.length; ++i) {
             const size_t label = size_t(m.begin + i + 1);
             if (!samples.supervised[label]) continue;
@@ -155,14 +177,19 @@ int64_t batch_longest_sample(const sample_set & samples, bool whole_groups) {
     return longest;
 }
 
-int64_t group_lengths::n_tokens() const { return std::accumulate(branches.begin(), branches.end(), prefix); }
+int64_t group_lengths::n_tokens() const {
+    return std::accumulate(branches.begin(), branches.end(), prefix, [](int64_t sum, const branch_lengths & branch) { return sum + branch.tokens; });
+}
 
 group_lengths batch_longest_group(const sample_set & samples) {
     group_lengths longest;
     for (size_t group = 0; samples.group_offsets != nullptr && group < samples.n_groups; ++group) {
         const std::vector<member> members = members_of(samples, uint32_t(group));
         group_lengths lengths{ common_prefix(samples, members), {} };
-        for (const member & m : members) lengths.branches.push_back(m.length - lengths.prefix);
+        for (const member & m : members) {
+            const int64_t rows = m.repeats ? count_branch_rows(samples, m, lengths.prefix) : m.length - lengths.prefix;
+            lengths.branches.push_back({ branch_tokens(m, lengths.prefix), rows });
+        }
         if (longest.branches.empty() || lengths.n_tokens() > longest.n_tokens()) longest = std::move(lengths);
     }
     return longest;

@@ -1,6 +1,6 @@
 // Samples -> packed micro-batches: sequences laid one after another without padding, positions starting over in each. A group's
 // common prefix is laid once and what each member has beyond it, its branch, after that; positions of a branch go on where
-// the prefix ends.
+// the prefix ends. Members in a row that differ in labels only share a branch: scoring many next tokens of a prompt computes it once.
 #pragma once
 
 #include <cstdint>
@@ -77,10 +77,16 @@ struct micro_batch {
 // cover the samples. Everything later relies on this check.
 void batch_check_samples(const sample_set & samples, int64_t n_vocab);
 
+// What a member has beyond the prefix of its group.
+struct branch_lengths {
+    int64_t tokens;  // computed for it; 0 where the computed tokens are those of the member before it
+    int64_t rows;    // at most so many loss rows
+};
+
 // Computed tokens of a group: those that its members have in common, and what each has beyond them.
 struct group_lengths {
-    int64_t              prefix = 0;
-    std::vector<int64_t> branches;
+    int64_t                     prefix = 0;
+    std::vector<branch_lengths> branches;
 
     int64_t n_tokens() const;
 };

@@ -41,17 +41,21 @@ void append_loss(micro_batch & batch, int64_t first_row, int64_t count, uint32_t
 }
 
 // Adds as many members of the group as fit into max_tokens, at least one, or all of them; every token after the prefix carries loss, and the
-// last one of the prefix once for each member.
+// last one of the prefix once for each member. A member without tokens of its own has its rows on the branch before it.
 void append_group(micro_batch & batch, const group_lengths & group, int64_t max_tokens, bool whole, uint32_t first_sample) {
     const int64_t prefix_start = int64_t(batch.positions.size());
+    int64_t start = prefix_start;
     if (group.prefix > 0) append_sequence(batch, group.prefix, 0, 0);
     for (size_t m = 0; m < group.branches.size(); ++m) {
-        const int64_t start = int64_t(batch.positions.size());
-        if (m > 0 && !whole && start + group.branches[m] > max_tokens) return;
+        const branch_lengths & branch = group.branches[m];
+        const int64_t end = int64_t(batch.positions.size());
+        if (m > 0 && !whole && branch.tokens > 0 && end + branch.tokens > max_tokens) return;
         if (group.prefix > 0) append_loss(batch, prefix_start + group.prefix - 1, 1, first_sample + uint32_t(m));
-        if (group.branches[m] == 0) continue;
-        append_sequence(batch, group.branches[m], group.prefix, prefix_start);
-        append_loss(batch, start, group.branches[m], first_sample + uint32_t(m));
+        if (branch.tokens > 0) {
+            start = end;
+            append_sequence(batch, branch.tokens, group.prefix, prefix_start);
+        }
+        append_loss(batch, start, branch.rows, first_sample + uint32_t(m));
     }
 }
 
@@ -102,7 +106,7 @@ std::string graph_key(const plan_request & request, int64_t micro_batch_tokens, 
     std::ostringstream key;
     key << std::hexfloat << micro_batch_tokens << ' ' << head_chunk << ' ' << int(tier) << ' ' << streams << ' ' << int(transposes) << ' ' << request.longest_sample << ' ' << request.batch_size << ' '
         << request.dropout << ' ' << int(request.trained) << ' ' << request.weighted << ' ' << request.pairs << ' ' << (request.cache != nullptr) << ';' << request.longest_group.prefix;
-    for (const int64_t length : request.longest_group.branches) key << ' ' << length;
+    for (const branch_lengths & branch : request.longest_group.branches) key << ' ' << branch.tokens << ' ' << branch.rows;
     key << ';' << run.gradient << ' ' << run.adapter_off << ' ' << run.label_smoothing << ' ' << run.neftune_alpha << ' ' << run.preference_beta << ' '
         << run.preference_smoothing << ' ' << run.gradient_scale << ' ' << run.head << ' ' << run.divergence << ';';
     for (const int64_t boundary : run.boundaries) key << boundary << ' ';

@@ -61,6 +61,30 @@ double compare(const model_pair & models, const adapter_pair & adapter, const sa
     return relative_l2(received.values, expected.values);
 }
 
+// Three questions after a common beginning, each with four next tokens; one of them learns a token of the question too.
+sample_list questions_with_options(int64_t n_vocab, int64_t & n_inputs) {
+    sample_list                samples;
+    const std::vector<int32_t> beginning = random_tokens(n_vocab, 33, 371);
+    samples.group_offsets = {0};
+    n_inputs = int64_t(beginning.size());
+    for (const int length : {7, 140, 12}) {
+        std::vector<int32_t> tokens = beginning, question = random_tokens(n_vocab, length, uint64_t(372 + length));
+        question[0] = int32_t(length % n_vocab);
+        tokens.insert(tokens.end(), question.begin(), question.end());
+        n_inputs += length;
+        for (int32_t option = 0; option < 4; option++) {
+            std::vector<int32_t> whole = tokens;
+            whole.push_back(option);
+            std::vector<uint8_t> mask(whole.size(), 0);
+            mask.back() = 1;
+            mask[beginning.size() + 3] = option == 2 ? 1 : 0;
+            samples.add(whole, mask);
+        }
+    }
+    samples.group_offsets.push_back(uint32_t(samples.size()));
+    return samples;
+}
+
 }  // namespace
 
 FEDLLM_TEST("groups: a shared prefix gives the losses and gradients of its members computed one by one, on every architecture") {
@@ -137,8 +161,30 @@ FEDLLM_TEST("groups: equal members, one that ends inside the prefix, and members
     const double       error = compare(models, adapter, samples, {});
     require_below(error, GRADIENT_TOLERANCE, "relative L2 error of the gradient");
     const auto batches = fedllm::batch_pack(samples.view(), {0, 1}, 4096, 0);
-    require(batches.size() == 1 && batches[0].n_tokens() == 5 + 2 * 14 + 4, "the shortest member's computed tokens are the prefix");
+    require(batches.size() == 1 && batches[0].n_tokens() == 5 + 14 + 4, "the shortest member's computed tokens are the prefix, and equal members share a branch");
     return format("relative L2 %.1e", error);
+}
+
+FEDLLM_TEST("groups: members that differ in labels only share a branch, whatever fits into a micro-batch") {
+    double worst = 0.0;
+    for (const char * name : {"qwen3", "gemma3", "phi3"}) {
+        const architecture_case c = {name, fixture_for_architecture(name)};
+        const model_pair        models = load_core_only(write_case(c, "groups-repeats"));
+        int64_t                 n_inputs = 0;
+        const sample_list       samples = questions_with_options(c.options.n_vocab, n_inputs);
+        const auto              together = fedllm::batch_pack(samples.view(), {0}, 4096, 0);
+        require(together.size() == 1 && together[0].n_tokens() == n_inputs, "each question must be computed once");
+        require(fedllm::batch_longest_group(samples.view()).n_tokens() == n_inputs, "the plan must count each question once");
+        const adapter_pair adapter = random_adapter_of_core(models, modules_of(c.options), 3, 373);
+        const auto         expected = core_loss_and_gradient(models, adapter, without_groups(samples));
+        for (const int64_t micro_batch_tokens : {1, 60, 4096}) {
+            const core_gradient received = core_loss_and_gradient(models, adapter, samples, micro_batch_tokens);
+            require_close(received.loss_sum, expected.loss_sum, LOSS_TOLERANCE, "loss");
+            worst = std::max(worst, relative_l2(received.values, expected.values));
+        }
+    }
+    require_below(worst, GRADIENT_TOLERANCE, "relative L2 error of the gradient");
+    return format("relative L2 %.1e", worst);
 }
 
 FEDLLM_TEST("groups: groups of one sample give the bits of no groups") {

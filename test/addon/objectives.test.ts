@@ -179,6 +179,27 @@ describe("scores of continuations", () => {
     }
   });
 
+  test("are the same where prompts that follow each other share their beginning, wherever it ends", async () => {
+    const beginning = makeSample(50, 1).tokens;
+    const behind = (length: number, variant: number) => Int32Array.of(...beginning, ...makeSample(length + 1, variant).tokens.subarray(1));
+    const options = [Int32Array.of(300), Int32Array.of(301), Int32Array.of(302, 303)];
+    // Three behind one beginning, one that leaves it early, one that is a part of it, one with nothing in common.
+    const prompts = [behind(9, 11), behind(14, 12), behind(3, 13), Int32Array.of(...beginning.subarray(0, 40), ...makeSample(9, 14).tokens.subarray(1)), beginning.slice(0, 35), makeSample(60, 9).tokens];
+    const asked = prompts.map((prompt) => ({ prompt, continuations: options }));
+    for (const microBatchTokens of [1, 70, 4096]) {
+      const [together, apart] = await Promise.all([true, false].map((sharesBeginnings) => scoreContinuations(trainer, { groups: asked, microBatchTokens, weights: trained, sharesBeginnings })));
+      expect(together).toHaveLength(prompts.length);
+      for (const [index, scores] of (together ?? []).entries()) {
+        expect(scores).toHaveLength(options.length);
+        // F32 sums in another order.
+        for (const [option, { logProbability, numTokens }] of scores.entries()) {
+          expect(logProbability).toBeCloseTo(apart?.[index]?.[option]?.logProbability ?? Number.NaN, 4);
+          expect(numTokens).toBe(options[option]?.length);
+        }
+      }
+    }
+  });
+
   test("one of all single-token continuations is the greedy one, and their probabilities sum to one", async () => {
     const continuations = Array.from({ length: model.info.vocabularySize }, (_, token) => Int32Array.of(token));
     const [scores = []] = await scoreContinuations(trainer, { groups: [{ prompt: makeSample(5).tokens, continuations }], microBatchTokens: 512 });

@@ -48,3 +48,40 @@ export async function stockGreedyTokens(modelPath: string, prompt: Int32Array, m
     await llama.dispose();
   }
 }
+
+/** A text and texts that may follow it. */
+export interface TextContinuations {
+  readonly prompt: string;
+  readonly continuations: readonly string[];
+}
+
+/**
+ * Natural-log probability of each continuation after its prompt, the naive way: each prompt by itself, from what the tokenizer of
+ * node-llama-cpp makes of both together. Continuations must be one token behind the prompt's. Attention is plain and in F32.
+ */
+export async function stockNextLogProbabilities(modelPath: string, texts: readonly TextContinuations[], contextSize: number): Promise<readonly (readonly number[])[]> {
+  const llama = await getLlama({ gpu: false, build: "never", progressLogs: false, logLevel: LlamaLogLevel.disabled });
+  try {
+    const model = await llama.loadModel({ modelPath });
+    const context = await model.createContext({ contextSize, threads: 1, flashAttention: false, experimentalKvCacheKeyType: "F32", experimentalKvCacheValueType: "F32" });
+    const sequence = context.getSequence();
+    const tokenize = (text: string): Token[] => [...(model.tokens.shouldPrependBosToken && model.tokens.bos !== null ? [model.tokens.bos] : []), ...model.tokenize(text)];
+    const results: number[][] = [];
+    for (const { prompt, continuations } of texts) {
+      const tokens = tokenize(prompt);
+      await sequence.clearHistory();
+      const outputs = await sequence.controlledEvaluate(tokens.map((token, index) => (index < tokens.length - 1 ? token : [token, { generateNext: { probabilities: true, options: {} } }])));
+      const probabilities = outputs[tokens.length - 1]?.next.probabilities;
+      results.push(
+        continuations.map((continuation) => {
+          const [token, more] = tokenize(prompt + continuation).slice(tokens.length);
+          if (token === undefined || more !== undefined) throw new Error(`${JSON.stringify(continuation)} is not one token`);
+          return Math.log(probabilities?.get(token) ?? Number.NaN);
+        }),
+      );
+    }
+    return results;
+  } finally {
+    await llama.dispose();
+  }
+}
