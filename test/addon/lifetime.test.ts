@@ -15,6 +15,9 @@ const modelPath = makeTinyModelFile(folder);
 /** Workers that are terminated, each two milliseconds later in its work than the one before. */
 const NUM_MOMENTS = 30;
 
+/** The same while it generates. */
+const NUM_GENERATOR_MOMENTS = 8;
+
 /** Opens the tiny model and starts a training that would take hours. */
 const prelude = `
   const { loadNative } = await import(${JSON.stringify(pathToFileURL(resolve(ROOT, "src/native/load.ts")).href)});
@@ -137,6 +140,33 @@ describe("a worker thread", () => {
       console.log("ended");
     `);
     expect(result).toEqual({ exitCode: 0, signal: null, output: "ended\n", errors: "" });
+  });
+
+  test("can be terminated at any moment of opening a generator and generating", () => {
+    const prompt = `{ tokens: Int32Array.of(1, 300), maxNewTokens: 30, temperature: 1, topK: 0, topP: 1, seed: 1, stopTexts: [] }`;
+    const source = `(async () => {
+      (await import("tsx/esm/api")).register();
+      const { parentPort } = await import("node:worker_threads");
+      ${prelude}
+      parentPort.postMessage("loaded");
+      for (;;) {
+        const generator = await addon.openGenerator(modelPath, { contextLength: 64, maxSequences: 2, numThreads: 2, adapters: [] });
+        const task = generator.generate({ prompts: [${prompt}, ${prompt}], onProgress: () => {} });
+        generator.dispose();
+        await task.promise;
+      } })()`;
+    const result = runProgram(`
+      const { Worker } = await import("node:worker_threads");
+      for (let moment = 0; moment < ${String(NUM_GENERATOR_MOMENTS)}; moment++) {
+        const worker = new Worker(${JSON.stringify(source)}, { eval: true });
+        worker.on("error", (error) => { console.log("worker error", error); });
+        worker.on("message", () => { setTimeout(() => worker.terminate(), 7 * moment); });
+        await new Promise((resolve) => worker.on("exit", resolve));
+      }
+      const generator = await addon.openGenerator(modelPath, { contextLength: 64, maxSequences: 2, numThreads: 1, adapters: [] });
+      generator.generate({ prompts: [{ ...${prompt}, maxNewTokens: 1e6 }], onProgress: () => { console.log("leaving"); process.exit(7); } });
+    `);
+    expect(result).toEqual({ exitCode: 7, signal: null, output: "leaving\n", errors: "" });
   });
 
   test("leaves the main thread's addon usable when it has gone", () => {
