@@ -1,7 +1,7 @@
 /**
  * Tokens per second of text generation beside node-llama-cpp with as many sequences, in one run and alternating, greedy, and whether the
  * answers agree. Prompts are random tokens: of 32, different ones, and of 300 common tokens and 16 of their own (node-llama-cpp computes
- * the common ones for each sequence).  `random` stands for a random F16 model of 113
+ * the common ones for each sequence). Weights are repacked, as node-llama-cpp does by default. `random` stands for a random F16 model of 113
  * million weights, `random:Q4_K_M` and so on for it quantized; it goes on to the end, as a trained one that gets random tokens may not.
  * Usage: node --import tsx experiments/bench/generation-rate.ts MODEL.gguf|random[:TYPE] [threads, default 2] [new tokens, default 48] [repeats, default 3]
  */
@@ -52,7 +52,7 @@ async function findModel(name: string): Promise<string> {
 
 async function compare(numCommon: number, numSequences: number): Promise<string> {
   const prompts = makePrompts(numCommon, numSequences);
-  const generator = await TextGenerator.open(addon, path, { contextLength: CONTEXT_LENGTH, maxSequences: numSequences, numThreads, adapters: [] });
+  const generator = await TextGenerator.open(addon, path, { contextLength: CONTEXT_LENGTH, maxSequences: numSequences, numThreads, repack: true, adapters: [] });
   const ours: Work[] = [];
   const theirs: Work[] = [];
   for (let repeat = 0; repeat < numRepeats; repeat++) {

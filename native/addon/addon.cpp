@@ -40,6 +40,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
     exports.Set("planMemory", Napi::Function::New<plan_memory>(env, "planMemory"));
     exports.Set("loadTokenizer", Napi::Function::New<load_tokenizer>(env, "loadTokenizer"));
     exports.Set("openGenerator", Napi::Function::New<open_generator>(env, "openGenerator"));
+    exports.Set("planGeneration", Napi::Function::New<plan_generation_memory>(env, "planGeneration"));
     exports.Set("quantizeModel", Napi::Function::New<quantize_file>(env, "quantizeModel"));
     exports.Set("emulateModel", Napi::Function::New<emulate_file>(env, "emulateModel"));
     exports.Set("peakResidentBytes", Napi::Function::New<peak_resident_bytes>(env, "peakResidentBytes"));

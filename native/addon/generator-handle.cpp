@@ -2,10 +2,13 @@
 #include "generator-handle.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "async-task.h"
 #include "environment.h"
+#include "generation-plan.h"
 #include "generator-options.h"
+#include "option-readers.h"
 #include "options.h"
 #include "results.h"
 
@@ -14,6 +17,19 @@ namespace fedllm::addon {
 namespace {
 
 constexpr const char * STOP_NAMES[] = {"endToken", "stopText", "maxTokens", "contextFull"};  // as in generation_stop
+
+constexpr double MAX_BYTES = 9007199254740991.0;  // 2^53 - 1
+
+Napi::Value make_plan(Napi::Env env, generation_plan && plan) {
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("maxSequences", double(plan.max_sequences));
+    object.Set("cacheBytes", double(plan.parts.cache));
+    object.Set("computeBytes", double(plan.parts.compute));
+    object.Set("weightBytes", double(plan.parts.weights));
+    object.Set("neededBytes", double(plan.parts.total()));
+    object.Set("limitBytes", double(plan.limit));
+    return object;
+}
 
 Napi::Object make_generation(Napi::Env env, const generation & result, bool log_probabilities) {
     Napi::Object object = Napi::Object::New(env);
@@ -108,6 +124,21 @@ Napi::Value open_generator(const Napi::CallbackInfo & info) {
                              return generator_handle::wrap(env, std::move(source));
                          },
                          Napi::Function()});
+    });
+}
+
+Napi::Value plan_generation_memory(const Napi::CallbackInfo & info) {
+    return guard_sync(info.Env(), [&] {
+        std::string             path    = read_text(info[0], "path");
+        const generator_options options = read_generator_options(info[1]);
+        std::optional<size_t>   limit;
+        if (!info[2].IsUndefined()) {
+            limit = size_t(read_integer(info[2], "limitBytes", 0, MAX_BYTES));
+        }
+        return async_task<generation_plan>::start_promise(
+            info.Env(), {"fedllm:planGeneration",
+                         [path = std::move(path), options, limit](task_control &) { return plan_generation(path, options, limit); },
+                         make_plan, Napi::Function()});
     });
 }
 

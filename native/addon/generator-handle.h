@@ -31,4 +31,7 @@ class generator_handle : public Napi::ObjectWrap<generator_handle> {
 // openGenerator(path, options): Promise<NativeGenerator>
 Napi::Value open_generator(const Napi::CallbackInfo & info);
 
+// planGeneration(path, options, limitBytes?): Promise<NativeGenerationPlan>
+Napi::Value plan_generation_memory(const Napi::CallbackInfo & info);
+
 }  // namespace fedllm::addon

@@ -50,6 +50,8 @@ generator_options read_generator_options(const Napi::Value & value) {
             throw parameter_error("CONFIG_INVALID", "device", "the name of a device", "an empty string");
         }
     }
+    const Napi::Value repack   = object.Get("repack");
+    options.repack             = !repack.IsUndefined() && read_flag(repack, "repack");
     const Napi::Array adapters = read_array(object.Get("adapters"), "adapters");
     for (uint32_t i = 0; i < adapters.Length(); ++i) {
         const std::string  subject = "adapters[" + std::to_string(i) + "]";

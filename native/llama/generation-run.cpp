@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "error.h"
+#include "generation-plan.h"
 #include "llama.h"
 
 namespace fedllm {
@@ -73,20 +74,18 @@ void generation_run::start_prompts() {
     }
 }
 
-// Makes `target` hold all of a prompt but its last token, which takes part in the next step.
+// Makes `target` hold a prompt but for its last token and what is left of whole pieces, which take part in the next steps.
 void generation_run::fill(stream & target, int32_t index, size_t prompt) {
     const std::vector<int32_t> & tokens   = request_.prompts[prompt].tokens;
-    const int64_t                n_wanted = int64_t(tokens.size()) - 1;
+    const int64_t                n_wanted = whole_columns(int64_t(tokens.size()) - 1);
     const int64_t                n_shared = share_beginning(target, index, tokens, n_wanted);
     results_[prompt].n_own_prompt_tokens  = int64_t(tokens.size()) - n_shared;
     target.prompt   = prompt;
     target.tokens   = tokens;
     target.n_cached = n_shared;
     target.text.emplace(llama_model_get_vocab(llama_get_model(context_)), &request_.prompts[prompt].stop_texts);
-    while (n_wanted - target.n_cached >= 2) {  // a single one goes through a step like the last token
-        const int64_t rest = n_wanted - target.n_cached;
-        int64_t       n    = std::min<int64_t>(rest, GENERATION_BATCH_TOKENS);
-        n -= rest - n == 1 ? 1 : 0;
+    while (target.n_cached < n_wanted) {
+        const int64_t        n = std::min<int64_t>(n_wanted - target.n_cached, GENERATION_BATCH_TOKENS);
         std::vector<int32_t> positions(static_cast<size_t>(n));
         std::iota(positions.begin(), positions.end(), int32_t(target.n_cached));
         const auto begin = tokens.begin() + std::ptrdiff_t(target.n_cached);
@@ -109,9 +108,7 @@ int64_t generation_run::share_beginning(stream & target, int32_t index, const st
             source = i;
         }
     }
-    if (n_wanted - best == 1 && best > 0) {
-        --best;  // two remain, so that they are a product of two columns
-    }
+    best = whole_columns(best);
     if (source != index) {
         llama_memory_seq_cp(memory, source, index, -1, -1);
     }
@@ -128,15 +125,14 @@ void generation_run::step() {
         positions.push_back(int32_t(active.n_cached));
         streams.push_back(i);
     }
-    const bool has_company = limits_.pair_up && n_active_ == 1;
-    if (has_company) {
-        if (limits_.n_streams > 1) {
-            streams_[1] = stream{};
+    for (int32_t i = n_active_; i % limits_.columns != 0; ++i) {
+        if (i < limits_.n_streams) {
+            streams_[size_t(i)] = stream{};
         }
-        llama_memory_seq_rm(llama_get_memory(context_), 1, -1, -1);
+        llama_memory_seq_rm(llama_get_memory(context_), i, -1, -1);
         tokens.push_back(tokens.front());
         positions.push_back(0);
-        streams.push_back(1);
+        streams.push_back(i);
     }
     decode(tokens, positions, streams, /*outputs=*/true);
     for (int32_t i = 0; i < n_active_; ++i) {

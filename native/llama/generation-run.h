@@ -5,8 +5,10 @@
 // left, the last stream moves into the gap, because llama.cpp computes only neighbouring streams together.
 //
 // All of this is a function of the request. On the CPU, moreover, a token's numbers do not depend on what is computed with it: streams
-// begin at cell 0 of their own, padding adds zeros at the end of sums, and no product has a single column, which alone ggml's x86 kernels
-// would sum in another order (a lone sequence is accompanied by a token that nobody looks at). On ARM ggml chooses kernels by more than that.
+// begin at cell 0 of their own, padding adds zeros at the end of sums, and all products but those inside attention have a multiple of
+// `columns` columns, because ggml's kernels sum fewer in another order: a prompt is computed in pieces of such lengths, and a step that is short
+// of sequences is filled up with tokens that nobody looks at. Only what pieces have computed is shared, never what steps have, whose attention has a single
+// column for each sequence.
 #pragma once
 
 #include <atomic>
@@ -20,13 +22,10 @@
 
 namespace fedllm {
 
-// Most tokens of a prompt in one llama_decode; also how long a cancel may wait on devices that cannot stop inside one.
-constexpr int32_t GENERATION_BATCH_TOKENS = 256;
-
 struct generation_limits {
     int64_t context_length;
     int32_t n_streams;  // that take prompts
-    bool    pair_up;    // whether a lone column gets company; there is then one stream more than n_streams, or at least two
+    int32_t columns;    // the context has n_streams, rounded up to a multiple of it; 1: bits may depend on company
 };
 
 class generation_run {
@@ -42,7 +41,7 @@ class generation_run {
         size_t               prompt = 0;
         std::vector<int32_t> tokens;         // prompt and answer so far
         int64_t              n_cached = 0;   // of these, from the start
-        int64_t              n_filled = 0;   // of those, not by steps: a step's attention rounds otherwise, so these alone are shared
+        int64_t              n_filled = 0;   // of those, in pieces: what others may share
         std::optional<answer_text> text;
     };
 
@@ -50,6 +49,7 @@ class generation_run {
     void    fill(stream & target, int32_t index, size_t prompt);
     int64_t share_beginning(stream & target, int32_t index, const std::vector<int32_t> & tokens, int64_t n_wanted);
     void    step();
+    int64_t whole_columns(int64_t n) const { return n - n % limits_.columns; }
     bool    take_token(stream & active, const float * logits);
     void    decode(const std::vector<int32_t> & tokens, const std::vector<int32_t> & positions, const std::vector<int32_t> & streams,
                    bool outputs);

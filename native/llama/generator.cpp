@@ -13,6 +13,7 @@
 #include "base-model.h"
 #include "device-memory.h"
 #include "error.h"
+#include "generation-plan.h"
 #include "generation-run.h"
 #include "llama.h"
 #include "log-router.h"
@@ -22,8 +23,6 @@ namespace fedllm {
 
 namespace {
 
-constexpr int64_t CELLS_MULTIPLE = 256;  // llama.cpp rounds a stream's cells up to it
-
 [[noreturn]] void refuse(const std::string & subject, const std::string & expected, const std::string & received) {
     throw train_error("CONFIG_INVALID", subject + ": expected " + expected + ", received " + received);
 }
@@ -32,12 +31,6 @@ void require_range(int64_t value, int64_t min, int64_t max, const std::string & 
     if (value < min || value > max) {
         refuse(subject, "an integer from " + std::to_string(min) + " to " + std::to_string(max), std::to_string(value));
     }
-}
-
-// Bytes of keys and values in F16.
-size_t cache_bytes(const model_info & model, int64_t context_length, int64_t n_streams) {
-    const int64_t cells = (context_length + CELLS_MULTIPLE - 1) / CELLS_MULTIPLE * CELLS_MULTIPLE;
-    return size_t(n_streams) * size_t(cells) * size_t(model.n_layers * model.n_kv_heads * model.head_length) * 2 * sizeof(ggml_fp16_t);
 }
 
 // Lends a flag to the context's abort callback until the request ends, however it ends.
@@ -69,20 +62,8 @@ struct generator_opener {
 
     ggml_backend_dev_t device() const { return backend_find_device(options.device); }
 
-    // One stream more for the company of a lone one, see generation-run.h.
-    int64_t n_streams() const { return on_cpu() ? std::max<int64_t>(2, options.max_sequences) : options.max_sequences; }
-
     void check() {
-        const enum ggml_backend_dev_type type = ggml_backend_dev_type(device());
-        if (type != GGML_BACKEND_DEVICE_TYPE_CPU && type != GGML_BACKEND_DEVICE_TYPE_GPU && type != GGML_BACKEND_DEVICE_TYPE_IGPU) {
-            throw train_error("NATIVE_MISMATCH", "device: expected the CPU or a GPU, received " + options.device);
-        }
-        require_range(options.n_threads, 1, GGML_MAX_N_THREADS, "numThreads");
-        require_range(options.max_sequences, 1, int64_t(llama_max_parallel_sequences()), "maxSequences");
-        model_options description;
-        description.placement = weight_placement::measured;
-        checked               = base_model::load(path, description);
-        require_range(options.context_length, 2, checked->info().context_length, "contextLength");
+        checked = check_generator(path, options);
         for (const generation_adapter & adapter : options.adapters) {
             adapter_load_gguf(adapter.path, *checked);
         }
@@ -90,12 +71,18 @@ struct generator_opener {
     }
 
     void load_model() {
+        const size_t weights = generation_memory_of(checked->info(), options, on_cpu()).weights;
+        const size_t available = device_free_bytes(backend(options.device, options.n_threads));
+        if (available != 0 && weights > available) {
+            throw train_error("OUT_OF_MEMORY", path + ": expected weights of at most the free " + bytes_text(available) + ", received " + bytes_text(weights) +
+                                                   ". Choose a smaller model or type" + (options.repack ? ", or do not repack" : ""));
+        }
         ggml_backend_dev_t devices[] = {on_cpu() ? nullptr : device(), nullptr};
         llama_model_params params    = llama_model_default_params();
         params.devices               = devices;
         params.n_gpu_layers          = on_cpu() ? 0 : -1;
         params.load_mode             = LLAMA_LOAD_MODE_MMAP;
-        params.use_extra_bufts       = false;
+        params.use_extra_bufts       = options.repack && on_cpu();
         log_error_scope log;
         try {
             result.model_ = llama_model_load_from_file(path.c_str(), params);
@@ -115,17 +102,18 @@ struct generator_opener {
     }
 
     void make_context() {
-        const size_t bytes     = cache_bytes(checked->info(), options.context_length, n_streams());
-        const size_t available = device_free_bytes(backend(options.device, options.n_threads));
-        const std::string remedy = "Lower maxSequences or contextLength";
-        if (available != 0 && bytes > available) {
-            throw train_error("OUT_OF_MEMORY", "keys and values of " + std::to_string(n_streams()) + " sequences of " + std::to_string(options.context_length) +
-                                                   " tokens: expected at most the free " + bytes_text(available) + ", received " + bytes_text(bytes) + ". " + remedy);
+        const generation_memory memory    = generation_memory_of(checked->info(), options, on_cpu());
+        const size_t            needed    = memory.cache + memory.compute;  // the weights are there already
+        const size_t            available = device_free_bytes(backend(options.device, options.n_threads));
+        const int64_t           n_streams = generation_streams(options, on_cpu());
+        const std::string       remedy    = "Lower maxSequences or contextLength";
+        if (available != 0 && needed > available) {
+            throw train_error("OUT_OF_MEMORY", "generation of " + std::to_string(options.max_sequences) + " sequences of " + std::to_string(options.context_length) +
+                                                   " tokens: expected at most the free " + bytes_text(available) + ", received " + bytes_text(needed) + ". " + remedy);
         }
         llama_context_params params = llama_context_default_params();
-        const int64_t        cells  = (options.context_length + CELLS_MULTIPLE - 1) / CELLS_MULTIPLE * CELLS_MULTIPLE;
-        params.n_seq_max            = uint32_t(n_streams());
-        params.n_ctx                = uint32_t(cells * n_streams());
+        params.n_seq_max            = uint32_t(n_streams);
+        params.n_ctx                = uint32_t(generation_cells(options.context_length) * n_streams);
         params.n_batch = params.n_ubatch = uint32_t(GENERATION_BATCH_TOKENS);
         params.n_outputs_max        = params.n_seq_max;
         params.n_threads = params.n_threads_batch = options.n_threads;
@@ -143,7 +131,8 @@ struct generator_opener {
         if (result.context_ == nullptr) {
             throw train_error("OUT_OF_MEMORY", "generation: expected llama.cpp to make a context, received a refusal: " + log.reason("it gave no reason") + ". " + remedy);
         }
-        result.info_ = {options.context_length, options.max_sequences, checked->info().n_vocab, ggml_backend_dev_name(device()), bytes};
+        result.columns_ = generation_columns(options, on_cpu());
+        result.info_ = {options.context_length, options.max_sequences, checked->info().n_vocab, ggml_backend_dev_name(device()), memory.cache};
     }
 
     // Threads that sleep between graphs; llama.cpp's own are started anew for each.
@@ -239,8 +228,7 @@ std::vector<generation> generator::generate(const generation_request & request, 
         }
     }
     const flag_scope scope(cancelled_, cancelled);
-    const bool on_cpu = ggml_backend_dev_type(backend_find_device(info_.device)) == GGML_BACKEND_DEVICE_TYPE_CPU;
-    return generation_run(context_, {info_.context_length, int32_t(info_.max_sequences), on_cpu}, request, cancelled).run(report);
+    return generation_run(context_, {info_.context_length, int32_t(info_.max_sequences), columns_}, request, cancelled).run(report);
 }
 
 }  // namespace fedllm

@@ -31,6 +31,7 @@ struct generator_options {
     int64_t                         max_sequences  = 1;  // computed at once
     int                             n_threads      = 1;
     std::string                     device;              // empty: the CPU
+    bool                            repack = false;      // the CPU's weights are copied in the order of its fastest kernels
     std::vector<generation_adapter> adapters;
 };
 
@@ -91,6 +92,7 @@ class generator {
     llama_context *                   context_ = nullptr;
     ggml_threadpool *                 threads_ = nullptr;
     std::vector<llama_adapter_lora *> adapters_;  // owned by the model
+    int32_t                           columns_ = 1;  // see generation-run.h
     std::timed_mutex                  busy_;
     const std::atomic<bool> *         cancelled_ = nullptr;  // of the running request
 };

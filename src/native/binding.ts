@@ -4,7 +4,7 @@
  */
 import type { Arithmetic } from "../adapter/arithmetic.js";
 import type { MemoryUse } from "../federated/local-trainer.js";
-import type { NativeGenerator, NativeGeneratorOptions } from "./generator-binding.js";
+import type { NativeGenerationPlan, NativeGenerator, NativeGeneratorOptions } from "./generator-binding.js";
 
 /** What the addon exports. Long work runs off the JS thread and returns promises. */
 export interface NativeAddon {
@@ -25,6 +25,8 @@ export interface NativeAddon {
   loadTokenizer(path: string): Promise<NativeTokenizer>;
   /** A model file with adapters, for text generation by llama.cpp. */
   openGenerator(path: string, options: NativeGeneratorOptions): Promise<NativeGenerator>;
+  /** What a generator would take, from the file's description alone; options.maxSequences is the most. Rejects with OUT_OF_MEMORY when not even one fits. */
+  planGeneration(path: string, options: NativeGeneratorOptions, limitBytes?: number): Promise<NativeGenerationPlan>;
   /** llama.cpp's own quantizer; type is a llama.cpp name such as "Q4_K_M". */
   quantizeModel(inputPath: string, outputPath: string, type: string, numThreads: number): Promise<void>;
   /** A GGUF of the same model with only these layers (ascending), which is an ordinary model. Atomic. */

@@ -6,6 +6,7 @@ export interface NativeGeneratorOptions {
   readonly maxSequences: number;
   readonly numThreads: number;
   readonly device?: string;
+  readonly repack?: boolean;
   readonly adapters: readonly { readonly path: string; readonly scale: number }[];
 }
 
@@ -15,6 +16,15 @@ export interface NativeGeneratorInfo {
   readonly vocabularySize: number;
   readonly device: string;
   readonly cacheBytes: number;
+}
+
+export interface NativeGenerationPlan {
+  readonly maxSequences: number;
+  readonly cacheBytes: number;
+  readonly computeBytes: number;
+  readonly weightBytes: number;
+  readonly neededBytes: number;
+  readonly limitBytes: number;
 }
 
 export interface NativeGenerationPrompt {

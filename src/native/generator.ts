@@ -3,9 +3,10 @@
  * beginnings computed once. Sampling is ours and its random numbers are functions of a prompt's seed and the place in its answer.
  *
  * The same request gives the same results on one machine and number of threads, whatever ran before. On x86 processors a prompt's
- * tokens moreover do not depend on the prompts beside it, on their order or on `maxSequences`: no product is laid out so that its
- * rounding would. On other devices and processors kernels may round differently for other numbers of sequences; there, only the
- * whole request decides.
+ * tokens moreover do not depend on the prompts beside it, on their order or on `maxSequences` from 2 on: no product is laid out so
+ * that its rounding would (on ARM processors that is intended too, but not tested). `maxSequences` 1 and `repack` are faster ways of
+ * their own, with other roundings. On other devices kernels may round differently for other numbers of sequences; there, only the whole
+ * request and the options decide.
  */
 import { problemError } from "../errors.js";
 import { MAX_THREADS } from "./base-model.js";
@@ -79,6 +80,8 @@ export interface GeneratorOptions {
   readonly numThreads: number;
   /** ggml's device name; absent: the CPU. */
   readonly device?: string;
+  /** Whether the CPU's weights are copied in the order of its fastest kernels: about twice as fast where they are quantized; they then take their size in memory again. */
+  readonly repack?: boolean;
   readonly adapters: readonly GenerationAdapter[];
 }
 
@@ -97,9 +100,7 @@ export class TextGenerator {
    * ADAPTER_INVALID, NATIVE_MISMATCH (device) or OUT_OF_MEMORY.
    */
   static async open(addon: NativeAddon, modelPath: string, options: GeneratorOptions): Promise<TextGenerator> {
-    checkInteger(options.contextLength, "contextLength", 2, MAX_TOKENS);
-    checkInteger(options.maxSequences, "maxSequences", 1, MAX_TOKENS);
-    checkInteger(options.numThreads, "numThreads", 1, MAX_THREADS);
+    checkOptions(options);
     for (const [index, { scale }] of options.adapters.entries()) {
       checkNumber(scale, `adapters[${index}].scale`, { min: -MAX_FLOAT32, max: MAX_FLOAT32 });
     }
@@ -121,6 +122,36 @@ export class TextGenerator {
   dispose(): void {
     this.native.dispose();
   }
+}
+
+/** Bytes on the device, and the sequences that fit into it. */
+export interface GenerationPlan {
+  /** The most sequences that fit, up to those that were asked for. */
+  readonly maxSequences: number;
+  /** Keys and values of all of them. */
+  readonly cacheBytes: number;
+  /** Activations and logits; an upper bound. */
+  readonly computeBytes: number;
+  /** Copies of weights; 0 where they stay in the mapped file. */
+  readonly weightBytes: number;
+  readonly neededBytes: number;
+  readonly limitBytes: number;
+}
+
+/**
+ * What a generator would take, from the model file's description alone. The limit is nine tenths of what is free on the device, or `limitBytes`.
+ * What fits may be other tomorrow; where bits depend on the number of sequences (see above), a caller that wants them again keeps the number.
+ * Rejects as TextGenerator.open, with OUT_OF_MEMORY when not even one sequence fits.
+ */
+export async function planGeneration(addon: NativeAddon, modelPath: string, options: Omit<GeneratorOptions, "adapters">, limitBytes?: number): Promise<GenerationPlan> {
+  checkOptions(options);
+  return await awaitNative(() => addon.planGeneration(modelPath, { ...options, adapters: [] }, limitBytes));
+}
+
+function checkOptions(options: Omit<GeneratorOptions, "adapters">): void {
+  checkInteger(options.contextLength, "contextLength", 2, MAX_TOKENS);
+  checkInteger(options.maxSequences, "maxSequences", 1, MAX_TOKENS);
+  checkInteger(options.numThreads, "numThreads", 1, MAX_THREADS);
 }
 
 function checkPrompt(prompt: GenerationPrompt, subject: string, vocabularySize: number): void {

@@ -4,17 +4,19 @@
  */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { scoreContinuations } from "../../src/evaluation/continuations.js";
 import type { FrozenAdapter } from "../../src/federated/local-trainer.js";
 import { BaseModel } from "../../src/native/base-model.js";
 import { emulateModel } from "../../src/native/emulate.js";
-import { TextGenerator } from "../../src/native/generator.js";
+import { TextGenerator, planGeneration } from "../../src/native/generator.js";
 import type { Generation, GenerationPrompt, GeneratorOptions } from "../../src/native/generator.js";
 import { loadNative } from "../../src/native/load.js";
 import { NativeTrainer } from "../../src/native/native-trainer.js";
 import { quantizeModel } from "../../src/native/quantize.js";
 import { Tokenizer } from "../../src/native/tokenizer.js";
+import { encodeGguf, makeTinyModel } from "../fixtures/tiny-gguf.js";
 import { GENERATOR_OPTIONS, answers, first, generate, makePrompt, makePrompts, openGenerator } from "../helpers/generator.js";
 import { TEST_ADAPTER, makeSample, makeTestFolder, makeTinyModelFile } from "../helpers/native.js";
 import { stockGreedyTokens } from "../helpers/stock-llama.js";
@@ -26,17 +28,18 @@ const f32 = makeTinyModelFile(folder, "f32.gguf", { type: "F32" });
 const BUILT_IN = resolve(import.meta.dirname, "..", "..", "models", "fedllm-tiny-f16.gguf");
 const STORIES = "/work/shared/data/models/stories260K-f32.gguf";
 
-describe.each(["F32", "F16", "Q8_0", "Q4_0", "Q4_K_M"])("prompts of a %s model together", (type) => {
+describe.each(["F32", "F16", "Q8_0", "Q4_0", "Q4_K_M", "Q6_K"])("prompts of a %s model together", (type) => {
   const path = type === "F32" ? f32 : type === "F16" ? f16 : join(folder, `${type}.gguf`);
 
-  test("get the bits that each gets alone, in any order and beside any others", async () => {
+  // What is not quantized has nothing to be repacked.
+  test.each(type.startsWith("Q") ? [false, true] : [false])("get the bits that each gets alone, in any order and beside any others, repacked: %s", async (repack) => {
     if (type.startsWith("Q")) await quantizeModel(addon, { inputPath: f32, outputPath: path, type, numThreads: 1 });
     const prompts = makePrompts();
     const alone: Generation[] = [];
-    const single = await openGenerator(path, { maxSequences: 1 });
-    for (const prompt of prompts) alone.push(first(await generate(single, [prompt])));
-    for (const maxSequences of [1, 2, 4, 16]) {
-      const generator = await openGenerator(path, { maxSequences });
+    const two = await openGenerator(path, { maxSequences: 2, repack });
+    for (const prompt of prompts) alone.push(first(await generate(two, [prompt])));
+    for (const maxSequences of [2, 3, 16]) {
+      const generator = await openGenerator(path, { maxSequences, repack });
       expect(answers(await generate(generator, prompts))).toEqual(answers(alone));
       const backwards = await generate(generator, [...prompts].reverse());
       expect(answers([...backwards].reverse())).toEqual(answers(alone));
@@ -52,7 +55,7 @@ describe("greedy answers", () => {
     const { tokens } = first(await generate(generator, [makePrompt(prompt, { maxNewTokens: 8 }), ...makePrompts()]));
     const naive: number[] = [];
     while (naive.length < 8) {
-      const fresh = await TextGenerator.open(addon, f16, { ...GENERATOR_OPTIONS, maxSequences: 1 });
+      const fresh = await TextGenerator.open(addon, f16, { ...GENERATOR_OPTIONS, maxSequences: 1 + (naive.length % 2) });
       naive.push(...first(await generate(fresh, [makePrompt(Int32Array.of(...prompt, ...naive), { maxNewTokens: 1 })])).tokens);
       fresh.dispose();
     }
@@ -189,6 +192,14 @@ describe("a request", () => {
     expect(await generate(await openGenerator(f16), makePrompts())).toEqual(before);
   });
 
+  test("fails when logits are no numbers, and names the prompt", async () => {
+    const content = makeTinyModel({ type: "F32" });
+    const tensors = content.tensors.map((tensor) => (tensor.name === "output_norm.weight" ? { ...tensor, values: tensor.values.map(() => Number.NaN) } : tensor));
+    const path = join(folder, "nan.gguf");
+    writeFileSync(path, encodeGguf({ ...content, tensors }));
+    await expect(generate(await openGenerator(path), makePrompts())).rejects.toMatchObject({ code: "TRAIN_FAILED", message: expect.stringContaining("prompt 5") as unknown });
+  });
+
   test("reports how many tokens there are, and may be empty", async () => {
     const generator = await openGenerator(f16);
     const reports: number[] = [];
@@ -251,8 +262,8 @@ describe("a request", () => {
 describe("opening", () => {
   test("tells what was opened", async () => {
     const { info } = await openGenerator(f16, { contextLength: 300, maxSequences: 3 });
-    // 3 streams of 512 cells (a multiple of 256), 2 layers, keys and values of 2 heads of 64 numbers in F16.
-    expect(info).toEqual({ contextLength: 300, maxSequences: 3, vocabularySize: 368, device: "CPU", cacheBytes: 3 * 512 * 2 * 2 * 128 * 2 });
+    // 4 streams (an even number) of 512 cells (a multiple of 256), 2 layers, keys and values of 2 heads of 64 numbers in F16.
+    expect(info).toEqual({ contextLength: 300, maxSequences: 3, vocabularySize: 368, device: "CPU", cacheBytes: 4 * 512 * 2 * 2 * 128 * 2 });
   });
 
   test.each<[string, Partial<GeneratorOptions>, string]>([
@@ -279,5 +290,40 @@ describe("opening", () => {
       code: "OUT_OF_MEMORY",
       message: expect.stringContaining("Lower maxSequences or contextLength") as unknown,
     });
+  });
+
+  test("takes what was planned", async () => {
+    for (const [contextLength, maxSequences] of [[30, 1], [512, 1], [512, 8], [300, 16]] as const) {
+      const plan = await planGeneration(addon, f16, { contextLength, maxSequences, numThreads: 1 });
+      const lines: string[] = [];
+      addon.setLogger((_, line) => lines.push(line));
+      await openGenerator(f16, { contextLength, maxSequences });
+      await setTimeout(50); // lines come later than the promise
+      addon.setLogger(null);
+      const bytesOf = (pattern: RegExp): number => lines.reduce((sum, line) => sum + Number(pattern.exec(line)?.[1] ?? 0) * 2 ** 20, 0);
+      // llama.cpp's log has MiB with two places.
+      expect(Math.abs(plan.cacheBytes - bytesOf(/KV buffer size = +([\d.]+) MiB/u))).toBeLessThan(2 ** 20 * 0.01);
+      const computeBytes = bytesOf(/compute buffer size = +([\d.]+) MiB/u) + bytesOf(/output buffer size = +([\d.]+) MiB/u);
+      expect(computeBytes).toBeGreaterThan(0);
+      expect(plan.computeBytes).toBeGreaterThan(computeBytes);
+      // Not all vectors are there at once, and the log leaves out what products convert in passing.
+      expect(plan.computeBytes).toBeLessThan(4 * computeBytes);
+      expect(plan).toMatchObject({ maxSequences, weightBytes: 0, neededBytes: plan.cacheBytes + plan.computeBytes });
+    }
+  });
+
+  test("is planned with as many sequences as fit", async () => {
+    const options = { contextLength: 512, maxSequences: 64, numThreads: 1 };
+    const all = await planGeneration(addon, f16, options);
+    expect(all.maxSequences).toBe(64);
+    const some = await planGeneration(addon, f16, options, Math.floor(all.neededBytes / 3));
+    const more = await planGeneration(addon, f16, { ...options, maxSequences: some.maxSequences + 2 }, Number.MAX_SAFE_INTEGER);
+    expect(some.maxSequences).toBeGreaterThan(4);
+    expect(some.neededBytes).toBeLessThanOrEqual(some.limitBytes);
+    expect(more.neededBytes).toBeGreaterThan(some.limitBytes);
+    const model = await BaseModel.open(addon, f16, { numThreads: 1 });
+    expect(await planGeneration(addon, f16, { ...options, repack: true })).toMatchObject({ weightBytes: model.info.weightBytes });
+    model.dispose();
+    await expect(planGeneration(addon, f16, options, 1000)).rejects.toMatchObject({ code: "OUT_OF_MEMORY", message: expect.stringContaining("Lower contextLength") as unknown });
   });
 });
