@@ -19,6 +19,7 @@ import { reportCommand } from "./commands/report.js";
 import { resumeCommand } from "./commands/resume.js";
 import { runCommand } from "./commands/run.js";
 import { runsCommand } from "./commands/runs.js";
+import { serveCommand } from "./commands/serve.js";
 import { CONFIG_OPTION_NAMES } from "./options.js";
 import { EXIT_OK, describeFailure, exitCodeOf } from "./failure.js";
 
@@ -27,6 +28,7 @@ export const COMMANDS = [
   runCommand,
   resumeCommand,
   runsCommand,
+  serveCommand,
   compareCommand,
   reportCommand,
   dataCommand,
@@ -94,7 +96,7 @@ function isYargsError(error: Error): boolean {
 }
 
 const COMMAND_WORDS = [
-  ...["run", "resume", "runs", "compare", "report", "data", "model", "doctor", "config", "native", "questions", "completion"],
+  ...["run", "resume", "runs", "serve", "compare", "report", "data", "model", "doctor", "config", "native", "questions", "completion"],
   ...["list", "get", "show", "rm", "inspect", "analyze", "import", "split", "generate", "quantize", "emulate", "schema", "validate", "build"],
 ];
 

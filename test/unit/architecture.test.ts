@@ -118,6 +118,12 @@ describe("imports", () => {
     expect(typescript.some(({ path }) => path.startsWith("src/analysis/"))).toBe(true);
   });
 
+  test("the server is for the command line alone, and knows no trainer and no database", () => {
+    const found = importsFrom("src/", ["src/serve/"]);
+    expect(found.filter((line) => !/^src\/(serve|cli)\//u.test(line))).toEqual([]);
+    expect(importsFrom("src/serve/", ["src/federated/", "src/metrics/", "src/cli/", "src/report/", "src/judge/"])).toEqual([]);
+  });
+
   test("judges know no trainer, no run and no command line", () => {
     const forbidden = ["src/federated/", "src/metrics/", "src/cli/", "src/report/", "src/serve/", "src/experiment"];
     expect(importsFrom("src/judge/", forbidden)).toEqual([]);
@@ -127,9 +133,11 @@ describe("imports", () => {
     expect(importsFrom("src/", ["node-llama-cpp"]).filter((line) => !/^src\/(generation|serve|judge\/local)/u.test(line))).toEqual([]);
   });
 
-  test("only downloads and judges reach the network", () => {
-    const found = importsFrom("src/", ["undici", "node:https", "node:net", "node:tls"]);
-    expect(found.filter((line) => !/^src\/(data\/download|judge)\//u.test(line))).toEqual([]);
+  test("only downloads and judges ask the network, only the server listens to it", () => {
+    const asking = importsFrom("src/", ["undici", "node:https", "node:tls"]);
+    expect(asking.filter((line) => !/^src\/(data\/download|judge)\//u.test(line))).toEqual([]);
+    const listening = importsFrom("src/", ["node:http", "node:net", "node:dgram"]).filter((line) => !line.endsWith("node:https"));
+    expect(listening.filter((line) => !line.startsWith("src/serve/"))).toEqual([]);
     expect(findLines(typescript, /(?<![\w.])fetch\(/u)).toEqual([]);
   });
 
