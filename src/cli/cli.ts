@@ -12,6 +12,7 @@ import { compareCommand } from "./commands/compare.js";
 import { configCommand } from "./commands/config.js";
 import { dataCommand } from "./commands/data.js";
 import { doctorCommand } from "./commands/doctor.js";
+import { judgeCommand } from "./commands/judge.js";
 import { modelCommand } from "./commands/model.js";
 import { nativeCommand } from "./commands/native.js";
 import { questionsCommand } from "./commands/questions.js";
@@ -33,6 +34,7 @@ export const COMMANDS = [
   reportCommand,
   dataCommand,
   questionsCommand,
+  judgeCommand,
   modelCommand,
   doctorCommand,
   configCommand,
@@ -96,8 +98,8 @@ function isYargsError(error: Error): boolean {
 }
 
 const COMMAND_WORDS = [
-  ...["run", "resume", "runs", "serve", "compare", "report", "data", "model", "doctor", "config", "native", "questions", "completion"],
-  ...["list", "get", "show", "rm", "inspect", "analyze", "import", "split", "generate", "quantize", "emulate", "schema", "validate", "build"],
+  ...["run", "resume", "runs", "serve", "compare", "report", "data", "model", "doctor", "config", "native", "questions", "judge", "completion"],
+  ...["list", "get", "agreement", "show", "rm", "inspect", "analyze", "import", "split", "generate", "quantize", "emulate", "schema", "validate", "build"],
 ];
 
 /** Adds "Did you mean" for the words yargs does not know. */
