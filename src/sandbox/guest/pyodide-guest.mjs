@@ -174,6 +174,8 @@ function makeHandler(pyodide) {
 }
 
 async function main() {
+  // Not by returning: what a program has left to Node's event loop would have its turn then.
+  const exit = process.exit.bind(process);
   closeNetwork();
   const pyodide = await openInterpreter();
   const handle = makeHandler(pyodide);
@@ -184,7 +186,7 @@ async function main() {
   send("ready");
   for (let line = readLine(); line !== undefined; line = readLine()) {
     if (line === "reset") {
-      if (!files.reset()) return;
+      if (!files.reset()) break;
       memory().set(fresh);
       memory().fill(0, fresh.length);
       send("ready");
@@ -192,6 +194,7 @@ async function main() {
       send(handle(line));
     }
   }
+  exit(0);
 }
 
 await main();
