@@ -211,7 +211,15 @@ export interface MetricOptions {
   /** By metric's own names. */
   readonly settings: Readonly<Record<string, unknown>>;
   /** Held-out samples of the run under test, for metrics over client data; absent: there is no run, and a file takes their place. */
-  readonly heldOut?: readonly HeldOutSample[];
+  readonly heldOut?: HeldOutParts;
+}
+
+/** What no client trained on. */
+export interface HeldOutParts {
+  /** The clients' own parts. */
+  readonly clients: readonly HeldOutSample[];
+  /** What every adapter is judged by in the run: a file of held-out samples by its users, or the same as the clients' parts. */
+  readonly overall: readonly HeldOutSample[];
 }
 
 /** A sample that no client trained on. */
@@ -228,5 +236,7 @@ export interface MetricSource {
   readonly title: string;
   readonly description: string;
   readonly needs: Metric["needs"];
+  /** It asks for `heldOut` of its options. */
+  readonly usesHeldOut?: boolean;
   create(options: MetricOptions): Promise<Metric>;
 }

@@ -56,6 +56,11 @@ export interface AnsweredItem {
   readonly durationMs: number;
 }
 
+/** Opens existing results for reading. Throws METRICS_INVALID for a file that is not ours or of another version, IO_FAILED. */
+export function openEvaluationDatabase(path: string): MetricsDatabase {
+  return openRunDatabase(path, EVALUATION_DATABASE, { readonly: true });
+}
+
 /** One writer at a time is best; a second one stores the same rows again, which changes nothing. Everything throws IO_FAILED. */
 export class EvaluationStore {
   /** For the functions of queries.ts. */

@@ -11,8 +11,8 @@ import { FedllmError, problemError } from "../errors.js";
 import { compareCommand } from "./commands/compare.js";
 import { configCommand } from "./commands/config.js";
 import { dataCommand } from "./commands/data.js";
+import { evalCommand } from "./commands/eval.js";
 import { doctorCommand } from "./commands/doctor.js";
-import { judgeCommand } from "./commands/judge.js";
 import { modelCommand } from "./commands/model.js";
 import { nativeCommand } from "./commands/native.js";
 import { questionsCommand } from "./commands/questions.js";
@@ -32,9 +32,9 @@ export const COMMANDS = [
   serveCommand,
   compareCommand,
   reportCommand,
+  evalCommand,
   dataCommand,
   questionsCommand,
-  judgeCommand,
   modelCommand,
   doctorCommand,
   configCommand,
@@ -86,7 +86,9 @@ interface KnownOptions {
  * joined, and a flag may be repeated.
  */
 function refuseRepeated(values: Readonly<Record<string, unknown>>, parser: Argv): void {
-  const { array } = (parser as unknown as KnownOptions).getOptions();
+  const { array: named } = (parser as unknown as KnownOptions).getOptions();
+  // Names with dashes are there a second time in camel case.
+  const array = named.flatMap((name) => [name, name.replaceAll(/-([a-z])/gu, (_, letter: string) => letter.toUpperCase())]);
   const repeated = Object.entries(values).find(([name, value]) => name !== "_" && Array.isArray(value) && !array.includes(name));
   if (repeated === undefined) return;
   const [name, given] = repeated as [string, unknown[]];
@@ -98,8 +100,8 @@ function isYargsError(error: Error): boolean {
 }
 
 const COMMAND_WORDS = [
-  ...["run", "resume", "runs", "serve", "compare", "report", "data", "model", "doctor", "config", "native", "questions", "judge", "completion"],
-  ...["list", "get", "agreement", "show", "rm", "inspect", "analyze", "import", "split", "generate", "quantize", "emulate", "schema", "validate", "build"],
+  ...["run", "resume", "runs", "serve", "compare", "report", "eval", "data", "model", "doctor", "config", "native", "questions", "completion"],
+  ...["list", "get", "show", "rm", "inspect", "analyze", "import", "split", "generate", "quantize", "emulate", "schema", "validate", "build", "metrics"],
 ];
 
 /** Adds "Did you mean" for the words yargs does not know. */

@@ -301,7 +301,10 @@ export const experimentSchema = z.strictObject({
     .optional()
     .describe("differences of variants of the experiment, by name: `run EXPERIMENT/VARIANT`"),
   checkpoint: z
-    .strictObject({ every: count().default(1).describe("rounds between two checkpoints; the last round always has one") })
+    .strictObject({
+      every: count().default(1).describe("rounds between two checkpoints; the last round always has one"),
+      keepAdapters: count().optional().describe("keep the common adapter after every so many rounds, in adapters/ARM/rounds; default: that of the last round only"),
+    })
     .prefault({}),
   numThreads: z.int().min(1).max(1024).optional().describe("compute threads; default: the cores this process may use"),
   hiddenStateCache: z

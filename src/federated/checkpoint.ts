@@ -8,6 +8,7 @@
  * A checkpoint is trusted only when its hash fits: a torn or flipped newest one gives way to the one before.
  */
 import { createHash } from "node:crypto";
+import { existsSync, readdirSync } from "node:fs";
 import { open, readdir, rm, type FileHandle } from "node:fs/promises";
 import { endianness } from "node:os";
 import { join } from "node:path";
@@ -142,6 +143,26 @@ export class CheckpointFolder implements CheckpointSink {
       .sort()
       .reverse();
   }
+}
+
+/** Rounds of the checkpoints in a folder, ascending; none where there is no folder. */
+export function checkpointRounds(folder: string): number[] {
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder)
+    .flatMap((name) => Number.parseInt(NAME_PATTERN.exec(name)?.[1] ?? "", 10) || [])
+    .sort((left, right) => left - right);
+}
+
+/**
+ * The snapshot of one round as a reader sees it, whatever configuration it is of; changes nothing in the folder. Throws
+ * CHECKPOINT_CORRUPT when it is damaged or gone.
+ */
+export async function readSnapshot(folder: string, round: number): Promise<Snapshot> {
+  const { header, server } = await readCheckpoint(join(folder, checkpointName(round)));
+  const states = new ClientStateFiles(join(folder, CLIENT_STATES));
+  const clients = new Map<string, NamedState>();
+  for (const { id, hash } of header.clients) clients.set(id, await states.open(hash));
+  return { round: header.round, state: { server, clients } };
 }
 
 function checkpointName(round: number): string {

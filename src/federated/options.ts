@@ -8,7 +8,7 @@ import type { LocalTrainingOptions } from "./client.js";
 import type { SampleIndices } from "./cohort.js";
 import type { LocalTrainer } from "./local-trainer.js";
 import type { Participation } from "./participation.js";
-import type { FederatedClient, GroupOf } from "./protocol.js";
+import type { AdapterSet, FederatedClient, GroupOf } from "./protocol.js";
 import type { CheckpointSink, Clock, Evaluate, FederationEvent, MetricsSink } from "./records.js";
 import type { Strategy, TrainingPlan } from "./strategy.js";
 
@@ -48,6 +48,11 @@ export interface FederationDeps {
   readonly evaluate?: Evaluate;
   readonly onEvent?: (event: FederationEvent) => void;
   readonly peakMemoryBytes?: () => number;
+  /**
+   * Told of the adapters after each round that is recorded, the one that a snapshot is of included; the next round waits for it. It may be
+   * told of a round again after a stop, with the same adapters.
+   */
+  readonly afterRound?: (round: number, adapters: AdapterSet) => Promise<void>;
   readonly signal?: AbortSignal;
 }
 

@@ -44,6 +44,7 @@ export async function runServer(
   };
   let { round, state } = await begin(setup, start);
   const { numRounds } = options.plan;
+  if (start.kind === "snapshot") await deps.afterRound?.(round, strategy.adapters(state, deps.trainer.layout));
   assert(round <= numRounds, "a snapshot is not of a later round than the last");
   while (round < numRounds) {
     throwIfCancelled(deps.signal);
@@ -53,6 +54,7 @@ export async function runServer(
       await deps.checkpoints.save({ round, state });
       state = deps.checkpoints.release?.(state) ?? state;
     }
+    await deps.afterRound?.(round, strategy.adapters(state, deps.trainer.layout));
   }
   return { round, state, adapters: strategy.adapters(state, deps.trainer.layout) };
 }

@@ -36,7 +36,7 @@ import type { EnergyMeter } from "./energy.js";
 import type { PeakMemory } from "./peak-memory.js";
 import type { RunPaths } from "./run-folder.js";
 import { ARM_FINISHED } from "./run-state.js";
-import { saveAdapters, saveEmulatorAdapters } from "./save-adapters.js";
+import { saveAdapters, saveEmulatorAdapters, saveJoined } from "./save-adapters.js";
 import { readStartAdapter } from "./start-adapter.js";
 import type { StartAdapter, StartAdapterFile } from "./start-adapter.js";
 import type { TrainingData } from "./training-data.js";
@@ -115,6 +115,7 @@ export async function runArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): 
     },
     checkpoints,
     peakMemoryBytes: () => setup.peakMemory.read(),
+    afterRound: makeAfterRound(setup, arm, model),
     onEvent: (event) => {
       passOn(event, arm.name, emit);
     },
@@ -133,6 +134,15 @@ export async function runArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): 
     message: `${String(numAdapters)} adapters saved`,
   });
   emit({ event: "arm_finished", arm: arm.name, adapters: numAdapters });
+}
+
+/** Keeps the common adapter of a round where somebody wants it; that of the last round is the arm's result. */
+function makeAfterRound(setup: ArmSetup, arm: ArmConfig, { base }: ArmModel): NonNullable<FederationDeps["afterRound"]> {
+  const { keepAdapters } = setup.config.checkpoint;
+  return async (round, { kind, weights, frozen }) => {
+    if (round === arm.training.numRounds || kind !== "global" || keepAdapters === undefined || round % keepAdapters !== 0) return;
+    await saveJoined(setup.paths.roundAdapter(arm.name, round), arm, base, { weights, frozen });
+  };
 }
 
 /** For strategies that train at the server: where clients have an emulator and the server has data. */

@@ -7,6 +7,7 @@ import type { SampleTokenizer } from "../data/tokenized.js";
 import type { LocalTrainer, TrainRequest } from "../federated/local-trainer.js";
 import type { NativeHiddenStateCache, NativeKernelVariants, NativeMemoryPlan, NativeModelInfo } from "../native/binding.js";
 import type { DistillResult, Teacher } from "../native/distillation.js";
+import type { Generation, GenerationRequest, GeneratorOptions } from "../native/generator.js";
 import type { ModelVariant } from "./model-variants.js";
 
 /** The source model's facts, known before any training. */
@@ -48,6 +49,14 @@ export interface OpenBaseModel {
   dispose(): void;
 }
 
+/** A model with adapters that writes text. */
+export interface OpenGenerator {
+  /** Answers in the order of the prompts. */
+  generate(request: GenerationRequest, signal?: AbortSignal): Promise<readonly Generation[]>;
+  /** Safe to call twice. */
+  dispose(): void;
+}
+
 /** What memory depends on. */
 export interface MemoryRequest {
   readonly lora: LoraConfig;
@@ -72,6 +81,8 @@ export interface TrainingEngine {
   /** Writes a model with only these layers of another one; rejects as emulateModel. */
   emulate(inputPath: string, outputPath: string, layers: readonly number[]): Promise<void>;
   openBaseModel(path: string, variants: NativeKernelVariants): Promise<OpenBaseModel>;
+  /** Opens a model for generation on the engine's device. Absent: the engine cannot. */
+  openGenerator?(path: string, options: Pick<GeneratorOptions, "contextLength" | "maxSequences" | "adapters">): Promise<OpenGenerator>;
   /** How training would be computed and what it would take; loads nothing. Rejects with OUT_OF_MEMORY and the numbers when no plan fits. */
   planMemory(path: string, request: MemoryRequest): Promise<NativeMemoryPlan>;
 }

@@ -7,6 +7,7 @@ import type { HiddenStateCacheSize, NativeAddon, NativeAdapterOptions, NativeHid
 import type { DistillResult } from "../native/distillation.js";
 import { emulateModel } from "../native/emulate.js";
 import { ensureAddon } from "../native/build.js";
+import { TextGenerator } from "../native/generator.js";
 import { locateLibraries, type NativeBackend } from "../native/libraries.js";
 import { awaitNative } from "../native/native-error.js";
 import { NativeTrainer } from "../native/native-trainer.js";
@@ -89,6 +90,7 @@ export async function createNativeEngine(options: NativeEngineOptions): Promise<
     },
     emulate: (inputPath, outputPath, layers) => emulateModel(native.addon, { inputPath, outputPath, layers }),
     openBaseModel: async (path, variants) => new NativeOpenModel(await open(path, variants)),
+    openGenerator: (path, options) => TextGenerator.open(addon, path, { ...options, numThreads, ...deviceOption(deviceName) }),
     planMemory: (path, request) => planOn(deviceName, path, request),
   };
 }

@@ -7,7 +7,9 @@
  *   checkpoints/<arm>/     the last states of each arm
  *   adapters/<arm>.gguf    the result; for strategies with an adapter per client adapters/<arm>/<client>.gguf, with one per
  *                          group adapters/<arm>/groups/<group>.gguf; of clients that were fine-tuned after the last round
- *                          adapters/<arm>/finetuned/<client>.gguf
+ *                          adapters/<arm>/finetuned/<client>.gguf; of earlier rounds, where they are kept,
+ *                          adapters/<arm>/rounds/<round>.gguf
+ *   evaluation.sqlite      answers and scores of metrics, where any were asked for
  *   emulators/<arm>.gguf   what clients get of the model, where a strategy does not give them all of it; an adapter that
  *                          belongs to it is emulators/adapters/<arm>.gguf
  *   summary.md             the final table
@@ -40,6 +42,10 @@ export interface RunPaths {
   emulator(arm: string): string;
   emulatorAdapter(arm: string): string;
   fineTunedAdapter(arm: string, clientFileName: string): string;
+  /** The common adapter after a round that is not the last. */
+  roundAdapter(arm: string, round: number): string;
+  /** Answers and scores of metrics. */
+  readonly evaluation: string;
 }
 
 /** Paths inside a folder, which need not exist. */
@@ -57,6 +63,8 @@ export function runPaths(folder: string): RunPaths {
         ? join(root, "adapters", `${arm}.gguf`)
         : join(root, "adapters", arm, `${clientFileName}.gguf`),
     fineTunedAdapter: (arm, clientFileName) => join(root, "adapters", arm, "finetuned", `${clientFileName}.gguf`),
+    roundAdapter: (arm, round) => join(root, "adapters", arm, "rounds", `${String(round)}.gguf`),
+    evaluation: join(root, "evaluation.sqlite"),
     emulator: (arm) => join(root, "emulators", `${arm}.gguf`),
     emulatorAdapter: (arm) => join(root, "emulators", "adapters", `${arm}.gguf`),
     groupAdapter: (arm, groupFileName) => join(root, "adapters", arm, "groups", `${groupFileName}.gguf`),
@@ -156,4 +164,14 @@ function encodeFileName(id: string): string {
       return /[A-Za-z0-9_-]/.test(character) ? character : `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
     })
     .join("");
+}
+
+/** The client of a file name; of a name with a hash, which has lost a part of the id, the name itself. */
+export function clientOfFileName(fileName: string): string {
+  try {
+    const id = decodeURIComponent(fileName);
+    return clientFileNames([id]).get(id) === fileName ? id : fileName;
+  } catch {
+    return fileName;
+  }
 }

@@ -144,7 +144,8 @@ export function checkSameInputs(record: RunRecord, now: { hashes: Readonly<Recor
   });
 }
 
-function ownVersion(): string {
+/** Of this program. */
+export function ownVersion(): string {
   const require = createRequire(import.meta.url);
   return (require("../../package.json") as { version: string }).version;
 }

@@ -5,15 +5,13 @@
 import type { CodeSandbox, ProgramResult } from "../benchmarks/metric.js";
 import { FedllmError, problemError } from "../errors.js";
 import type { SandboxBackend } from "./backend.js";
+import type { SandboxBackendName } from "./names.js";
 import { bubblewrapBackends } from "./bubblewrap.js";
 import { completeLimits } from "./limits.js";
 import type { SandboxLimits } from "./limits.js";
 import { SandboxPool } from "./pool.js";
 import { pyodideBackends } from "./pyodide.js";
 import { userCommandBackend } from "./user-command.js";
-
-export const SANDBOX_BACKENDS = ["auto", "bubblewrap", "pyodide"] as const;
-export type SandboxBackendName = (typeof SANDBOX_BACKENDS)[number];
 
 export interface SandboxOptions {
   /** The user's consent to the running of programs that a model wrote. */

@@ -3,7 +3,8 @@ import { isFedllmError } from "../../src/errors.js";
 import { completeLimits } from "../../src/sandbox/limits.js";
 import type { SandboxLimits } from "../../src/sandbox/limits.js";
 import { openSandbox } from "../../src/sandbox/open-sandbox.js";
-import type { OpenSandbox, SandboxBackendName } from "../../src/sandbox/open-sandbox.js";
+import type { SandboxBackendName } from "../../src/sandbox/names.js";
+import type { OpenSandbox } from "../../src/sandbox/open-sandbox.js";
 import { SandboxPool } from "../../src/sandbox/pool.js";
 import { pyodideBackends } from "../../src/sandbox/pyodide.js";
 

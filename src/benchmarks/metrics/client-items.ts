@@ -17,12 +17,15 @@ export interface ClientItems {
   readonly itemsSha256: string;
 }
 
+/** The setting that chooses between the clients' own held-out samples (clients, the default where there are any) and the run's common ones (overall). */
+export const SET = "set";
+
 /**
  * A file of client data ({user: [samples]} or a plain list) goes before the run's held-out samples. Throws CONFIG_INVALID where there is
  * neither, DATASET_INVALID for samples of another kind than the metric takes or none.
  */
 export async function loadClientItems(metric: string, options: MetricOptions, takes: (sample: Sample) => boolean, what: string): Promise<ClientItems> {
-  const samples = options.file === undefined ? options.heldOut : await readSamples(options.file);
+  const samples = options.file === undefined ? choosePart(metric, options) : await readSamples(options.file);
   if (samples === undefined) {
     throw problemError("CONFIG_INVALID", {
       subject: `metric ${metric}`,
@@ -40,6 +43,12 @@ export async function loadClientItems(metric: string, options: MetricOptions, ta
     });
   }
   return { items: limitItems(items, options), itemsSha256: createHash("sha256").update(JSON.stringify(items)).digest("hex") };
+}
+
+function choosePart(metric: string, { heldOut, settings }: MetricOptions): readonly HeldOutSample[] | undefined {
+  const chosen = settings[SET] ?? (heldOut?.clients.length === 0 ? "overall" : "clients");
+  if (chosen === "clients" || chosen === "overall") return heldOut?.[chosen];
+  throw problemError("CONFIG_INVALID", { subject: `${metric}.${SET}`, expected: "clients or overall", received: JSON.stringify(chosen) });
 }
 
 async function readSamples(file: string): Promise<readonly HeldOutSample[]> {

@@ -1,7 +1,7 @@
 /** Held-out loss, perplexity and token accuracy of client data, for all and by client. Nothing is generated. */
 import { problemError } from "../../errors.js";
 import type { ItemAnswer, ItemScore, Metric, MetricSource, SampleScores } from "../metric.js";
-import { loadClientItems } from "./client-items.js";
+import { loadClientItems, SET } from "./client-items.js";
 import type { ClientItem } from "./client-items.js";
 import { checkSettingNames } from "./limit.js";
 
@@ -12,10 +12,11 @@ const NEEDS = {};
 export const heldOutSource: MetricSource = {
   name: NAME,
   title: TITLE,
-  description: "loss, perplexity and accuracy of the answers' tokens, given the right ones before them, on what clients hold out",
+  description: "loss, perplexity and accuracy of the answers' tokens, given the right ones before them, on what clients hold out; option set (clients, or overall)",
   needs: NEEDS,
+  usesHeldOut: true,
   create: async (options) => {
-    checkSettingNames(NAME, options, []);
+    checkSettingNames(NAME, options, [SET]);
     const { items, itemsSha256 } = await loadClientItems(NAME, options, ({ kind }) => kind !== "preference", "samples with answers, which are no pairs");
     const metric: Metric<ClientItem> = {
       name: NAME,

@@ -1,7 +1,7 @@
 /** Rewards of held-out pairs: how often and by how much the chosen answer is preferred to the rejected one (src/evaluation/preference.ts). */
 import { summarizePairs } from "../../evaluation/preference.js";
 import type { ItemAnswer, ItemScore, Metric, MetricSource } from "../metric.js";
-import { loadClientItems } from "./client-items.js";
+import { loadClientItems, SET } from "./client-items.js";
 import type { ClientItem } from "./client-items.js";
 import { samplesError, scoredAnswer, storedScores } from "./held-out.js";
 import { checkSettingNames } from "./limit.js";
@@ -14,10 +14,11 @@ const MEASURES = ["reward_accuracy", "reward_margin", "ranking_accuracy"] as con
 export const preferenceSource: MetricSource = {
   name: NAME,
   title: TITLE,
-  description: "reward accuracy and margin on held-out pairs of answers",
+  description: "reward accuracy and margin on held-out pairs of answers; option set (clients, or overall)",
   needs: NEEDS,
+  usesHeldOut: true,
   create: async (options) => {
-    checkSettingNames(NAME, options, []);
+    checkSettingNames(NAME, options, [SET]);
     const { items, itemsSha256 } = await loadClientItems(NAME, options, ({ kind }) => kind === "preference", "pairs of a chosen and a rejected answer");
     const metric: Metric<ClientItem> = {
       name: NAME,

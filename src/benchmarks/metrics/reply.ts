@@ -5,7 +5,7 @@ import { withAnswer } from "../../data/tokenized.js";
 import type { Sample } from "../../data/samples.js";
 import type { ChatMessage, ItemAnswer, ItemScore, Metric, MetricSource } from "../metric.js";
 import { rougeL } from "../rouge.js";
-import { loadClientItems } from "./client-items.js";
+import { loadClientItems, SET } from "./client-items.js";
 import type { ClientItem } from "./client-items.js";
 import { checkSettingNames, integerSetting } from "./limit.js";
 
@@ -17,10 +17,11 @@ const DEFAULT_NEW_TOKENS = 256;
 export const replySource: MetricSource = {
   name: NAME,
   title: TITLE,
-  description: "greedy replies to held-out prompts: exact match and ROUGE-L with the given answers, share in the question's language; option maxNewTokens (256)",
+  description: "greedy replies to held-out prompts: exact match and ROUGE-L with the given answers, share in the question's language; options maxNewTokens (256) and set (clients, or overall)",
   needs: NEEDS,
+  usesHeldOut: true,
   create: async (options) => {
-    checkSettingNames(NAME, options, ["maxNewTokens"]);
+    checkSettingNames(NAME, options, ["maxNewTokens", SET]);
     const maxNewTokens = integerSetting(NAME, options, "maxNewTokens", DEFAULT_NEW_TOKENS);
     const { items, itemsSha256 } = await loadClientItems(NAME, options, () => true, "samples");
     const metric: Metric<ClientItem> = {
