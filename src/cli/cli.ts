@@ -13,6 +13,7 @@ import { configCommand } from "./commands/config.js";
 import { dataCommand } from "./commands/data.js";
 import { evalCommand } from "./commands/eval.js";
 import { doctorCommand } from "./commands/doctor.js";
+import { judgeCommand } from "./commands/judge.js";
 import { modelCommand } from "./commands/model.js";
 import { nativeCommand } from "./commands/native.js";
 import { questionsCommand } from "./commands/questions.js";
@@ -35,6 +36,7 @@ export const COMMANDS = [
   evalCommand,
   dataCommand,
   questionsCommand,
+  judgeCommand,
   modelCommand,
   doctorCommand,
   configCommand,
@@ -100,8 +102,8 @@ function isYargsError(error: Error): boolean {
 }
 
 const COMMAND_WORDS = [
-  ...["run", "resume", "runs", "serve", "compare", "report", "eval", "data", "model", "doctor", "config", "native", "questions", "completion"],
-  ...["list", "get", "show", "rm", "inspect", "analyze", "import", "split", "generate", "quantize", "emulate", "schema", "validate", "build", "metrics"],
+  ...["run", "resume", "runs", "serve", "compare", "report", "eval", "data", "judge", "model", "doctor", "config", "native", "questions", "completion"],
+  ...["list", "get", "show", "rm", "inspect", "analyze", "import", "split", "generate", "quantize", "emulate", "schema", "validate", "build", "agreement", "metrics"],
 ];
 
 /** Adds "Did you mean" for the words yargs does not know. */

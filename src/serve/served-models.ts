@@ -56,7 +56,7 @@ export async function findServedModels(options: ServeSubject): Promise<readonly 
   }
   const run = runAround(path);
   if (run === undefined) {
-    throw problemError("CONFIG_INVALID", { subject: "--base", expected: "the base model of an adapter that lies in no run", received: "none", remedy: `Add --base MODEL.gguf to serve ${subject}` });
+    throw problemError("CONFIG_INVALID", { subject: "--model", expected: "the base model of an adapter that lies in no run", received: "none", remedy: `Add --model MODEL.gguf to serve ${subject}` });
   }
   const models = await modelsOfRun(run, options);
   const first = models.find(({ files }) => files.adapterPath === path);

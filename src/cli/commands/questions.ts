@@ -101,7 +101,9 @@ async function get(set: QuestionSet, { from, url, offline }: GetArguments, { dat
   if (from !== undefined) return installQuestionSet(dataDir, set, from);
   const progress = createByteProgress(set.name);
   const network = { isOffline: offline || hub.isOffline, ...proxies };
-  return fetchQuestionSet({ dataDir, set, network, onProgress: progress.update, ...(url === undefined ? {} : { url }) }).finally(progress.finish);
+  // For mirrors on the hub; no other host sees it.
+  const token = hub.token === undefined ? {} : { token: { origin: new URL(hub.endpoint).origin, value: hub.token } };
+  return fetchQuestionSet({ dataDir, set, network, ...token, onProgress: progress.update, ...(url === undefined ? {} : { url }) }).finally(progress.finish);
 }
 
 function describe({ name, numItems, files, warnings }: QuestionManifest): string {

@@ -14,7 +14,7 @@ import { Secret } from "../../util/secret.js";
 import { listenForInterrupt } from "../interrupt.js";
 
 const serveOptions = {
-  base: { type: "string", requiresArg: true, describe: "base model of an adapter that lies in no run" },
+  model: { type: "string", requiresArg: true, describe: "base model of an adapter that lies in no run" },
   host: { type: "string", default: "127.0.0.1", requiresArg: true, describe: "address to listen on; others than this machine's own need a token" },
   port: { type: "number", default: 8080, requiresArg: true, describe: "0: any free one" },
   "token-env": { type: "string", requiresArg: true, describe: "environment variable with the token that clients send (default: a random one, printed)" },
@@ -40,7 +40,7 @@ export const serveCommand: CommandModule<object, ServeArguments> = {
       .positional("subject", { type: "string", demandOption: true, describe: "run (folder or name below ./runs), GGUF adapter, GGUF model or builtin:fedllm-tiny" })
       .options(serveOptions)
       .example("$0 serve runs/my-study", "every adapter of the run and its base models, each a model id of GET /v1/models")
-      .example("$0 serve adapter.gguf --base model.gguf", "an adapter with its base")
+      .example("$0 serve adapter.gguf --model model.gguf", "an adapter with its base")
       .example("TOKEN=... $0 serve model.gguf --token-env TOKEN --port 0", "a token of your own, any free port"),
   handler: async (values) => {
     checkNumbers(values);
@@ -56,7 +56,7 @@ export const serveCommand: CommandModule<object, ServeArguments> = {
       const { createNativeEngine } = await import("../../run/native-engine.js");
       return createNativeEngine({ numThreads, device: backendOf(device), onProgress: writeError });
     };
-    const models = await findServedModels({ subject: values.subject, openEngine, ...optional("base", values.base), ...optional("template", values.template) });
+    const models = await findServedModels({ subject: values.subject, openEngine, ...optional("base", values.model), ...optional("template", values.template) });
     const open = await openLlama(device);
     const maxContexts = Math.max(values["max-contexts"] ?? 4, parallel);
     const pool = new ContextPool(open, { parallel, maxContexts, contextLength, numThreads: Math.max(1, Math.floor(numThreads / parallel)) });
