@@ -31,6 +31,7 @@ const CONFIG_FLAGS: Readonly<Record<string, ConfigFlag>> = {
   deterministic: { field: "deterministic", type: "boolean", describe: "compute in F32 only; no choice among faster kernels" },
   precisions: { field: "arms.precisions", type: "array", describe: "base model precisions to compare" },
   strategies: { field: "arms.strategies", type: "array", describe: "strategies to compare, by name or file" },
+  seeds: { field: "arms.seeds", type: "array", describe: "seeds with which each arm is trained; data, its division and held-out samples stay those of --seed" },
   strategy: { field: "arms.strategies", type: "string", asList: true, describe: "the one strategy to run: a name, or a file such as ./my-strategy.ts" },
 };
 

@@ -12,17 +12,18 @@ import { FedllmError, problemError } from "../errors.js";
 import { assert } from "../util/assert.js";
 import { canonicalJson } from "../util/canonical-json.js";
 import { checkArmStrategy, checkCommonOptions, checkServerData, loadStrategies, mergeStrategyOptions } from "./arm-strategies.js";
-import type { ArmStrategyInput, StrategySources } from "./arm-strategies.js";
+import type { StrategySources } from "./arm-strategies.js";
 import { builtinExperiments } from "./builtin.js";
 import { chooseData, type ChosenExperiment } from "./data-source.js";
 import { checkFederationConfig, withoutFolders, type FederationConfig } from "./federation.js";
+import { listArms, type ArmInput } from "./grid.js";
 import { checkObjective, withObjectiveDefaults } from "./objective.js";
 import { setValue, type ConfigOverride } from "./overrides.js";
 import { resolvePaths } from "./paths.js";
 import { describeIssues } from "./problems.js";
 import type { OriginOf } from "./problems.js";
 import { experimentSchema } from "./schema.js";
-import type { ArmConfig, ExperimentConfig, LoraConfig, ParsedExperiment, TrainingConfig } from "./schema.js";
+import type { ArmConfig, ExperimentConfig, LoraConfig, TrainingConfig } from "./schema.js";
 import { strategyLabel } from "./strategy-file.js";
 import { applyVariant } from "./variants.js";
 
@@ -150,20 +151,6 @@ function lineOf(parsed: ExperimentDocument, path: readonly PropertyKey[], key: s
   return start === undefined ? undefined : parsed.lines.linePos(start).line;
 }
 
-/** An arm as parsed, before the common sections are merged in. */
-interface ArmInput extends ArmStrategyInput, Pick<ArmConfig, "precision"> {
-  readonly name?: string | undefined;
-  readonly lora?: object | undefined;
-  readonly training?: object | undefined;
-  readonly federation?: object | undefined;
-}
-
-/** The arms of a list as they are, those of a grid written out. */
-function listArms({ arms }: ParsedExperiment): readonly ArmInput[] {
-  if (Array.isArray(arms)) return arms;
-  return arms.precisions.flatMap((precision) => arms.strategies.map((strategy) => ({ precision, strategy, ...arms.byStrategy?.[strategy] })));
-}
-
 /** Spells out the arms and fills in what depends on the machine. */
 function resolveExperiment(parsed: ChosenExperiment, inputs: readonly ArmInput[], sources: StrategySources): ExperimentConfig {
   const { arms: _written, variants: _others, data, lora, training: written, federation, strategyOptions, numThreads, ...rest } = parsed;
@@ -174,7 +161,7 @@ function resolveExperiment(parsed: ChosenExperiment, inputs: readonly ArmInput[]
     training: { objective, ...(startAdapter === undefined ? {} : { startAdapter }) },
     numThreads: numThreads ?? availableParallelism(),
     arms: inputs.map((arm): ArmConfig => {
-      const name = arm.name ?? `${arm.precision.toLowerCase()}-${strategyLabel(arm.strategy)}`;
+      const { name, seed } = arm;
       const source = sources.get(arm.strategy);
       assert(source !== undefined, "the strategies of all arms were loaded");
       const options = mergeStrategyOptions(strategyOptions, arm, name, source);
@@ -182,6 +169,7 @@ function resolveExperiment(parsed: ChosenExperiment, inputs: readonly ArmInput[]
         name,
         precision: arm.precision,
         strategy: arm.strategy,
+        ...(seed === undefined ? {} : { seed }),
         lora: mergeSection<LoraConfig>(lora, arm.lora),
         training: mergeSection<TrainingConfig>(training, arm.training),
         federation: mergeSection<FederationConfig>(federation, arm.federation),

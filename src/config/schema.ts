@@ -27,6 +27,7 @@ const path = () => z.string().min(1);
 
 /** Arm and run names become file names, so they hold only characters that every file system takes. */
 const NAME_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+export const NAME_LENGTH_MAX = 64;
 const name = () =>
   z.string().regex(NAME_PATTERN, "1 to 64 letters, digits, dots, dashes or underscores, starting with a letter or digit");
 
@@ -206,8 +207,14 @@ const armDifferences = {
     .describe("options of this arm's strategy; they go before the common strategyOptions"),
 };
 
+/** What an arm may say differently from the common sections. */
+export const armDifferencesSchema = z.strictObject(armDifferences);
+
+const seed = () => z.int().min(0).max(2 ** 32 - 1);
+
 const armSchema = z.strictObject({
   name: name().optional().describe("default: precision and strategy, for example q4_k_m-fedavg"),
+  seed: seed().optional().describe("of this arm's draws: initial adapter, cohorts, samples, dropout; data is divided by the common seed; default: that one"),
   precision: precision.default("source"),
   strategy: strategy.default(DEFAULT_STRATEGY),
   ...armDifferences,
@@ -217,18 +224,20 @@ const gridSchema = z.strictObject({
   precisions: z.array(precision).min(1).default(["source"]),
   strategies: z.array(strategy).min(1).default([DEFAULT_STRATEGY]),
   byStrategy: z
-    .partialRecord(strategyName, z.strictObject(armDifferences))
+    .partialRecord(strategyName, armDifferencesSchema)
     .optional()
     .describe("differences of all arms of a strategy from the common sections, for example its own learning rate"),
+  vary: z
+    .record(z.string().min(1), z.array(z.unknown()).min(1))
+    .optional()
+    .describe("further dimensions: lists of values by dotted path below lora, training, federation or strategyOptions, for example {lora.rank: [4, 8]}"),
+  seeds: z.array(seed()).min(1).optional().describe("each cell once with each of them, see the seed of an arm; default: the common seed"),
 });
 
 /** The experiment as a user writes it. */
 export const experimentSchema = z.strictObject({
   name: name().default("experiment").describe("names the run's folder"),
-  seed: z
-    .int()
-    .min(0)
-    .max(2 ** 32 - 1)
+  seed: seed()
     .default(2023)
     .describe("every random draw is derived from it; 0 is a seed"),
   model: path()
@@ -295,7 +304,7 @@ export const experimentSchema = z.strictObject({
   arms: z
     .union([z.array(armSchema).min(1), gridSchema])
     .prefault({})
-    .describe("what is compared: a list, or a grid of precisions and strategies"),
+    .describe("what is compared: a list, or a grid of precisions, strategies, further fields and seeds"),
   variants: z
     .record(name(), z.record(z.string(), z.unknown()))
     .optional()
@@ -337,11 +346,18 @@ export interface ArmConfig {
   readonly precision: (typeof PRECISION_NAMES)[number];
   /** A name of the registry, or the absolute path of a strategy's file. */
   readonly strategy: string;
+  /** Of its own draws; absent: the experiment's. */
+  readonly seed?: number;
   readonly lora: LoraConfig;
   readonly training: TrainingConfig;
   readonly federation: FederationConfig;
   /** Exactly the options this arm's strategy knows. */
   readonly strategyOptions: StrategyOptions;
+}
+
+/** What an arm's initial adapter, cohorts, samples and dropout are drawn by. */
+export function seedOf({ seed: common }: Pick<ExperimentConfig, "seed">, { seed: own }: Pick<ArmConfig, "seed">): number {
+  return own ?? common;
 }
 
 /** The resolved configuration: absolute paths, arms spelled out, nothing left to default. Deeply frozen. */

@@ -2,6 +2,7 @@
  * Held-out evaluation of one arm: of the adapters of a round, and once per base model of what training begins with.
  * Metrics are src/evaluation; here they get the arm's settings and become rows.
  */
+import { seedOf } from "../config/schema.js";
 import type { ArmConfig, DpoConfig } from "../config/schema.js";
 import {
   evaluateGlobal,
@@ -157,7 +158,7 @@ async function evaluateAdapters(
   const judge = async (set: AdapterSet) => {
     const frozen = {
       ...(set.frozen === undefined ? {} : { frozenAdapters: set.frozen }),
-      ...(set.kind === "perClient" && set.byInput !== undefined ? { inputWeights: inputWeightsOf(setup, context, set.byInput) } : {}),
+      ...(set.kind === "perClient" && set.byInput !== undefined ? { inputWeights: inputWeightsOf(setup, seedOf(setup.config, arm), context, set.byInput) } : {}),
     };
     if (pairs !== undefined) return (await evaluatePairs({ ...pairs, ...frozen }, set, localSampleStride)).map(named);
     return (await evaluateSamples({ ...context, ...frozen }, set, localSampleStride)).map(named);
@@ -168,7 +169,7 @@ async function evaluateAdapters(
 }
 
 /** The client's training inputs that held-out ones are compared with are drawn by the seed. Throws CONFIG_INVALID for a trainer without hidden states. */
-function inputWeightsOf({ config, data }: ArmSetup, { trainer, heldOut, microBatchTokens, signal }: HeldOutContext, { numSamples, globalWeight }: ByInput): InputWeights {
+function inputWeightsOf({ data }: ArmSetup, armSeed: number, { trainer, heldOut, microBatchTokens, signal }: HeldOutContext, { numSamples, globalWeight }: ByInput): InputWeights {
   const represent = trainer.represent?.bind(trainer);
   if (represent === undefined) {
     throw problemError("CONFIG_INVALID", { subject: "strategyOptions.similaritySamples", expected: "a trainer that gives hidden states", received: "one that does not" });
@@ -177,7 +178,7 @@ function inputWeightsOf({ config, data }: ArmSetup, { trainer, heldOut, microBat
   const trainingInputs = (clientId: string) => {
     const client = clients.get(clientId);
     assert(client !== undefined, "an adapter is of a client that takes part");
-    const seed = deriveSeed(config.seed, "similarity samples", clientId);
+    const seed = deriveSeed(armSeed, "similarity samples", clientId);
     return client.readSamples(new PythonRandom(seed).sample(client.numSamples, Math.min(numSamples, client.numSamples)));
   };
   const weightOf = makeWeightOfInput((inputs) => represent(inputs, microBatchTokens, signal), heldOut.samples, trainingInputs);

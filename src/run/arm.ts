@@ -8,6 +8,7 @@ import { fingerprintLayout } from "../adapter/layout.js";
 import { createArmStrategy } from "../config/arm-strategies.js";
 import { participationOf, withoutFolders } from "../config/federation.js";
 import { shapingDataFields } from "../config/load.js";
+import { seedOf } from "../config/schema.js";
 import type { ArmConfig, DpoConfig, ExperimentConfig } from "../config/schema.js";
 import { strategyLabel } from "../config/strategy-file.js";
 import { PythonRandom } from "../data/python-random.js";
@@ -75,10 +76,11 @@ export function isArmFinished(store: MetricsStore, arm: string): boolean {
 /** Trains an arm from its start or its last checkpoint to its end and saves its adapters. Its `lora` is that of the base. */
 export async function runArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): Promise<void> {
   const { config, paths, data, store, emit } = setup;
+  const seed = seedOf(config, arm);
   const judge = model.base.trainer(arm.lora);
   const trainer = model.emulator?.trainer ?? judge;
   const trainers = new Map([...model.bases].map(([precision, base]) => [precision, base.trainer(arm.lora)]));
-  const mixed = trainers.size === 1 ? {} : { trainerOf: assignTrainers(trainers, arm, config.seed) };
+  const mixed = trainers.size === 1 ? {} : { trainerOf: assignTrainers(trainers, arm, seed) };
   const strategy = groupedFor(arm, await createArmStrategy(arm), data);
   const checkpointFolder = paths.checkpoints(arm.name);
   await mkdir(checkpointFolder, { recursive: true });
@@ -88,7 +90,7 @@ export async function runArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): 
   });
   const startFile = setup.startAdapters.get(arm.name);
   const startAdapter = startFile === undefined ? undefined : await readStartAdapter(startFile, arm, model.base);
-  const start = await findStart(checkpoints, emit, () => startAdapter?.weights ?? trainer.initialWeights(deriveSeed(config.seed, "initial-adapter")));
+  const start = await findStart(checkpoints, emit, () => startAdapter?.weights ?? trainer.initialWeights(deriveSeed(seed, "initial-adapter")));
   setup.peakMemory.reset();
   // What was used until now belongs to no round.
   setup.energy.read();
@@ -181,10 +183,10 @@ async function findStart(checkpoints: CheckpointFolder, emit: RunListener, fresh
 /** Of everything the rounds of an arm depend on beside the adapter's layout. */
 function fingerprintArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): string {
   const { config, data } = setup;
-  const { seed, evaluation, numThreads, device } = config;
+  const { evaluation, numThreads, device } = config;
   const text = JSON.stringify({
     arm: { ...arm, strategy: strategyLabel(arm.strategy), federation: withoutFolders(arm.federation) },
-    seed,
+    seed: seedOf(config, arm),
     evaluation,
     numThreads,
     device,
@@ -205,9 +207,10 @@ function federationOptions(
   { strategy, startAdapter }: { readonly strategy: Strategy; readonly startAdapter: StartAdapter | undefined },
 ): FederationOptions {
   const { training, lora } = arm;
+  const seed = seedOf(config, arm);
   const { maxGradientNorm, ...optimizer } = training.optimizer;
   return {
-    seed: config.seed,
+    seed,
     microBatchTokens: training.microBatchTokens,
     optimizer: { ...optimizer, ...(maxGradientNorm === null ? {} : { maxGradientNorm }) },
     dropout: lora.dropout,
@@ -216,7 +219,7 @@ function federationOptions(
     ...(training.dpo === undefined ? {} : { preference: preferenceTraining(training.dpo, startAdapter) }),
     // Pooled data is one participant by nature.
     minClients: strategy.participants === "pooled" ? 1 : training.minClients,
-    participation: participationOf(arm.federation, config.seed, ({ precision = arm.precision }) => (model.emulator ?? model.bases.get(precision))?.weightBytes ?? 0),
+    participation: participationOf(arm.federation, seed, ({ precision = arm.precision }) => (model.emulator ?? model.bases.get(precision))?.weightBytes ?? 0),
     // The trainer uses all threads for one client; several at once would only need more memory.
     maxConcurrentClients: 1,
     evaluateEvery: config.evaluation.every ?? training.numRounds,

@@ -53,10 +53,14 @@ async function render(study: Study, tables: readonly StudyTable[], { format, tab
     case "latex":
       return lines(tables.map(renderLatex));
     case "markdown":
-      return lines([[study.answer.sentence], ...tables.map(renderMarkdown), ...notesOf(study)]);
+      return lines([answerOf(study), ...tables.map(renderMarkdown), ...notesOf(study)]);
     default:
-      return lines([[study.answer.sentence], ...tables.map(renderText), ...notesOf(study)]);
+      return lines([answerOf(study), ...tables.map(renderText), ...notesOf(study)]);
   }
+}
+
+function answerOf({ answer: { sentence, detail } }: Study): string[] {
+  return [sentence, ...(detail === undefined ? [] : [detail])];
 }
 
 function notesOf({ notes }: Study): string[][] {

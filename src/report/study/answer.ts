@@ -16,7 +16,8 @@ export function answerOf(parts: AnswerParts): Answer {
   const { main } = parts;
   if (main === undefined) return { sentence: "Nothing has been evaluated yet.", lines: [] };
   const lines = parts.arms.flatMap((arm) => answerLine(arm, main, parts));
-  return { sentence: lines.length > 0 ? describeLines(lines, main, parts) : describeArms(main, parts), lines };
+  const focus = chooseFocus(lines, parts);
+  return focus === undefined ? { sentence: describeArms(main, parts), lines } : { ...describeLine(focus, main, parts), lines, focus };
 }
 
 function answerLine({ arm, reference }: ArmCells, { metric }: StudyMetric, { comparisons, costs }: AnswerParts): AnswerLine[] {
@@ -37,35 +38,54 @@ function answerLine({ arm, reference }: ArmCells, { metric }: StudyMetric, { com
   ];
 }
 
-/** About the smallest model of the strategy that the study is most likely about. */
-function describeLines(lines: readonly AnswerLine[], main: StudyMetric, { arms, quality }: AnswerParts): string {
+/** The smallest model of the strategy that the study is most likely about. */
+function chooseFocus(lines: readonly AnswerLine[], { arms }: AnswerParts): AnswerLine | undefined {
+  const strategyOf = (line: AnswerLine) => arms.find(({ arm }) => arm === line.arm)?.strategy;
+  const strategy = lines.some((line) => strategyOf(line) === DEFAULT_STRATEGY) ? DEFAULT_STRATEGY : lines[0] && strategyOf(lines[0]);
+  return lines.filter((line) => strategyOf(line) === strategy).sort((left, right) => left.weights - right.weights)[0];
+}
+
+function describeLine(line: AnswerLine, main: StudyMetric, { arms, quality }: AnswerParts): Pick<Answer, "sentence" | "detail"> {
   const armOf = (name: string) => arms.find(({ arm }) => arm === name);
-  const strategies = lines.map(({ arm }) => armOf(arm)?.strategy);
-  const strategy = strategies.includes(DEFAULT_STRATEGY) ? DEFAULT_STRATEGY : strategies[0];
-  const line = lines.filter(({ arm }) => armOf(arm)?.strategy === strategy).sort((left, right) => left.weights - right.weights)[0];
-  if (line === undefined) return "";
-  const valueOf = (name: string) => quality.find(({ arm, metric }) => arm === name && metric === main.metric);
-  const [own, other] = [valueOf(line.arm), valueOf(line.reference)];
+  const valueOf = (name: string) => quality.find(({ arm, metric }) => arm === name && metric === main.metric)?.value.mean;
   const [precision, referencePrecision] = [line.arm, line.reference].map((name) => armOf(name)?.precision ?? name);
-  const title = main.title.replace(", %", "");
-  const values = own === undefined || other === undefined ? "" : ` ends at a ${title} of ${formatValue(own.value.mean, main)} against ${formatValue(other.value.mean, main)} on ${referencePrecision ?? ""}`;
-  const peak = line.peakMemory === undefined ? "" : ` and ${describeSaving(line.peakMemory)} at the peak of training`;
-  return `On ${precision ?? ""}, ${strategy ?? ""}${values}: ${describeChange(line, main)}. It takes ${describeSaving(line.weights)} memory for weights${peak}.`;
+  const [own, other] = [valueOf(line.arm), valueOf(line.reference)];
+  const title = plainTitle(main);
+  const values = own === undefined || other === undefined ? "" : `${armOf(line.arm)?.strategy ?? ""} ends at a ${title} of ${formatValue(own, main)}, against ${formatValue(other, main)} on ${referencePrecision ?? ""}: `;
+  const peak = line.peakMemory === undefined ? "" : ` At the peak of training it takes ${describeSaving(line.peakMemory)} memory.`;
+  return {
+    sentence: `${describeVerdict(line, precision ?? "", main)} ${describeSaving(line.weights)} memory for weights.`,
+    detail: `${values}${describeChange(line, main)}.${peak}`,
+  };
+}
+
+/** The first half of a sentence that goes on with what is saved. */
+function describeVerdict({ change, adjustedPValue }: AnswerLine, precision: string, main: StudyMetric): string {
+  const { mean, count } = change;
+  const title = plainTitle(main);
+  const seeds = `${String(count)} seed${count === 1 ? "" : "s"}`;
+  if (adjustedPValue === undefined) return `What training on ${precision} costs in ${title} cannot be told from ${seeds}; it takes`;
+  if (adjustedPValue >= 0.05) return `Training on ${precision} costs nothing in ${title} that ${seeds} can show, and takes`;
+  const size = formatValue(Math.abs(mean), main);
+  if (main.higherIsBetter === undefined) return `Training on ${precision} changes the ${title} by ${size} and takes`;
+  return mean > 0 === main.higherIsBetter ? `Training on ${precision} improves the ${title} by ${size} and takes` : `Training on ${precision} costs ${size} of ${title} and takes`;
 }
 
 function describeChange({ change, adjustedPValue }: AnswerLine, main: StudyMetric): string {
   const { mean, high, count } = change;
-  const difference = `${mean < 0 ? "" : "+"}${formatValue(mean, main)}`;
+  const difference = `${mean < 0 ? "−" : "+"}${formatValue(Math.abs(mean), main)}`;
   if (high === undefined) return `${difference} with one seed, which says nothing of its spread`;
-  const interval = `${difference} ± ${formatValue(high - mean, main)} (95 % over ${String(count)} seeds)`;
-  if (adjustedPValue === undefined) return `${interval}, too few seeds for a test`;
-  const verdict = adjustedPValue >= 0.05 ? "no difference can be shown" : main.higherIsBetter === undefined ? "a difference" : mean > 0 === main.higherIsBetter ? "better" : "a loss";
-  return `${interval}, ${verdict} (p = ${formatPValue(adjustedPValue)})`;
+  const test = adjustedPValue === undefined ? "too few for a test" : `p = ${formatPValue(adjustedPValue)} by the paired t test`;
+  return `${difference} ± ${formatValue(high - mean, main)} (95 % interval over ${String(count)} seeds, ${test})`;
 }
 
 function describeSaving(part: number): string {
   const percent = Math.round(Math.abs(1 - part) * 100);
   return percent === 0 ? "as much" : `${String(percent)} % ${part < 1 ? "less" : "more"}`;
+}
+
+function plainTitle({ title }: StudyMetric): string {
+  return title.replace(", %", "");
 }
 
 /** Without a precision to compare with: the best arm. */
@@ -74,5 +94,5 @@ function describeArms(main: StudyMetric, { quality }: AnswerParts): string {
   const [best] = quality.filter(({ metric }) => metric === main.metric).sort((left, right) => sign * (left.value.mean - right.value.mean));
   if (best === undefined || main.higherIsBetter === undefined) return "No arm has been evaluated after training yet.";
   const before = best.before === undefined ? "" : `, from ${formatValue(best.before, main)} before training`;
-  return `${best.arm} has the best ${main.title.replace(", %", "")}: ${formatValue(best.value.mean, main)}${before}.`;
+  return `${best.arm} has the best ${plainTitle(main)}: ${formatValue(best.value.mean, main)}${before}.`;
 }

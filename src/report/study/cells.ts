@@ -2,6 +2,7 @@
  * Which trainings of several runs are the same arm with another seed. An arm is what its settings, its data and its model say; its name is
  * only how it is called. Where one name stands for several settings, what differs is added to it.
  */
+import { seedSuffix } from "../../config/grid.js";
 import { strategyLabel } from "../../config/strategy-file.js";
 import { REFERENCE_PRECISIONS } from "../summary.js";
 import type { OpenRun, StoredConfig } from "./source.js";
@@ -44,9 +45,9 @@ export function collectArms(runs: readonly OpenRun[]): { readonly arms: readonly
     for (const arm of run.config.arms) {
       const settings = settingsOf(run, arm);
       const key = JSON.stringify([...settings]);
-      const identity = identities.get(key) ?? { name: arm.name, precision: arm.precision, strategy: strategyLabel(arm.strategy), settings, family: familyOf(settings), cells: [] };
+      const identity = identities.get(key) ?? { name: nameWithoutSeed(arm), precision: arm.precision, strategy: strategyLabel(arm.strategy), settings, family: familyOf(settings), cells: [] };
       identities.set(key, identity);
-      const cell = { run: index, name: arm.name, seed: run.record.seed, dataKey: dataKeyOf(run), isFinished: run.finishedArms.has(arm.name), lastRound: run.lastRounds.get(arm.name) ?? 0 };
+      const cell = { run: index, name: arm.name, seed: arm.seed ?? run.record.seed, dataKey: dataKeyOf(run), isFinished: run.finishedArms.has(arm.name), lastRound: run.lastRounds.get(arm.name) ?? 0 };
       warnings.push(...addCell(identity.cells, cell, runs));
     }
   }
@@ -86,6 +87,12 @@ function finishArm(identity: Identity & { readonly arm: string }, all: readonly 
   };
 }
 
+/** What the cells of an arm with several seeds in one run have in common. */
+function nameWithoutSeed({ name, seed }: StoredConfig["arms"][number]): string {
+  const suffix = seed === undefined ? "" : seedSuffix(seed);
+  return suffix !== "" && name.endsWith(suffix) && name.length > suffix.length ? name.slice(0, -suffix.length) : name;
+}
+
 /** SHA-256 of the data's files, by role. */
 function dataKeyOf({ record }: OpenRun): string {
   return Object.entries(record.hashes).filter(([role]) => role.startsWith("data.")).map(([role, hash]) => `${role} ${hash}`).sort().join(" ");
@@ -93,7 +100,7 @@ function dataKeyOf({ record }: OpenRun): string {
 
 /** Where files lie does not count, what is in them does; neither does the arm's name. */
 function settingsOf({ config, record }: OpenRun, arm: StoredConfig["arms"][number]): Map<string, string> {
-  const { name, strategy, ...rest } = arm;
+  const { name, strategy, seed: _seed, ...rest } = arm;
   const { train, heldOutFile, serverFile, synthetic, ...data } = config.data;
   const hashes = Object.entries(record.hashes).filter(([role]) => role.startsWith("data.") || role === `model.${arm.precision}` || role === `startAdapter.${name}` || role === `strategy.${name}`);
   const settings = new Map<string, string>();

@@ -17,7 +17,7 @@ const storedConfigSchema = z.looseObject({
   data: z.looseObject({}),
   evaluation: z.looseObject({}).optional(),
   training: z.looseObject({ objective: z.string().optional() }).optional(),
-  arms: z.array(z.looseObject({ name: z.string(), precision: z.string(), strategy: z.string(), training: z.looseObject({ numRounds: z.number() }) })),
+  arms: z.array(z.looseObject({ name: z.string(), precision: z.string(), strategy: z.string(), seed: z.number().optional(), training: z.looseObject({ numRounds: z.number() }) })),
 });
 
 export type StoredConfig = z.output<typeof storedConfigSchema>;

@@ -30,10 +30,13 @@ export interface Study {
 
 /** The question of the whole project, answered for the main metric. */
 export interface Answer {
-  /** One sentence, or two. */
   readonly sentence: string;
+  /** The numbers behind it, a sentence or two; absent where it has them itself. */
+  readonly detail?: string;
   /** What quantized arms lose and save against their reference; empty where no arm has one. */
   readonly lines: readonly AnswerLine[];
+  /** The line that the sentence is about. */
+  readonly focus?: AnswerLine;
 }
 
 export interface AnswerLine {

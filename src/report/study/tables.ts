@@ -129,7 +129,7 @@ function costTable({ costs }: Study): StudyTable {
     [whole("num_failures", "failures"), (line) => line.numFailures],
   ];
   // Columns that nobody measured would only take room.
-  const measured = columns.filter(([, valueOf]) => costs.some((line) => valueOf(line) !== null));
+  const measured = columns.filter(([{ key }, valueOf]) => costs.some((line) => valueOf(line) !== null && !(key === "num_failures" && valueOf(line) === 0)));
   return {
     name: "costs",
     title: "What it costs",
@@ -190,7 +190,7 @@ function fairnessTable({ fairness, metrics }: Study): StudyTable {
 function runTable({ runs }: Study): StudyTable {
   return {
     name: "runs",
-    title: "Runs",
+    title: "Runs and where they ran",
     notes: [],
     columns: [text("run"), text("state"), whole("seed"), text("started_at", "started"), text("progress"), text("machine"), text("version")],
     rows: runs.map(({ folderName, state, seed, record, arms }) => {

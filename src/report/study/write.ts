@@ -3,9 +3,10 @@
  * report in the same folder are replaced one by one, each atomically.
  */
 import { mkdir } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { dirname, join, relative, resolve, sep } from "node:path";
 import { renderPng } from "../../figures/png.js";
 import { writeFileAtomic } from "../../util/atomic-file.js";
+import { renderPage } from "../page/page.js";
 import { drawStudy } from "./figures.js";
 import { jsonRows, renderCsv, renderLatex, renderMarkdown, renderParquet } from "./render-table.js";
 import type { Study } from "./study.js";
@@ -13,12 +14,12 @@ import { tablesOf } from "./tables.js";
 import type { StudyTable } from "./tables.js";
 
 export interface WrittenReport {
-  readonly folder: string;
+  readonly page: string;
   readonly numTables: number;
   readonly numFigures: number;
 }
 
-/** Throws IO_FAILED where a file cannot be written. */
+/** Writes all files into a folder. Throws IO_FAILED where one cannot be written. */
 export async function writeReport(study: Study, out: string): Promise<WrittenReport> {
   const folder = resolve(out);
   const tables = tablesOf(study);
@@ -30,7 +31,17 @@ export async function writeReport(study: Study, out: string): Promise<WrittenRep
     await writeFileAtomic(join(folder, "figures", `${name}.png`), [await renderPng(svg)]);
   }
   await writeFileAtomic(join(folder, "study.json"), `${JSON.stringify(study)}\n`);
-  return { folder, numTables: tables.length, numFigures: figures.length };
+  const page = await writePage(study, join(folder, "index.html"));
+  return { page, numTables: tables.length, numFigures: figures.length };
+}
+
+/** Writes the page alone; links to adapters are relative to it. Returns its absolute path. */
+export async function writePage(study: Study, file: string): Promise<string> {
+  const path = resolve(file);
+  await mkdir(dirname(path), { recursive: true });
+  const hrefOf = ({ folder }: { readonly folder: string }, name: string) => relative(dirname(path), join(folder, name)).split(sep).join("/");
+  await writeFileAtomic(path, renderPage(study, { hrefOf }));
+  return path;
 }
 
 async function writeTable(table: StudyTable, path: string): Promise<void> {

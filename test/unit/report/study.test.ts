@@ -51,14 +51,15 @@ test("arms are compared on shared seeds, and the answer names what is lost and s
   expect(comparison?.adjustedPValue).toBe(comparison?.pValue);
   expect(comparison?.permutationPValue).toBe(0.25);
   expect(answer.lines).toMatchObject([{ arm: "q4-fedavg", reference: "f16-fedavg", weights: 0.25 }]);
-  expect(answer.sentence).toContain("On Q4_K_M, fedavg ends at a held-out loss of 2.2000 against 2.0000 on F16: +0.2000 ± 0.2484 (95 % over 3 seeds), no difference can be shown (p = 0.074).");
-  expect(answer.sentence).toContain("75 % less memory for weights");
+  expect(answer.sentence).toBe("Training on Q4_K_M costs nothing in held-out loss that 3 seeds can show, and takes 75 % less memory for weights.");
+  expect(answer.detail).toBe("fedavg ends at a held-out loss of 2.2000, against 2.0000 on F16: +0.2000 ± 0.2484 (95 % interval over 3 seeds, p = 0.074 by the paired t test).");
 });
 
 test("too few seeds, and seeds that are not shared, give no test", async () => {
   const two = await studyOf(threeSeeds.slice(0, 2));
   expect(two.comparisons[0]).toMatchObject({ refused: "2 of at least 3 pairs" });
-  expect(two.answer.sentence).toContain("too few seeds for a test");
+  expect(two.answer.sentence).toContain("cannot be told from 2 seeds");
+  expect(two.answer.detail).toContain("too few for a test");
   const [first] = threeSeeds;
   const apart = await studyOf([
     { seed: 1, arms: first?.arms.slice(0, 1) ?? [] },

@@ -1,0 +1,81 @@
+/** Grids of arms as they are trained: what the cells of one seed have in common, and that running several at once changes nothing. */
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+import Database from "better-sqlite3";
+import { expect, test } from "vitest";
+import { runExperiment } from "../../src/experiment.js";
+import type { EngineFactory } from "../../src/experiment.js";
+import type { LocalTrainer } from "../../src/federated/local-trainer.js";
+import { buildStudy } from "../../src/report/study/build.js";
+import { closeRuns, openRuns } from "../../src/report/study/source.js";
+import { createNativeEngine } from "../../src/run/native-engine.js";
+import { makeTemporaryFolder } from "../helpers/temporary-folder.js";
+import { configOf, writeTinyExperiment } from "../helpers/tiny-experiment.js";
+
+const GRID = "arms: {precisions: [F16, Q8_0], strategies: [fedavg, ffa-lora], seeds: [0, 1]}";
+
+function makeTiny(changes: readonly string[]) {
+  const folder = makeTemporaryFolder();
+  process.env["FEDLLM_CACHE_DIR"] = join(folder, "cache");
+  return { folder, file: writeTinyExperiment(folder, changes).file };
+}
+
+/** The native engine, with a look at what every training begins with and learns from: a hash of each, in order. */
+function watched(begun: { readonly weights: string; readonly samples: string }[]): EngineFactory {
+  return async (config) => {
+    const engine = await createNativeEngine({ numThreads: config.numThreads });
+    const watch = (trainer: LocalTrainer): LocalTrainer =>
+      new Proxy(trainer, {
+        get: (target, name) => {
+          const value: unknown = Reflect.get(target, name, target);
+          if (typeof value !== "function") return value;
+          if (name !== "train") return value.bind(target) as unknown;
+          return (...[request, signal]: Parameters<LocalTrainer["train"]>) => {
+            begun.push({ weights: hashOf(request.weights), samples: hashOf(Int32Array.from(request.samples.flatMap(({ tokens }) => [...tokens]))) });
+            return target.train(request, signal);
+          };
+        },
+      });
+    return {
+      ...engine,
+      openBaseModel: async (path, variants) => {
+        const base = await engine.openBaseModel(path, variants);
+        const trainer = base.trainer.bind(base);
+        base.trainer = (lora) => watch(trainer(lora));
+        return base;
+      },
+    };
+  };
+}
+
+const hashOf = (values: Float32Array | Int32Array) => createHash("sha256").update(new Uint8Array(values.buffer, values.byteOffset, values.byteLength)).digest("hex");
+
+test("cells of one seed have equal cohorts, batches and initial bits, and the study takes seeds as repetitions of an arm", async () => {
+  const { folder, file } = makeTiny([GRID]);
+  const config = await configOf(file, "training.numRounds=1");
+  const out = join(folder, "out");
+  const begun: { readonly weights: string; readonly samples: string }[] = [];
+  await runExperiment(config, out, { createEngine: watched(begun) });
+
+  const database = new Database(join(out, "metrics.sqlite"), { readonly: true });
+  const rows = database.prepare("SELECT arm, client_id AS client, num_samples AS samples, num_tokens AS tokens FROM client_rounds ORDER BY arm, client").all() as { arm: string }[];
+  database.close();
+  const perArm = rows.length / config.arms.length;
+  expect(begun).toHaveLength(rows.length);
+  const bySeed = (seed: number) => config.arms.flatMap((arm, index) => (arm.seed === seed ? [{ arm, trainings: begun.slice(index * perArm, (index + 1) * perArm) }] : []));
+  for (const seed of [0, 1]) {
+    const [first, ...others] = bySeed(seed);
+    expect(others).toHaveLength(3);
+    for (const { arm, trainings } of others) {
+      expect(trainings).toEqual(first?.trainings);
+      const mine = (name: string | undefined) => rows.filter((row) => row.arm === name).map(({ arm: _arm, ...row }) => row);
+      expect(mine(arm.name)).toEqual(mine(first?.arm.name));
+    }
+  }
+  expect(bySeed(1)[0]?.trainings[0]?.weights).not.toBe(bySeed(0)[0]?.trainings[0]?.weights);
+
+  const runs = await openRuns([out]);
+  const { arms } = buildStudy(runs);
+  closeRuns(runs);
+  expect(arms.map(({ arm, cells }) => [arm, cells.map(({ seed }) => seed)])).toEqual(["f16-fedavg", "f16-ffa-lora", "q8_0-fedavg", "q8_0-ffa-lora"].map((name) => [name, [0, 1]]));
+});
