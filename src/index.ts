@@ -63,6 +63,15 @@ export type { StrategyOptions } from "./federated/strategies/options.js";
 export { MetricsStore } from "./metrics/store.js";
 export { openMetricsDatabase } from "./metrics/database.js";
 
+export { judgeSchema } from "./config/judge.js";
+export type { JudgeConfig, JudgeInput } from "./config/judge.js";
+export { createJudge } from "./judge/create-judge.js";
+export type { JudgeUsage, OpenJudge } from "./judge/judge.js";
+export { comparePair, verdictOfRatings, winRateOf } from "./judge/pairwise.js";
+export type { PairwiseItem, PairwiseResult, Verdict, WinRate } from "./judge/pairwise.js";
+export { cohensKappa, compareRatings, quadraticWeightedKappa, spearman } from "./judge/agreement.js";
+export type { RatingAgreement } from "./judge/agreement.js";
+
 export { BaseModel } from "./native/base-model.js";
 export { NativeTrainer } from "./native/native-trainer.js";
 export { Tokenizer } from "./native/tokenizer.js";

@@ -27,8 +27,9 @@ export function backendOf(device: GenerationDevice): NativeBackend {
  * one computes. Rejects with NATIVE_UNAVAILABLE when there are none for the device, NATIVE_MISMATCH when others are loaded.
  */
 export async function openLlama(device: GenerationDevice): Promise<OpenLlama> {
-  const wanted = backendOf(device);
-  const loaded = loadedBackend() ?? wanted;
+  const already = loadedBackend();
+  const wanted = device === "auto" && already !== undefined ? already : backendOf(device);
+  const loaded = already ?? wanted;
   if (wanted !== "cpu" && loaded !== wanted) {
     throw problemError("NATIVE_MISMATCH", {
       subject: "llama.cpp libraries of this process",

@@ -87,3 +87,11 @@ test("its prompts are tokenized as the addon does", async () => {
   own.dispose();
   await llama.dispose();
 });
+
+test("it computes with the libraries that the addon has loaded, and refuses a device that would need others", async () => {
+  const { openLlama } = await import("../../src/generation/llama.js");
+  const auto = await openLlama("auto");
+  expect(auto.llama.gpu).toBe(false);
+  await auto.llama.dispose();
+  await expect(openLlama("vulkan")).rejects.toMatchObject({ code: "NATIVE_MISMATCH" });
+});
