@@ -63,8 +63,8 @@ async function compare(modelPath: string): Promise<void> {
         await sequence.evaluateWithoutGeneratingNewTokens([...prompt] as Token[]);
       }
     },
-    "four letters a question, each prompt from its beginning": () => scoreContinuations(trainer, { groups, microBatchTokens: MICRO_BATCH_TOKENS }),
-    "four letters a question, examples shared, as the metric does": () => scoreContinuations(trainer, { groups, microBatchTokens: MICRO_BATCH_TOKENS, sharesBeginnings: true }),
+    "four letters a question, each prompt from its beginning": () => scoreContinuations(trainer, { groups, microBatchTokens: MICRO_BATCH_TOKENS, sharesBeginnings: false }),
+    "four letters a question, examples shared, as the metric does": () => scoreContinuations(trainer, { groups, microBatchTokens: MICRO_BATCH_TOKENS }),
   };
   const rates = new Map<string, Rate[]>();
   for (let repeat = 0; repeat <= Number(repeats); repeat++) {

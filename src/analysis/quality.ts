@@ -48,7 +48,7 @@ export function qualityPass(setup: QualitySetup): Pass<DifficultyFinding> {
     compute: async (samples, signal) => {
       const groups = samples.map(({ sample }) => split(sample));
       const scored = groups.flatMap((group) => ("skipped" in group ? [] : [group, { ...group, prompt: alone }]));
-      const scores = scored.length === 0 ? [] : await scoreContinuations(trainer, { groups: scored, microBatchTokens: maxLength }, signal);
+      const scores = scored.length === 0 ? [] : await scoreContinuations(trainer, { groups: scored, microBatchTokens: maxLength, sharesBeginnings: false }, signal);
       const losses = scores.flat().map(({ logProbability, numTokens }) => ({ loss: -logProbability / numTokens, numTokens }));
       return groups.map((group): DifficultyFinding => {
         if ("skipped" in group) return group;

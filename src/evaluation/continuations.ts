@@ -1,6 +1,6 @@
 /**
  * Log-probabilities of given continuations of prompts, for questions with given answers and for the analysis of data. All
- * go in one evaluation, in which the prompt of a group is computed once. Comparing the scores is the caller's.
+ * go in one evaluation, in which the prompt of a group is computed once, and what prompts in a row begin with. Comparing the scores is the caller's.
  */
 import { problemError } from "../errors.js";
 import type { LocalTrainer, TokenizedSample } from "../federated/local-trainer.js";
@@ -25,8 +25,9 @@ export interface ContinuationScore {
 export interface ScoreRequest {
   readonly groups: readonly ContinuationGroup[];
   /**
-   * Groups that follow each other and whose prompts begin alike are computed with that beginning once, as far as the micro-batch holds
-   * them; scores differ by rounding. Default: false, prompts are computed each by itself.
+   * Groups that follow each other and whose prompts begin alike are computed with that beginning once for as many of them as a micro-batch
+   * holds, so it pays to let it hold several prompts. Scores then depend on the groups beside them, by rounding. Default: true; false:
+   * prompts are computed each by itself.
    */
   readonly sharesBeginnings?: boolean;
   /** Adapter; absent: the base model alone. */
@@ -37,7 +38,7 @@ export interface ScoreRequest {
 /** Scores in the order of groups and continuations. Throws DATASET_INVALID for an empty prompt or continuation or none. */
 export async function scoreContinuations(
   trainer: Pick<LocalTrainer, "evaluate">,
-  { groups, weights, microBatchTokens, sharesBeginnings = false }: ScoreRequest,
+  { groups, weights, microBatchTokens, sharesBeginnings = true }: ScoreRequest,
   signal?: AbortSignal,
 ): Promise<ContinuationScore[][]> {
   const samples = groups.flatMap((group, index) => toSamples(group, `groups[${index}]`));

@@ -43,7 +43,7 @@ function subjectWith(microBatchTokens: number): SubjectModel {
   return {
     contextLength,
     tokenize,
-    score: (groups, signal) => scoreContinuations(trainer, { groups, microBatchTokens, sharesBeginnings: true }, signal),
+    score: (groups, signal) => scoreContinuations(trainer, { groups, microBatchTokens }, signal),
     answer: () => Promise.reject(new Error("nothing is to be written")),
     tokenizeChat: () => tokenize("", true),
   };
