@@ -31,6 +31,8 @@ export type ErrorCode =
   | "JUDGE_FAILED"
   | "CODE_EXECUTION_REFUSED"
   | "SANDBOX_UNAVAILABLE"
+  | "PRIVACY_SPENT"
+  | "PRIVACY_VIOLATED"
   | "CANCELLED";
 
 /** The one class of operating errors; `code` tells them apart, `cause` keeps the lower error. */

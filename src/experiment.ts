@@ -31,6 +31,7 @@ import { openEmulator, placeArm } from "./run/emulator.js";
 import type { OpenEmulator, PlacedArm } from "./run/emulator.js";
 import { createEnergyMeter } from "./run/energy.js";
 import { createPeakMemory } from "./run/peak-memory.js";
+import { forgetSecret } from "./run/privacy.js";
 import { stringifyConfig } from "./run/resolved-config.js";
 import { checkNewFolder, findRun, runPaths } from "./run/run-folder.js";
 import type { RunPaths } from "./run/run-folder.js";
@@ -320,6 +321,7 @@ async function runArms(
       const { arm } = placed;
       throwIfAborted(options.signal);
       if (isArmFinished(store, arm.name)) {
+        forgetSecret(arm, paths.privacy);
         setup.emit({ event: "arm_skipped", arm: arm.name, reason: "finished before" });
         continue;
       }

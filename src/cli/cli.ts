@@ -16,6 +16,7 @@ import { doctorCommand } from "./commands/doctor.js";
 import { judgeCommand } from "./commands/judge.js";
 import { modelCommand } from "./commands/model.js";
 import { nativeCommand } from "./commands/native.js";
+import { privacyCommand } from "./commands/privacy.js";
 import { questionsCommand } from "./commands/questions.js";
 import { reportCommand } from "./commands/report.js";
 import { resumeCommand } from "./commands/resume.js";
@@ -34,6 +35,7 @@ export const COMMANDS = [
   compareCommand,
   reportCommand,
   evalCommand,
+  privacyCommand,
   dataCommand,
   questionsCommand,
   judgeCommand,
@@ -102,8 +104,8 @@ function isYargsError(error: Error): boolean {
 }
 
 const COMMAND_WORDS = [
-  ...["run", "resume", "runs", "serve", "compare", "report", "eval", "data", "judge", "model", "doctor", "config", "native", "questions", "completion"],
-  ...["list", "get", "show", "rm", "inspect", "analyze", "import", "split", "generate", "quantize", "emulate", "schema", "validate", "build", "agreement", "metrics"],
+  ...["run", "resume", "runs", "serve", "compare", "report", "eval", "data", "judge", "model", "doctor", "config", "native", "questions", "privacy", "completion"],
+  ...["list", "get", "show", "rm", "inspect", "analyze", "import", "split", "generate", "quantize", "emulate", "schema", "validate", "build", "agreement", "metrics", "calibrate", "audit"],
 ];
 
 /** Adds "Did you mean" for the words yargs does not know. */

@@ -20,6 +20,7 @@ import { listArms, type ArmInput } from "./grid.js";
 import { checkObjective, withObjectiveDefaults } from "./objective.js";
 import { setValue, type ConfigOverride } from "./overrides.js";
 import { resolvePaths } from "./paths.js";
+import { checkPrivacyConfig, privacySection, type PrivacyConfig } from "./privacy.js";
 import { describeIssues } from "./problems.js";
 import type { OriginOf } from "./problems.js";
 import { experimentSchema } from "./schema.js";
@@ -153,7 +154,7 @@ function lineOf(parsed: ExperimentDocument, path: readonly PropertyKey[], key: s
 
 /** Spells out the arms and fills in what depends on the machine. */
 function resolveExperiment(parsed: ChosenExperiment, inputs: readonly ArmInput[], sources: StrategySources): ExperimentConfig {
-  const { arms: _written, variants: _others, data, lora, training: written, federation, strategyOptions, numThreads, ...rest } = parsed;
+  const { arms: _written, variants: _others, data, lora, training: written, federation, privacy, strategyOptions, numThreads, ...rest } = parsed;
   const { objective, startAdapter, ...training } = written;
   return {
     ...rest,
@@ -173,13 +174,20 @@ function resolveExperiment(parsed: ChosenExperiment, inputs: readonly ArmInput[]
         lora: mergeSection<LoraConfig>(lora, arm.lora),
         training: mergeSection<TrainingConfig>(training, arm.training),
         federation: mergeSection<FederationConfig>(federation, arm.federation),
+        ...privacyOf(mergeSection<PrivacyConfig>(privacy, arm.privacy)),
         strategyOptions: options,
       };
       checkArmStrategy(resolved, source.create(options));
+      checkPrivacyConfig(resolved, source.create(options));
       checkServerData(name, source.create(options), parsed);
       return resolved;
     }),
   };
+}
+
+/** An arm without privacy has no section, as if there were none to choose from. The order of fields is the schema's, wherever they stood. */
+function privacyOf(privacy: PrivacyConfig): Pick<ArmConfig, "privacy"> {
+  return privacy.dp === "none" ? {} : { privacy: privacySection.parse(privacy) };
 }
 
 function mergeSection<T extends object>(base: T, overrides: object | undefined): T {

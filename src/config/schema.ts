@@ -9,6 +9,7 @@ import { DEFAULT_STRATEGY, STRATEGY_NAMES } from "../federated/strategies/regist
 import { federationSection, federationShape, type FederationConfig } from "./federation.js";
 import { generatedSection, type GeneratedConfig } from "./generated.js";
 import { BARE_TEXT, MODULE_NAMES, OBJECTIVES, PRECISION_NAMES, REFERENCE_POLICIES } from "./names.js";
+import { privacySection, privacyShape, type PrivacyConfig } from "./privacy.js";
 import { STRATEGY_FILE_PATTERN } from "./strategy-file.js";
 
 /** Largest count any field may hold; far above real use, so that a slip of the keyboard does not exhaust memory. */
@@ -202,6 +203,7 @@ const armDifferences = {
   lora: overridesOf<LoraConfig>(loraShape).optional().describe("differences of this arm from the common lora section"),
   training: armTraining.optional().describe("differences of this arm from the common training section"),
   federation: overridesOf<FederationConfig>(federationShape).optional().describe("differences of this arm from the common federation section"),
+  privacy: overridesOf<PrivacyConfig>(privacyShape).optional().describe("differences of this arm from the common privacy section"),
   strategyOptions: strategyOptionsSchema
     .optional()
     .describe("options of this arm's strategy; they go before the common strategyOptions"),
@@ -283,6 +285,7 @@ export const experimentSchema = z.strictObject({
   lora: loraSection.prefault({}).describe("the adapter"),
   training: trainingSection.prefault({}).describe("rounds and local training"),
   federation: federationSection.prefault({}).describe("clients that are slow or fail, and their devices"),
+  privacy: privacySection.prefault({}).describe("differential privacy of clients"),
   strategyOptions: strategyOptionsSchema
     .prefault({})
     .describe("options of the federated methods; each arm takes those that its strategy knows"),
@@ -351,6 +354,8 @@ export interface ArmConfig {
   readonly lora: LoraConfig;
   readonly training: TrainingConfig;
   readonly federation: FederationConfig;
+  /** Absent: none. */
+  readonly privacy?: PrivacyConfig;
   /** Exactly the options this arm's strategy knows. */
   readonly strategyOptions: StrategyOptions;
 }
@@ -362,7 +367,7 @@ export function seedOf({ seed: common }: Pick<ExperimentConfig, "seed">, { seed:
 
 /** The resolved configuration: absolute paths, arms spelled out, nothing left to default. Deeply frozen. */
 export interface ExperimentConfig
-  extends Omit<ParsedExperiment, "arms" | "variants" | "data" | "lora" | "training" | "federation" | "strategyOptions" | "numThreads"> {
+  extends Omit<ParsedExperiment, "arms" | "variants" | "data" | "lora" | "training" | "federation" | "privacy" | "strategyOptions" | "numThreads"> {
   readonly data: DataConfig;
   /** What is the same for all arms: the objective decides what the data is. */
   readonly training: Pick<ParsedExperiment["training"], "objective" | "startAdapter">;

@@ -65,7 +65,9 @@ export async function scheduleTasks(
     for (const task of group) {
       candidates.push({ clientId: task.clientId, work: await workOf(setup, task, memberOf(cohort, task.clientId)) });
     }
-    const numWanted = Math.min(group.length, strategy.cohort === "fixed" ? group.length : options.plan.clientsPerRound);
+    // A private cohort has any size, and nobody may be left out because of others.
+    const takesAll = strategy.cohort === "fixed" || deps.privacy !== undefined;
+    const numWanted = Math.min(group.length, takesAll ? group.length : options.plan.clientsPerRound);
     schedules.push(scheduleRound(candidates, numWanted, { seed: options.seed, round: tasks[0]?.round ?? 0 }, { ...participation, deviceOf }));
   }
   return {
@@ -150,7 +152,7 @@ export async function trainMember(setup: RoundSetup, work: CohortWork, task: Tra
   const limitMs = options.participation?.wallClockTimeoutMs;
   const attempt = () => withinTime(train, { limitMs, signal: deps.signal, whenOver: () => timedOut(task, limitMs) });
   const { outcome, failedAttempts } = await untilAnswered(attempt, task, options.participation, appointment);
-  const answer = await stageState(setup, keepTrained(setup, checkOutcome(setup, task, outcome), outcome, work));
+  const answer = await stageState(setup, perturbed(setup, keepTrained(setup, checkOutcome(setup, task, outcome), outcome, work)));
   const checked = withAppointment(answer, appointment, failedAttempts);
   deps.onEvent?.({
     type: checked.failure === undefined ? "clientFinished" : "clientFailed",
@@ -158,6 +160,12 @@ export async function trainMember(setup: RoundSetup, work: CohortWork, task: Tra
     client: checked.record,
   });
   return checked;
+}
+
+function perturbed({ deps: { perturb } }: RoundSetup, checked: CheckedOutcome): CheckedOutcome {
+  const update = checked.accepted?.update;
+  if (checked.accepted === undefined || update === undefined || perturb === undefined) return checked;
+  return { ...checked, accepted: { ...checked.accepted, update: perturb(update) } };
 }
 
 /** A large cohort's next states are not held in memory until the round is over. */

@@ -3,12 +3,13 @@
  * library's callers; a run from a configuration file was checked field by field before.
  */
 import { problemError } from "../errors.js";
+import type { UserLevelPrivacy } from "../privacy/user-level.js";
 import type { ServerTrainer } from "./alignment.js";
 import type { LocalTrainingOptions } from "./client.js";
 import type { SampleIndices } from "./cohort.js";
 import type { LocalTrainer } from "./local-trainer.js";
 import type { Participation } from "./participation.js";
-import type { AdapterSet, FederatedClient, GroupOf } from "./protocol.js";
+import type { AdapterSet, ClientUpdate, FederatedClient, GroupOf } from "./protocol.js";
 import type { CheckpointSink, Clock, Evaluate, FederationEvent, MetricsSink } from "./records.js";
 import type { Strategy, TrainingPlan } from "./strategy.js";
 
@@ -42,6 +43,10 @@ export interface FederationDeps {
   /** In the order of the data set, which the draw of cohorts depends on. */
   readonly clients: readonly FederatedClient[];
   readonly sampleIndices: SampleIndices;
+  /** Differential privacy of whole clients: who takes part, and the noisy mean of a round. Absent: none. */
+  readonly privacy?: UserLevelPrivacy;
+  /** What is done to an accepted update before it counts; absent: nothing. */
+  readonly perturb?: (update: ClientUpdate) => ClientUpdate;
   readonly clock: Clock;
   readonly metrics: MetricsSink;
   readonly checkpoints?: CheckpointSink;

@@ -12,6 +12,7 @@ import { selectParticipants } from "./cohort.js";
 import type { FederationDeps, FederationOptions } from "./options.js";
 import type { AdapterSet, FederatedClient, FederationState, NamedState, TrainTask } from "./protocol.js";
 import type { EvaluationRecord, EventRecord, RoundRecord } from "./records.js";
+import { canGoOn, drawPrivateCohort, privacyMeasures, startPrivateAggregation } from "./private-round.js";
 import { measureRound } from "./round-measures.js";
 import type { RoundContext } from "./strategy.js";
 
@@ -33,14 +34,9 @@ export async function runRound(setup: RoundSetup, former: FederationState, round
   const { layout } = deps.trainer;
   const context: RoundContext = { round, plan: options.plan, numClients: deps.clients.length, layout };
 
-  const cohort = selectParticipants(
-    strategy,
-    participants,
-    options.plan,
-    round,
-    deps.sampleIndices,
-    options.participation?.overSelection,
-  );
+  const cohort =
+    drawPrivateCohort(setup, round) ??
+    selectParticipants(strategy, participants, options.plan, round, deps.sampleIndices, options.participation?.overSelection);
   deps.onEvent?.({
     type: "roundStarted",
     round,
@@ -53,11 +49,12 @@ export async function runRound(setup: RoundSetup, former: FederationState, round
   assertOneTaskEach(tasks, cohort);
 
   const schedule = await scheduleTasks(setup, tasks, cohort);
-  const aggregation = strategy.aggregate.start?.(state.server, context);
+  const aggregation = startPrivateAggregation(setup, state.server, context) ?? strategy.aggregate.start?.(state.server, context);
   const work: CohortWork = { state, tasks, cohort, context, ...(schedule === undefined ? {} : { schedule }) };
   const outcomes = await orCancelled(trainCohort(setup, work, aggregation), deps.signal);
   const accepted = outcomes.flatMap((outcome) => (outcome.accepted === undefined ? [] : [outcome.accepted]));
-  checkCohortSize(accepted.length, options.minClients, round, outcomes);
+  // Whether enough came is not public, so a private round goes on with any number.
+  if (deps.privacy === undefined) checkCohortSize(accepted.length, options.minClients, round, outcomes);
 
   const updates = accepted.flatMap(({ update }) => (update === undefined ? [] : [update]));
   const server = aggregation?.finish() ?? strategy.aggregate(state.server, updates, context);
@@ -95,12 +92,15 @@ export async function finishRound(setup: RoundSetup, result: RoundResult): Promi
     durationMs: clock.monotonicMs() - startMs,
     ...evaluation,
     ...summarizeOutcomes(outcomes),
-    measures: measureRound(
-      strategy,
-      outcomes.flatMap(({ accepted }) => (accepted?.trained === undefined ? [] : [accepted.trained])),
-      { state: next.server, adapters, before: former },
-      context,
-    ),
+    measures: [
+      ...measureRound(
+        strategy,
+        outcomes.flatMap(({ accepted }) => (accepted?.trained === undefined ? [] : [accepted.trained])),
+        { state: next.server, adapters, before: former },
+        context,
+      ),
+      ...privacyMeasures(setup, next.server),
+    ],
     ...(simulatedDurationMs === undefined ? {} : { simulatedDurationMs }),
     ...globalUpdateNorm(former, adapters),
   };
@@ -115,7 +115,7 @@ export async function evaluateRound(
   round: number,
 ): Promise<{ evaluations: readonly EvaluationRecord[]; evaluationDurationMs?: number }> {
   const { numRounds } = options.plan;
-  const isLastRound = round === numRounds;
+  const isLastRound = round === numRounds || !canGoOn(deps, round);
   if (deps.evaluate === undefined || !(isLastRound || round % options.evaluateEvery === 0)) return { evaluations: [] };
   const startMs = deps.clock.monotonicMs();
   const rows = await orCancelled(

@@ -4,12 +4,14 @@
  */
 import { fingerprintLayout } from "../adapter/layout.js";
 import { checkSameShape } from "../adapter/weights.js";
+import { isFedllmError } from "../errors.js";
 import { assert } from "../util/assert.js";
 import { checkFederation, type FederationDeps, type FederationOptions } from "./options.js";
 import { poolParticipants } from "./pooled-client.js";
 import type { AdapterSet, FederationState } from "./protocol.js";
 import type { Snapshot } from "./records.js";
 import { runAsynchronousRound } from "./asynchronous.js";
+import { canGoOn } from "./private-round.js";
 import { evaluateRound, runRound, throwIfCancelled, type RoundSetup } from "./round.js";
 
 /** Where a run starts: at fresh weights, or after the round of a snapshot. */
@@ -18,13 +20,14 @@ export type FederationStart =
   | { readonly kind: "snapshot"; readonly snapshot: Snapshot };
 
 export interface FederationResult {
+  /** The last one; fewer than there should be where the privacy budget was spent before. */
   readonly round: number;
   readonly state: FederationState;
   readonly adapters: AdapterSet;
 }
 
 /**
- * Runs the remaining rounds. Metric rows later than the start are removed first, so an interrupted run that goes on
+ * Runs the remaining rounds, or with privacy those that its budget pays for. Metric rows later than the start are removed first, so an interrupted run that goes on
  * ends with the rows of one that was never interrupted. Throws CANCELLED, COHORT_TOO_SMALL, CONFIG_INVALID, and
  * whatever the sinks and the evaluation throw.
  */
@@ -46,17 +49,26 @@ export async function runServer(
   const { numRounds } = options.plan;
   if (start.kind === "snapshot") await deps.afterRound?.(round, strategy.adapters(state, deps.trainer.layout));
   assert(round <= numRounds, "a snapshot is not of a later round than the last");
-  while (round < numRounds) {
+  while (round < numRounds && canGoOn(deps, round)) {
     throwIfCancelled(deps.signal);
-    state = await runNext(setup, state, round + 1);
+    const next = await runNext(setup, state, round + 1).catch(whenSpent);
+    if (next === undefined) break;
+    state = next;
     round += 1;
-    if (deps.checkpoints !== undefined && (round === numRounds || round % options.checkpointEvery === 0)) {
+    const isLast = round === numRounds || !canGoOn(deps, round);
+    if (deps.checkpoints !== undefined && (isLast || round % options.checkpointEvery === 0)) {
       await deps.checkpoints.save({ round, state });
       state = deps.checkpoints.release?.(state) ?? state;
     }
     await deps.afterRound?.(round, strategy.adapters(state, deps.trainer.layout));
   }
   return { round, state, adapters: strategy.adapters(state, deps.trainer.layout) };
+}
+
+/** A round that was released, is computed again with another sum, and cannot be paid for twice: the run ends before it. */
+function whenSpent(error: unknown): undefined {
+  if (isFedllmError(error, "PRIVACY_SPENT")) return undefined;
+  throw error;
 }
 
 async function begin(setup: RoundSetup, start: FederationStart): Promise<Snapshot> {

@@ -96,6 +96,11 @@ export interface Aggregation {
 export interface Aggregate {
   (state: NamedState, updates: readonly ClientUpdate[], context: RoundContext): NamedState;
   readonly start?: (state: NamedState, context: RoundContext) => Aggregation;
+  /**
+   * The next state from a mean of the updates, however it was formed: for a noisy one (private-round.ts). Only where nothing else of the
+   * updates is needed. Absent: the method looks at single updates, or at more of them than one vector.
+   */
+  readonly fromMean?: (state: NamedState, mean: Float64Array, context: RoundContext) => NamedState;
 }
 
 /** An aggregate in both forms from the one that takes updates one by one. */

@@ -35,6 +35,7 @@ import { followHiddenStates } from "./hidden-state-measures.js";
 import type { RunListener } from "./events.js";
 import type { EnergyMeter } from "./energy.js";
 import type { PeakMemory } from "./peak-memory.js";
+import { openArmPrivacy, type ArmPrivacy } from "./privacy.js";
 import type { RunPaths } from "./run-folder.js";
 import { ARM_FINISHED } from "./run-state.js";
 import { saveAdapters, saveEmulatorAdapters, saveJoined } from "./save-adapters.js";
@@ -42,6 +43,9 @@ import { readStartAdapter } from "./start-adapter.js";
 import type { StartAdapter, StartAdapterFile } from "./start-adapter.js";
 import type { TrainingData } from "./training-data.js";
 import { planTraining } from "./training-plan.js";
+
+/** Kind of the event that marks an arm which its privacy budget ended. */
+export const PRIVACY_SPENT = "privacySpent";
 
 /** What all arms of a run share. */
 export interface ArmSetup {
@@ -75,6 +79,20 @@ export function isArmFinished(store: MetricsStore, arm: string): boolean {
 
 /** Trains an arm from its start or its last checkpoint to its end and saves its adapters. Its `lora` is that of the base. */
 export async function runArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): Promise<void> {
+  const { paths, data, config, emit } = setup;
+  const hasStartAdapter = setup.startAdapters.has(arm.name);
+  const place = { ledger: paths.privacy, fingerprint: fingerprintArm(setup, arm, model), seed: config.seed, hasStartAdapter };
+  const privacy = openArmPrivacy(arm, data.clients, place);
+  for (const message of privacy.warnings) emit({ event: "warning", message });
+  try {
+    await trainArm(setup, arm, model, privacy);
+    privacy.finish();
+  } finally {
+    privacy.close();
+  }
+}
+
+async function trainArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel, privacy: ArmPrivacy): Promise<void> {
   const { config, paths, data, store, emit } = setup;
   const seed = seedOf(config, arm);
   const judge = model.base.trainer(arm.lora);
@@ -104,6 +122,7 @@ export async function runArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): 
     strategy,
     ...serverTrainer(arm, model, data),
     clients: data.clients,
+    ...privacy.deps,
     sampleIndices: (seed, population, count) => new PythonRandom(seed).sample(population, count),
     clock: { monotonicMs: () => performance.now(), now: () => new Date() },
     metrics: {
@@ -125,6 +144,7 @@ export async function runArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): 
     ...(setup.signal === undefined ? {} : { signal: setup.signal }),
   };
   const { round, adapters } = await runServer(options, deps, start);
+  if (round < arm.training.numRounds) noteSpentBudget(setup, arm, round);
   const evaluateOwn = makeOwnEvaluation(setup, arm, judge, startAdapter);
   const numSaved = (await saveAdapters(setup, arm, model.base, adapters)) + (await saveEmulatorAdapters(setup, arm, model.emulator, adapters));
   const numAdapters = numSaved + (await fineTuneArm(setup, { arm, base: model.base, options, deps, adapters, evaluateOwn }));
@@ -145,6 +165,13 @@ function makeAfterRound(setup: ArmSetup, arm: ArmConfig, { base }: ArmModel): No
     if (round === arm.training.numRounds || kind !== "global" || keepAdapters === undefined || round % keepAdapters !== 0) return;
     await saveJoined(setup.paths.roundAdapter(arm.name, round), arm, base, { weights, frozen });
   };
+}
+
+/** The arm ends with the adapter of its last round, the best that its budget pays for. */
+function noteSpentBudget({ store, emit }: ArmSetup, { name, training, privacy }: ArmConfig, round: number): void {
+  const message = `stopped after ${String(round)} of ${String(training.numRounds)} rounds: another one would cost more than epsilon ${String(privacy?.epsilon)}`;
+  store.recordEvent({ kind: PRIVACY_SPENT, arm: name, round, createdAt: new Date().toISOString(), message });
+  emit({ event: "warning", message: `arm ${name} ${message}` });
 }
 
 /** For strategies that train at the server: where clients have an emulator and the server has data. */

@@ -4,6 +4,7 @@
  *   config.resolved.yaml   the resolved configuration; written last, so a folder without it holds no run
  *   run.json               seed, versions, machine, hashes (run-record.ts)
  *   metrics.sqlite         all measurements
+ *   privacy.sqlite         what was released with differential privacy, where an arm has it
  *   checkpoints/<arm>/     the last states of each arm
  *   adapters/<arm>.gguf    the result; for strategies with an adapter per client adapters/<arm>/<client>.gguf, with one per
  *                          group adapters/<arm>/groups/<group>.gguf; of clients that were fine-tuned after the last round
@@ -34,6 +35,7 @@ export interface RunPaths {
   readonly config: string;
   readonly record: string;
   readonly metrics: string;
+  readonly privacy: string;
   readonly summary: string;
   checkpoints(arm: string): string;
   /** One file, or one per client when a client is named. */
@@ -56,6 +58,7 @@ export function runPaths(folder: string): RunPaths {
     config: join(root, CONFIG_NAME),
     record: join(root, "run.json"),
     metrics: join(root, "metrics.sqlite"),
+    privacy: join(root, "privacy.sqlite"),
     summary: join(root, "summary.md"),
     checkpoints: (arm) => join(root, "checkpoints", arm),
     adapter: (arm, clientFileName) =>

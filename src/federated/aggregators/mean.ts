@@ -8,7 +8,7 @@ export function aggregateMean(
   weightOf: (update: ClientUpdate) => number,
   next: (state: NamedState, mean: Float64Array, context: RoundContext) => NamedState,
 ): Aggregate {
-  return oneByOne((state, context) => {
+  const aggregate = oneByOne((state, context) => {
     const sum = new WeightedSum();
     return {
       add: (update) => {
@@ -17,6 +17,7 @@ export function aggregateMean(
       finish: () => next(state, sum.mean(), context),
     };
   });
+  return Object.assign(aggregate, { fromMean: next });
 }
 
 /** Each client counts by the full size of its data. */
