@@ -12,7 +12,8 @@ export const judgeSchema = z
     model: z.string().min(1).optional().describe("model that the endpoint is asked for"),
     apiKeyEnv: z
       .string()
-      .regex(/^[A-Za-z_][A-Za-z0-9_]*$/u, "expected the name of an environment variable, never a key itself")
+      // Names as they are usual: what a key looks like is not taken, and so never shown as a name.
+      .regex(/^[A-Z_][A-Z0-9_]{0,63}$/u, "expected the name of an environment variable in capital letters, never a key itself")
       .optional()
       .describe("environment variable that holds the key; default: none is sent"),
     allowHttp: z.boolean().default(false).describe("lets the key go over plain HTTP to another machine"),

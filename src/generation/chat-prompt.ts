@@ -2,10 +2,11 @@
 import type { LlamaModel, Token } from "node-llama-cpp";
 import type { ChatMessage } from "../benchmarks/metric.js";
 import type { PromptTemplate, TemplateName } from "../data/prompt-template.js";
-import type { ChatSample, Turn } from "../data/samples.js";
+import type { ChatSample } from "../data/samples.js";
 import { tokenizePrompt } from "../data/tokenized.js";
 import type { SampleTokenizer } from "../data/tokenized.js";
 import { problemError } from "../errors.js";
+import { toTurns } from "../run/chat-messages.js";
 import { modelTemplate } from "../run/sample-tokens.js";
 
 /** A model's tokenizer with what templates need of it. */
@@ -40,10 +41,11 @@ export function templateFor(tokenizer: PromptTokenizer, name?: TemplateName): Pr
  * DATASET_INVALID for texts that the template refuses.
  */
 export function tokenizeConversation(messages: readonly ChatMessage[], template: PromptTemplate, tokenizer: PromptTokenizer): Int32Array {
-  const turns = toTurns(messages);
+  const turns = toTurns(withOneSystemMessage(messages));
   const [first] = turns;
+  if (first === undefined) throw problemError("CONFIG_INVALID", { subject: "messages", expected: "one of the user", received: "none" });
   const sample: ChatSample =
-    turns.length === 1 && first !== undefined
+    turns.length === 1
       ? { kind: "single-turn", instruction: first.text, response: "" }
       : { kind: "multi-turn", turns: [...turns, { role: "assistant", text: "" }] };
   return tokenizePrompt(sample, { template, tokenizer });
@@ -61,19 +63,10 @@ export function startsWithFrameBlank({ name }: PromptTemplate): boolean {
   return name !== "chat";
 }
 
-/** System messages at the beginning go before the first user's text, as in training data. */
-function toTurns(messages: readonly ChatMessage[]): readonly Turn[] {
+/** Several system messages at the beginning are one. */
+function withOneSystemMessage(messages: readonly ChatMessage[]): readonly ChatMessage[] {
   const numSystem = messages.findIndex(({ role }) => role !== "system");
-  const rest = numSystem < 0 ? [] : messages.slice(numSystem);
-  const system = messages.slice(0, Math.max(0, numSystem)).map(({ content }) => `${content}\n\n`);
-  if (rest.length % 2 === 0) throw misplaced("users and assistant in turn, the user first and last", rest.length === 0 ? "none" : "the assistant last");
-  return rest.map(({ role, content }, index) => {
-    const expected = index % 2 === 0 ? "user" : "assistant";
-    if (role !== expected) throw misplaced(`${expected} as message ${String(numSystem + index + 1)}`, role);
-    return { role, text: index === 0 ? `${system.join("")}${content}` : content };
-  });
-}
-
-function misplaced(expected: string, received: string): Error {
-  return problemError("CONFIG_INVALID", { subject: "messages", expected, received });
+  if (numSystem < 2) return messages;
+  const content = messages.slice(0, numSystem).map((message) => message.content).join("\n\n");
+  return [{ role: "system", content }, ...messages.slice(numSystem)];
 }

@@ -39,6 +39,7 @@ test("without a cache every judge asks", async () => {
 
 test.each<[Partial<JudgeInput> & Record<string, unknown>, RegExp]>([
   [{ apiKeyEnv: "sk-a-key/itself" }, /never a key itself/],
+  [{ apiKeyEnv: "sk_live_a1b2c3d4" }, /never a key itself/],
   [{ apiKey: "sk" }, /Unrecognized key/],
   [{ maxAttempts: 0 }, />=1/],
   [{ gguf: "judge.gguf" }, /either baseUrl with model, or gguf/],
