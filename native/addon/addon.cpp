@@ -43,6 +43,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
     exports.Set("planGeneration", Napi::Function::New<plan_generation_memory>(env, "planGeneration"));
     exports.Set("quantizeModel", Napi::Function::New<quantize_file>(env, "quantizeModel"));
     exports.Set("emulateModel", Napi::Function::New<emulate_file>(env, "emulateModel"));
+    exports.Set("mergeAdapter", Napi::Function::New<merge_file>(env, "mergeAdapter"));
     exports.Set("peakResidentBytes", Napi::Function::New<peak_resident_bytes>(env, "peakResidentBytes"));
     exports.Set("arithmetic", make_arithmetic(env));
     return exports;

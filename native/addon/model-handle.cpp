@@ -115,7 +115,8 @@ Napi::Value model_handle::save_adapter(const Napi::CallbackInfo & info) {
         adapter_options    options      = read_adapter_options(info[1]);
         const size_t       n_parameters = adapter_make_layout(*model, options).n_parameters;
         std::vector<float> weights      = read_weights(info[2], "weights", n_parameters);
-        return start_save_adapter(info.Env(), model, std::move(path), std::move(options), std::move(weights));
+        const ggml_type    type         = read_adapter_type(info[3]);
+        return start_save_adapter(info.Env(), model, std::move(path), std::move(options), std::move(weights), type);
     });
 }
 

@@ -246,11 +246,20 @@ std::vector<int64_t> read_layers(const Napi::Value & value, const std::string & 
     return layers;
 }
 
-quantize_options read_quantize_options(const Napi::Value & type, const Napi::Value & num_threads) {
+quantize_options read_quantize_options(const Napi::Value & type, const Napi::Value & num_threads, const Napi::Value & allow_requantize) {
     quantize_options options;
-    options.type      = read_text(type, "type");
-    options.n_threads = read_num_threads(num_threads, "numThreads");
+    options.type             = read_text(type, "type");
+    options.n_threads        = read_num_threads(num_threads, "numThreads");
+    options.allow_requantize = !allow_requantize.IsUndefined() && read_flag(allow_requantize, "allowRequantize");
     return options;
+}
+
+ggml_type read_adapter_type(const Napi::Value & value) {
+    const std::string name = value.IsUndefined() ? "f32" : read_text(value, "type");
+    if (name == "f32") return GGML_TYPE_F32;
+    if (name == "f16") return GGML_TYPE_F16;
+    if (name == "q8_0") return GGML_TYPE_Q8_0;
+    throw parameter_error("CONFIG_INVALID", "type", "f32, f16 or q8_0", "\"" + name + "\"");
 }
 
 adapter_options read_adapter_options(const Napi::Value & value) {

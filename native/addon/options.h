@@ -88,7 +88,9 @@ model_options      read_model_options(const Napi::Value & value);
 // The cache of hidden states that the options of a model ask for; null: none.
 std::shared_ptr<hidden_cache> read_hidden_cache(const Napi::Value & value);
 tuner_options      read_tuner_options(const Napi::Value & value);
-quantize_options   read_quantize_options(const Napi::Value & type, const Napi::Value & num_threads);
+quantize_options   read_quantize_options(const Napi::Value & type, const Napi::Value & num_threads, const Napi::Value & allow_requantize);
+// The type of an adapter's file: f32 (or absent), f16 or q8_0.
+ggml_type          read_adapter_type(const Napi::Value & value);
 adapter_options    read_adapter_options(const Napi::Value & value);
 std::vector<float> read_weights(const Napi::Value & value, const std::string & subject, size_t length);
 // One for each element, checked against the model; none for an absent value.

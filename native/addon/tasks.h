@@ -28,7 +28,7 @@ Napi::Object start_evaluate(Napi::Env env, task_model model, evaluate_request re
 Napi::Object start_hidden_states(Napi::Env env, std::shared_ptr<base_model> model, states_request request);
 
 Napi::Promise start_save_adapter(Napi::Env env, std::shared_ptr<base_model> model, std::string path,
-                                 adapter_options options, std::vector<float> weights);
+                                 adapter_options options, std::vector<float> weights, ggml_type type);
 
 // The promise gives { options, weights }.
 Napi::Promise start_load_adapter(Napi::Env env, std::shared_ptr<base_model> model, std::string path);
@@ -36,10 +36,13 @@ Napi::Promise start_load_adapter(Napi::Env env, std::shared_ptr<base_model> mode
 // planMemory(path, options, request): Promise<NativeMemoryPlan>
 Napi::Value plan_memory(const Napi::CallbackInfo & info);
 
-// quantizeModel(inputPath, outputPath, type, numThreads): Promise<void>
+// quantizeModel(inputPath, outputPath, type, numThreads, allowRequantize?): Promise<void>
 Napi::Value quantize_file(const Napi::CallbackInfo & info);
 
 // emulateModel(inputPath, outputPath, layers): Promise<void>
 Napi::Value emulate_file(const Napi::CallbackInfo & info);
+
+// mergeAdapter(modelPath, adapterPath, outputPath): Promise<void>
+Napi::Value merge_file(const Napi::CallbackInfo & info);
 
 }  // namespace fedllm::addon

@@ -1,5 +1,5 @@
 // Adapter <-> GGUF file in the form that llama_adapter_lora_init reads: keys general.type = adapter,
-// general.architecture = the base's, adapter.type = lora, adapter.lora.alpha; tensors <weight>.lora_a and .lora_b in F32.
+// general.architecture = the base's, adapter.type = lora, adapter.lora.alpha; tensors <weight>.lora_a and .lora_b.
 #include <cmath>
 #include <cstring>
 #include <set>
@@ -44,10 +44,29 @@ std::shared_ptr<gguf_file> open_adapter(const std::string & path) {
     }
 }
 
+// The numbers of a tensor in another type, rows of ne[0].
+std::vector<uint8_t> convert(const adapter_tensor & tensor, const float * values, ggml_type type) {
+    std::vector<uint8_t> bytes(ggml_row_size(type, tensor.shape[0]) * size_t(tensor.shape[1]));
+    const int64_t count = tensor.shape[0] * tensor.shape[1];
+    // F16 is also the type of Q8_0's scales, of 1/127 of the largest number; beyond it is infinity.
+    const float limit = type == GGML_TYPE_Q8_0 ? 127.0f * 65504.0f : 65504.0f;
+    for (int64_t i = 0; i < count; ++i) {
+        if (!(std::fabs(values[i]) <= limit)) {
+            throw train_error("ADAPTER_INVALID", "tensor " + tensor.name + ": expected numbers that " + ggml_type_name(type) + " can hold, received " +
+                                                     std::to_string(values[i]) + ". Choose F32");
+        }
+    }
+    ggml_quantize_chunk(type, values, bytes.data(), 0, tensor.shape[1], tensor.shape[0], nullptr);
+    return bytes;
+}
+
 }  // namespace
 
 void adapter_save_gguf(const std::string & path, const base_model & model, const adapter_options & options,
-                       const std::vector<float> & weights) {
+                       const std::vector<float> & weights, ggml_type type) {
+    if (type != GGML_TYPE_F32 && type != GGML_TYPE_F16 && type != GGML_TYPE_Q8_0) {
+        throw train_error("CONFIG_INVALID", std::string("type: expected f32, f16 or q8_0, received ") + ggml_type_name(type));
+    }
     const adapter_layout layout = adapter_make_layout(model, options);
     if (weights.size() != layout.n_parameters) {
         throw train_error("ADAPTER_INVALID", "weights: expected " + std::to_string(layout.n_parameters) + " numbers, received " + std::to_string(weights.size()));
@@ -57,9 +76,14 @@ void adapter_save_gguf(const std::string & path, const base_model & model, const
     gguf_set_val_str(writer.metadata(), "general.architecture", model.info().architecture.c_str());
     gguf_set_val_str(writer.metadata(), "adapter.type", "lora");
     gguf_set_val_f32(writer.metadata(), "adapter.lora.alpha", options.lora_alpha);
+    std::vector<std::vector<uint8_t>> converted;  // until the file is written
     for (const adapter_tensor & entry : layout.tensors) {
         const int64_t shape[4] = { entry.shape[0], entry.shape[1], 1, 1 };
-        writer.add_tensor(entry.name, GGML_TYPE_F32, shape, weights.data() + entry.offset);
+        const float * values = weights.data() + entry.offset;
+        const bool    is_whole = entry.shape[0] % ggml_blck_size(type) == 0;
+        const ggml_type stored = is_whole ? type : GGML_TYPE_F16;
+        if (stored != GGML_TYPE_F32) converted.push_back(convert(entry, values, stored));
+        writer.add_tensor(entry.name, stored, shape, stored == GGML_TYPE_F32 ? static_cast<const void *>(values) : converted.back().data());
     }
     writer.write(path);
 }

@@ -49,8 +49,10 @@ adapter_layout adapter_make_layout(const base_model & model, const adapter_optio
 std::vector<float> adapter_init_weights(const adapter_layout & layout, uint64_t seed);
 
 // GGUF LoRA file as llama_adapter_lora_init reads it. Atomic: temporary file, fsync, rename, fsync of the folder.
+// type: F32, F16 or Q8_0; tensors whose rows are no whole blocks of Q8_0 become F16. Throws CONFIG_INVALID for other types, ADAPTER_INVALID
+// for weights that F16 cannot hold, IO_FAILED.
 void adapter_save_gguf(const std::string & path, const base_model & model, const adapter_options & options,
-                       const std::vector<float> & weights);
+                       const std::vector<float> & weights, ggml_type type = GGML_TYPE_F32);
 
 struct loaded_adapter {
     adapter_options    options;

@@ -4,6 +4,7 @@
  */
 import type { AdapterLayout } from "../adapter/layout.js";
 import type {
+  AdapterFileType,
   NativeAdapterOptions,
   NativeAddon,
   HiddenStateCacheSize,
@@ -92,10 +93,13 @@ export class BaseModel {
     return callNative(() => this.native.initialWeights(options, seed));
   }
 
-  /** Writes a GGUF adapter that unmodified llama.cpp loads; an existing file is replaced in one step. */
-  async saveAdapter(path: string, options: NativeAdapterOptions, weights: Float32Array): Promise<void> {
+  /**
+   * Writes a GGUF adapter that unmodified llama.cpp loads; an existing file is replaced in one step. Rejects with ADAPTER_INVALID for
+   * numbers that the type cannot hold.
+   */
+  async saveAdapter(path: string, options: NativeAdapterOptions, weights: Float32Array, type: AdapterFileType = "f32"): Promise<void> {
     checkWeights(weights, "weights", this.adapterLayout(options).numParameters);
-    await awaitNative(() => this.native.saveAdapter(path, options, weights));
+    await awaitNative(() => this.native.saveAdapter(path, options, weights, type));
   }
 
   /** Reads an adapter back; rejects with ADAPTER_INVALID when it does not fit the model. */

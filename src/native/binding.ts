@@ -27,10 +27,12 @@ export interface NativeAddon {
   openGenerator(path: string, options: NativeGeneratorOptions): Promise<NativeGenerator>;
   /** What a generator would take, from the file's description alone; options.maxSequences is the most. Rejects with OUT_OF_MEMORY when not even one fits. */
   planGeneration(path: string, options: NativeGeneratorOptions, limitBytes?: number): Promise<NativeGenerationPlan>;
-  /** llama.cpp's own quantizer; type is a llama.cpp name such as "Q4_K_M". */
-  quantizeModel(inputPath: string, outputPath: string, type: string, numThreads: number): Promise<void>;
+  /** llama.cpp's own quantizer; type is a llama.cpp name such as "Q4_K_M". allowRequantize: the input may be quantized already. */
+  quantizeModel(inputPath: string, outputPath: string, type: string, numThreads: number, allowRequantize?: boolean): Promise<void>;
   /** A GGUF of the same model with only these layers (ascending), which is an ordinary model. Atomic. */
   emulateModel(inputPath: string, outputPath: string, layers: readonly number[]): Promise<void>;
+  /** The model with W + scale B A in place of each weight with a pair, which becomes F32. Atomic. */
+  mergeAdapter(modelPath: string, adapterPath: string, outputPath: string): Promise<void>;
   /** Peak resident memory of this process in bytes, as the system counts it. */
   peakResidentBytes(): number;
   /** On the calling thread. Throws for arrays of another type or length than stated there. */
@@ -180,6 +182,9 @@ export interface NativeAdapterOptions {
   readonly layers?: readonly number[];
 }
 
+/** Of an adapter's file; tensors whose rows are no whole blocks of q8_0 are f16 in it. Absent: f32. */
+export type AdapterFileType = "f32" | "f16" | "q8_0";
+
 export interface NativeLayoutTensor {
   readonly name: string;
   readonly shape: readonly [number, number];
@@ -200,7 +205,7 @@ export interface NativeModel {
   /** States of the residual stream between layers; all of them in memory at once. */
   hiddenStates(options: NativeStatesOptions): NativeTask<NativeHiddenStates>;
   /** Writes a GGUF LoRA adapter that unmodified llama.cpp loads. Atomic: temporary file, fsync, rename. */
-  saveAdapter(path: string, options: NativeAdapterOptions, weights: Float32Array): Promise<void>;
+  saveAdapter(path: string, options: NativeAdapterOptions, weights: Float32Array, type?: AdapterFileType): Promise<void>;
   /** Reads an adapter back; its rank, loraAlpha and target modules come from the file. */
   loadAdapter(path: string): Promise<{ options: NativeAdapterOptions; weights: Float32Array }>;
   /** Frees the native memory; safe to call twice. */

@@ -1,4 +1,4 @@
-/** Makes quantized variants of an unquantized GGUF file with llama.cpp's own quantizer. */
+/** Makes variants of a GGUF file in other types with llama.cpp's own quantizer. */
 import { MAX_THREADS } from "./base-model.js";
 import type { NativeAddon } from "./binding.js";
 import { checkInteger } from "./checks.js";
@@ -11,6 +11,8 @@ export interface QuantizeRequest {
   /** A llama.cpp name such as "Q4_K_M", upper or lower case. */
   readonly type: string;
   readonly numThreads: number;
+  /** Takes an input that is quantized already, which loses quality; default: refuses it. */
+  readonly allowRequantize?: boolean;
 }
 
 /**
@@ -18,7 +20,7 @@ export interface QuantizeRequest {
  * MODEL_LOAD_FAILED (bad input) or IO_FAILED (output cannot be written).
  */
 export async function quantizeModel(addon: NativeAddon, request: QuantizeRequest): Promise<void> {
-  const { inputPath, outputPath, type, numThreads } = request;
+  const { inputPath, outputPath, type, numThreads, allowRequantize = false } = request;
   checkInteger(numThreads, "numThreads", 1, MAX_THREADS);
-  await awaitNative(() => addon.quantizeModel(inputPath, outputPath, type, numThreads));
+  await awaitNative(() => addon.quantizeModel(inputPath, outputPath, type, numThreads, allowRequantize));
 }
