@@ -13,6 +13,8 @@ import { configCommand } from "./commands/config.js";
 import { dataCommand } from "./commands/data.js";
 import { evalCommand } from "./commands/eval.js";
 import { doctorCommand } from "./commands/doctor.js";
+import { exportCommand } from "./commands/export.js";
+import { importCommand } from "./commands/import.js";
 import { judgeCommand } from "./commands/judge.js";
 import { modelCommand } from "./commands/model.js";
 import { nativeCommand } from "./commands/native.js";
@@ -36,6 +38,8 @@ export const COMMANDS = [
   reportCommand,
   evalCommand,
   privacyCommand,
+  exportCommand,
+  importCommand,
   dataCommand,
   questionsCommand,
   judgeCommand,
@@ -104,6 +108,7 @@ function isYargsError(error: Error): boolean {
 }
 
 const COMMAND_WORDS = [
+  ...["export"],
   ...["run", "resume", "runs", "serve", "compare", "report", "eval", "data", "judge", "model", "doctor", "config", "native", "questions", "privacy", "completion"],
   ...["list", "get", "show", "rm", "inspect", "analyze", "import", "split", "generate", "quantize", "emulate", "schema", "validate", "build", "agreement", "metrics", "calibrate", "audit"],
 ];

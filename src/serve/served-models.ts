@@ -107,7 +107,7 @@ function adapterFiles(paths: RunPaths): readonly string[] {
 }
 
 /** The run in whose adapters a file lies. */
-function runAround(path: string): RunPaths | undefined {
+export function runAround(path: string): RunPaths | undefined {
   for (let folder = dirname(path); folder !== dirname(folder); folder = dirname(folder)) {
     if (hasRun(folder)) return runPaths(folder);
   }
