@@ -1,0 +1,60 @@
+/** What one does with a finished run, as a user does it: export its adapters, start another run from an imported one. */
+import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { beforeAll, describe, expect, test } from "vitest";
+import { makeTestFolder } from "../helpers/native.js";
+import { runCli } from "../helpers/run-cli.js";
+import { writeTinyExperiment } from "../helpers/tiny-experiment.js";
+
+const folder = makeTestFolder();
+const run = join(folder, "run");
+const env = { FEDLLM_CACHE_DIR: join(folder, "cache") };
+const cli = (...args: string[]) => runCli(args, { cwd: folder, env });
+
+beforeAll(async () => {
+  const { file } = writeTinyExperiment(folder, ["arms: {precisions: [F16], strategies: [local, fedavg]}"]);
+  const { exitCode, stderr } = await cli("run", file, "--out", run, "--num-rounds", "2", "--quiet");
+  expect([exitCode, stderr]).toEqual([0, ""]);
+});
+
+describe("export", () => {
+  test("writes what is asked for, with a card that tells the run's facts", async () => {
+    const { exitCode, stdout, stderr } = await cli("export", run, "--arm", "f16-fedavg", "--gguf", "F16", "--peft", "F32", "--merged", "q8_0", "--base-name", "tiny/base", "--out", "out");
+    expect([exitCode, stderr]).toEqual([0, ""]);
+    expect(readdirSync(join(folder, "out")).sort()).toEqual(["README.md", "adapter-f16.gguf", "adapter_config.json", "adapter_model.safetensors", "merged-q8_0.gguf"]);
+    expect(stdout).toMatch(/^ {2}merged-q8_0.gguf {2}\d/mu);
+    const card = readFileSync(join(folder, "out", "README.md"), "utf8");
+    expect(card).toMatch(/^---\nbase_model: "tiny\/base"\nlibrary_name: peft\n/u);
+    for (const fact of ["# tiny: f16-fedavg", "| strategy | fedavg |", "| rounds | 2, 3 clients each, 2 steps of 2 samples |", "clients.json, SHA-256", "licence is not known", "| heldout_loss | 2 |", "template `chat`", "PeftModel"]) expect(card).toContain(fact);
+    const inspected = await cli("model", "inspect", join("out", "merged-q8_0.gguf"), "--json");
+    expect(JSON.parse(inspected.stdout)).toMatchObject({ numLayers: 2 });
+  });
+
+  test("takes clients' adapters one by one and all together, and says what there is", async () => {
+    expect((await cli("export", run, "--arm", "f16-local", "--client", "../up", "--gguf", "F32", "--out", "client")).exitCode).toBe(0);
+    expect(readFileSync(join(folder, "client", "adapter-f32.gguf")).equals(readFileSync(join(run, "adapters", "f16-local", "%2E%2E%2Fup.gguf")))).toBe(true);
+    const all = await cli("export", run, "--all", "--gguf", "F32", "--out", "all", "--json");
+    const { exported } = JSON.parse(all.stdout) as { exported: { adapter: string }[] };
+    expect(exported.map(({ adapter }) => adapter)).toContain("f16-fedavg");
+    for (const { adapter } of exported) expect(existsSync(join(folder, "all", adapter, "README.md"))).toBe(true);
+    const unclear = await cli("export", run);
+    expect(unclear.exitCode).toBe(2);
+    expect(unclear.stderr).toContain("--arm: expected one of f16-fedavg, f16-local");
+    const used = await cli("export", run, "--arm", "f16-fedavg", "--out", "out");
+    expect(used.exitCode).toBe(2);
+    expect(used.stderr).toContain("a new or empty folder");
+  });
+});
+
+describe("import", () => {
+  test("makes a start adapter of PEFT's folder, with which a run begins as with the run it came from", async () => {
+    await cli("export", run, "--arm", "f16-fedavg", "--peft", "F32", "--out", "peft");
+    const imported = await cli("import", "peft", "--model", "tiny.gguf", "--out", "start.gguf");
+    expect(imported.stdout).toContain("training: { startAdapter: start.gguf }");
+    expect(imported.stdout).toContain("lora: { rank: 2, loraAlpha: 4, targetModules: [attn_q, attn_v] }");
+    expect(readFileSync(join(folder, "start.gguf")).equals(readFileSync(join(run, "adapters", "f16-fedavg.gguf")))).toBe(true);
+    const next = await cli("run", "experiment.yaml", "--strategy", "fedavg", "--start-adapter", "start.gguf", "--num-rounds", "1", "--out", "next", "--quiet");
+    expect([next.exitCode, next.stderr]).toEqual([0, ""]);
+    expect(next.stdout).toMatch(/^F16 +start/mu);
+  });
+});
