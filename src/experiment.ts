@@ -1,11 +1,10 @@
 /**
- * The composition root: configuration -> model, data, trainer, strategy, store -> all arms of a run, one after another.
+ * The composition root: configuration -> model, data, trainer, strategy, store -> all arms of a run (src/run/arms.ts).
  * Starting and resuming are the same walk; what differs is only whether the folder is new. Rounds are src/federated,
  * one arm is src/run/arm.ts.
  */
 import { randomUUID } from "node:crypto";
 import { mkdir } from "node:fs/promises";
-import { basename } from "node:path";
 import { resolveModelPath } from "./config/builtin.js";
 import { createArmStrategy } from "./config/arm-strategies.js";
 import { fingerprintConfig, loadConfig } from "./config/load.js";
@@ -14,24 +13,21 @@ import { profileModels } from "./config/federation.js";
 import { isStrategyFile, strategyLabel } from "./config/strategy-file.js";
 import { FedllmError, errorCodeOf, isFedllmError, problemError } from "./errors.js";
 import { ensureSqlite } from "./metrics/ensure-sqlite.js";
-import { events } from "./metrics/queries.js";
 import { MetricsStore } from "./metrics/store.js";
 import { summarizeRun, writeSummary } from "./report/summary.js";
 import type { NativeKernelVariants } from "./native/binding.js";
 import type { Summary } from "./report/summary.js";
-import { isArmFinished, runArm } from "./run/arm.js";
-import type { ArmSetup } from "./run/arm.js";
-import { BaseModels, precisionsOf } from "./run/base-models.js";
+import { runArms } from "./run/arms.js";
+import type { ArmsRequest } from "./run/arms.js";
+import { precisionsOf } from "./run/base-models.js";
 import type { ModelTokenizer, SourceModel, TrainingEngine } from "./run/engine.js";
 import type { RunListener } from "./run/events.js";
 import { hashFile } from "./run/file-hash.js";
 import { EXACT_VARIANTS } from "./run/kernel-variants.js";
 import type { ModelVariant } from "./run/model-variants.js";
-import { openEmulator, placeArm } from "./run/emulator.js";
-import type { OpenEmulator, PlacedArm } from "./run/emulator.js";
-import { createEnergyMeter } from "./run/energy.js";
+import { placeArm } from "./run/emulator.js";
+import type { PlacedArm } from "./run/emulator.js";
 import { createPeakMemory } from "./run/peak-memory.js";
-import { forgetSecret } from "./run/privacy.js";
 import { stringifyConfig } from "./run/resolved-config.js";
 import { checkNewFolder, findRun, runPaths } from "./run/run-folder.js";
 import type { RunPaths } from "./run/run-folder.js";
@@ -41,7 +37,6 @@ import { locateStartAdapters } from "./run/start-adapter.js";
 import type { StartAdapterFile } from "./run/start-adapter.js";
 import { loadTrainingData } from "./run/training-data.js";
 import type { TrainingData } from "./run/training-data.js";
-import { assert } from "./util/assert.js";
 import { removeTemporaryFiles, writeFileAtomic } from "./util/atomic-file.js";
 import { acquireRunLock } from "./util/lock-file.js";
 
@@ -51,6 +46,8 @@ export interface RunOptions {
   readonly signal?: AbortSignal;
   /** Where training happens; default: the native addon. */
   readonly createEngine?: EngineFactory;
+  /** Arms at work at once, as many as memory has room for; auto: as many as cores have room for too. Results are the same. Default: 1. */
+  readonly parallelArms?: number | "auto";
 }
 
 /** Makes the engine of a configuration; `onProgress` hears of builds that take a while. */
@@ -144,7 +141,7 @@ async function runLocked(
   emit({ event: "run_started", runFolder: paths.folder, name: config.name, arms, resumed: earlier !== undefined });
   const prepared = await prepare(config, options, earlier);
   try {
-    const record = await recordRun(config, paths, prepared, earlier);
+    const record = await recordRun(config, paths, prepared, earlier, options);
     const store = new MetricsStore(paths.metrics);
     try {
       store.saveRun({
@@ -155,7 +152,7 @@ async function runLocked(
         versions: record.versions,
         ...(prepared.hashes["data.train"] === undefined ? {} : { dataSha256: prepared.hashes["data.train"] }),
       });
-      await runArms(config, paths, options, prepared, store, record.id);
+      await runArms(prepared, { config, paths, store, runId: record.id, ...armsOptions(options) });
       await writeSummary(store.database, paths, record);
       const summary = summarizeRun(store.database);
       emit({ event: "run_finished", runFolder: paths.folder, durationMs: performance.now() - startMs });
@@ -269,6 +266,7 @@ async function recordRun(
   paths: RunPaths,
   prepared: Prepared,
   earlier: RunRecord | undefined,
+  { parallelArms = 1 }: RunOptions,
 ): Promise<RunRecord> {
   const { engine, hashes } = prepared;
   if (earlier !== undefined) {
@@ -284,7 +282,8 @@ async function recordRun(
     addonPath: engine.addonPath,
     device: engine.deviceName,
     numThreads: config.numThreads,
-    peakMemoryScope: createPeakMemory().scope,
+    // Arms that are at work together have one peak.
+    peakMemoryScope: parallelArms === 1 ? createPeakMemory().scope : "process",
     hashes,
     kernelVariants: prepared.kernelVariants,
     ...(config.data.synthetic ? { syntheticData: { profile: config.data.generated.profile, seed: config.data.generated.seed } } : {}),
@@ -295,98 +294,16 @@ async function recordRun(
   return record;
 }
 
-async function runArms(
-  config: ExperimentConfig,
-  paths: RunPaths,
-  options: RunOptions,
-  prepared: Prepared,
-  store: MetricsStore,
-  runId: string,
-): Promise<void> {
-  const setup: ArmSetup = {
-    config,
-    paths,
-    data: prepared.data,
-    store,
-    peakMemory: createPeakMemory(),
-    energy: createEnergyMeter({ usesCards: config.device !== undefined && config.device !== "cpu" }),
-    shared: { start: new Map(), reference: new Map() },
-    startAdapters: prepared.startAdapters,
-    emit: options.onEvent ?? (() => undefined),
-    ...(options.signal === undefined ? {} : { signal: options.signal }),
-  };
-  const models = new BaseModels(prepared.engine, prepared.variants, setup.emit, prepared.kernelVariants);
-  try {
-    for (const [armIndex, placed] of prepared.arms.entries()) {
-      const { arm } = placed;
-      throwIfAborted(options.signal);
-      if (isArmFinished(store, arm.name)) {
-        forgetSecret(arm, paths.privacy);
-        setup.emit({ event: "arm_skipped", arm: arm.name, reason: "finished before" });
-        continue;
-      }
-      const bases = await models.open(precisionsOf(arm));
-      const base = bases.get(arm.precision);
-      assert(base !== undefined, "the arm's own precision was opened");
-      const variant = models.variant(arm.precision);
-      store.saveArm(runId, {
-        name: arm.name,
-        armIndex,
-        strategy: strategyLabel(arm.strategy),
-        modelName: `${basename(prepared.source.path)} ${arm.precision}`,
-        modelSha256: variant.sha256,
-        modelWeightBytes: base.weightBytes,
-        numParameters: base.trainer(arm.lora).layout.numParameters,
-      });
-      const emulator = await openArmEmulator(setup, prepared.engine, models, placed);
-      try {
-        await runArm(setup, arm, { base, bases, sha256: variant.sha256, ...(emulator === undefined ? {} : { emulator }) });
-      } finally {
-        emulator?.dispose();
-      }
-    }
-  } finally {
-    models.dispose();
-    setup.energy.dispose();
-  }
-}
-
-/** Kind of the event that says what an arm's emulator is made of. */
-const EMULATOR_MADE = "emulatorMade";
-
-/** What an arm's clients get instead of the model; its layers and hash are noted once. */
-async function openArmEmulator(
-  setup: ArmSetup,
-  engine: TrainingEngine,
-  models: BaseModels,
-  { arm, layers }: PlacedArm,
-): Promise<OpenEmulator | undefined> {
-  if (layers === undefined) return undefined;
-  const { precision, name, lora } = arm;
-  const emulator = await openEmulator(engine, {
-    modelPath: models.variant(precision).path,
-    path: setup.paths.emulator(name),
-    layers,
-    lora,
-    open: (path) => models.openBeside(precision, path),
-  });
-  const isNoted = events(setup.store.database).some((event) => event.kind === EMULATOR_MADE && event.arm === name);
-  if (isNoted) return emulator;
-  setup.store.recordEvent({
-    kind: EMULATOR_MADE,
-    arm: name,
-    createdAt: new Date().toISOString(),
-    message: `layers ${layers.kept.join(" ")}; SHA-256 ${emulator.sha256}`,
-  });
-  return emulator;
-}
-
 async function createDefaultEngine(config: ExperimentConfig, onProgress: (line: string) => void): Promise<TrainingEngine> {
   // Loaded late: a program that brings its own engine needs no addon.
   const [{ createNativeEngine }, { memoryRequests }] = await Promise.all([import("./run/native-engine.js"), import("./run/plan.js")]);
   const workload = { path: resolveModelPath(config.model), requests: memoryRequests(config) };
   const { numThreads, device, hiddenStateCache } = config;
   return createNativeEngine({ numThreads, device, hiddenStateCache, workload, onProgress });
+}
+
+function armsOptions({ onEvent, signal, parallelArms }: RunOptions): Pick<ArmsRequest, "emit" | "signal" | "parallelArms"> {
+  return { emit: onEvent ?? (() => undefined), ...(signal === undefined ? {} : { signal }), ...(parallelArms === undefined ? {} : { parallelArms }) };
 }
 
 function warner(options: RunOptions): (message: string) => void {

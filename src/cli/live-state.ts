@@ -56,8 +56,14 @@ export function initialLiveState(time: number): LiveState {
   };
 }
 
-/** The state after one more event at `time`. */
+/** The state after one more event at `time`. Of several arms at work the clients of one are shown, the latest to begin. */
 export function reduceLiveState(state: LiveState, event: RunEvent, time: number): LiveState {
+  const next = reduceEvent(state, event, time);
+  const isOfOther = "arm" in event && event.event !== "arm_started" && state.activeArm !== undefined && indexOfArm(state, event.arm) !== state.activeArm;
+  return isOfOther ? { ...next, clients: state.clients } : next;
+}
+
+function reduceEvent(state: LiveState, event: RunEvent, time: number): LiveState {
   switch (event.event) {
     case "run_started":
       return {

@@ -1,5 +1,6 @@
 /** Options that several commands share, and how configuration flags become overrides of the experiment. */
 import type { Argv, InferredOptionTypes, Options } from "yargs";
+import { problemError } from "../errors.js";
 import type { ConfigOverride } from "../config/load.js";
 
 interface ConfigFlag {
@@ -60,6 +61,20 @@ export const outputOptions = {
   json: { type: "boolean", default: false, describe: "one JSON event per line on standard output" },
   quiet: { type: "boolean", default: false, describe: "only the result and errors" },
 } as const satisfies Record<string, Options>;
+
+/** How a run is carried out, which changes no result. */
+export const executionOptions = {
+  "parallel-arms": { type: "string", requiresArg: true, describe: "arms at work at once, a number (cut to what memory holds) or auto (as many as cores have room for, see --num-threads); default: 1" },
+} as const satisfies Record<string, Options>;
+
+/** Throws CONFIG_INVALID for what is neither a number of arms nor auto. */
+export function parallelArmsOf(text: string | undefined): { readonly parallelArms?: number | "auto" } {
+  if (text === undefined) return {};
+  if (text === "auto") return { parallelArms: text };
+  const count = Number(text);
+  if (/^\d+$/.test(text) && count >= 1 && count <= 1024) return { parallelArms: count };
+  throw problemError("CONFIG_INVALID", { subject: "--parallel-arms", expected: "a number from 1 to 1024, or auto", received: JSON.stringify(text) });
+}
 
 export type OutputArguments = InferredOptionTypes<typeof outputOptions>;
 

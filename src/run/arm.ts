@@ -55,6 +55,8 @@ export interface ArmSetup {
   readonly store: MetricsStore;
   readonly peakMemory: PeakMemory;
   readonly energy: EnergyMeter;
+  /** No other arm is at work at the same time, so what happens in the process and on the machine is this one's. */
+  readonly isAlone: boolean;
   readonly shared: SharedResults;
   /** By arm; empty when training begins with fresh adapters. */
   readonly startAdapters: ReadonlyMap<string, StartAdapterFile>;
@@ -81,7 +83,7 @@ export function isArmFinished(store: MetricsStore, arm: string): boolean {
 export async function runArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): Promise<void> {
   const { paths, data, config, emit } = setup;
   const hasStartAdapter = setup.startAdapters.has(arm.name);
-  const place = { ledger: paths.privacy, fingerprint: fingerprintArm(setup, arm, model), seed: config.seed, hasStartAdapter };
+  const place = { ledger: paths.privacy, fingerprint: fingerprintArm(setup, arm, model), seed: seedOf(config, arm), hasStartAdapter };
   const privacy = openArmPrivacy(arm, data.clients, place);
   for (const message of privacy.warnings) emit({ event: "warning", message });
   try {
@@ -113,7 +115,7 @@ async function trainArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel, privac
   // What was used until now belongs to no round.
   setup.energy.read();
   emit({ event: "arm_started", arm: arm.name, round: start.kind === "snapshot" ? start.snapshot.round : 0 });
-  const hiddenStates = followHiddenStates([...model.bases.values(), ...(model.emulator === undefined ? [] : [model.emulator])]);
+  const hiddenStates = followHiddenStates(!setup.isAlone ? [] : [...model.bases.values(), ...(model.emulator === undefined ? [] : [model.emulator])]);
   const options = federationOptions(setup, arm, model, { strategy, startAdapter });
   const deps: FederationDeps = {
     trainer,

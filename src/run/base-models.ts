@@ -22,13 +22,16 @@ export function precisionsOf({ precision, federation }: Pick<ArmConfig, "precisi
   return [...new Set([precision, ...others])];
 }
 
-/** Opens variants when they are asked for and closes those that are needed no more. */
+/** Opens variants when they are asked for and closes those that are needed no more; several arms may use one at once. */
 export class BaseModels {
   readonly #engine: TrainingEngine;
   readonly #variants: ReadonlyMap<string, ModelVariant>;
   readonly #emit: RunListener;
   readonly #kernels: Readonly<Record<string, NativeKernelVariants>>;
   readonly #open = new Map<string, OpenBaseModel>();
+  /** By precision, those that are opened at this moment. */
+  readonly #opening = new Map<string, Promise<OpenBaseModel>>();
+  readonly #numUsers = new Map<string, number>();
 
   /** kernels: by precision; those that are not named compute exactly. */
   constructor(
@@ -43,19 +46,42 @@ export class BaseModels {
     this.#kernels = kernels;
   }
 
-  /** The models of these precisions, in order; all others are closed. Throws MODEL_UNSUPPORTED when they are not the same model. */
+  /**
+   * The models of these precisions, in order, until they are released; others that nobody uses are closed. Throws MODEL_UNSUPPORTED when
+   * they are not the same model.
+   */
   async open(precisions: readonly string[]): Promise<ReadonlyMap<string, OpenBaseModel>> {
+    for (const precision of precisions) this.#numUsers.set(precision, (this.#numUsers.get(precision) ?? 0) + 1);
     for (const [precision, base] of this.#open) {
-      if (precisions.includes(precision)) continue;
+      if ((this.#numUsers.get(precision) ?? 0) > 0) continue;
       this.#open.delete(precision);
       base.dispose();
     }
-    for (const precision of precisions) {
-      if (!this.#open.has(precision)) this.#open.set(precision, await this.#openVariant(precision));
+    try {
+      for (const precision of precisions) await this.#ensureOpen(precision);
+      const models = new Map(precisions.map((precision) => [precision, this.#modelOf(precision)]));
+      if (models.size > 1) await this.#checkSameModel(precisions);
+      return models;
+    } catch (error) {
+      this.release(precisions);
+      throw error;
     }
-    const models = new Map(precisions.map((precision) => [precision, this.#modelOf(precision)]));
-    if (models.size > 1) await this.#checkSameModel(precisions);
-    return models;
+  }
+
+  /** Who opened them needs them no more; they stay open until another arm needs others. */
+  release(precisions: readonly string[]): void {
+    for (const precision of precisions) this.#numUsers.set(precision, (this.#numUsers.get(precision) ?? 0) - 1);
+  }
+
+  async #ensureOpen(precision: string): Promise<void> {
+    if (this.#open.has(precision)) return;
+    const opening = this.#opening.get(precision) ?? this.#openVariant(precision);
+    this.#opening.set(precision, opening);
+    try {
+      this.#open.set(precision, await opening);
+    } finally {
+      this.#opening.delete(precision);
+    }
   }
 
   dispose(): void {

@@ -3,12 +3,14 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { expect, test } from "vitest";
-import { runExperiment } from "../../src/experiment.js";
+import { resumeExperiment, runExperiment } from "../../src/experiment.js";
 import type { EngineFactory } from "../../src/experiment.js";
 import type { LocalTrainer } from "../../src/federated/local-trainer.js";
 import { buildStudy } from "../../src/report/study/build.js";
 import { closeRuns, openRuns } from "../../src/report/study/source.js";
+import type { RunEvent } from "../../src/run/events.js";
 import { createNativeEngine } from "../../src/run/native-engine.js";
+import { readRunContents } from "../helpers/run-contents.js";
 import { makeTemporaryFolder } from "../helpers/temporary-folder.js";
 import { configOf, writeTinyExperiment } from "../helpers/tiny-experiment.js";
 
@@ -78,4 +80,46 @@ test("cells of one seed have equal cohorts, batches and initial bits, and the st
   const { arms } = buildStudy(runs);
   closeRuns(runs);
   expect(arms.map(({ arm, cells }) => [arm, cells.map(({ seed }) => seed)])).toEqual(["f16-fedavg", "f16-ffa-lora", "q8_0-fedavg", "q8_0-ffa-lora"].map((name) => [name, [0, 1]]));
+});
+
+test("several arms at once give the bits of one after another, also when they are interrupted and resumed", async () => {
+  const { folder, file } = makeTiny([GRID]);
+  const config = await configOf(file, "training.numRounds=2");
+  const [one, several, stopped] = ["one", "several", "stopped"].map((name) => join(folder, name)) as [string, string, string];
+  await runExperiment(config, one);
+  let [atWork, mostAtWork] = [0, 0];
+  const { record } = await runExperiment(config, several, {
+    parallelArms: 4,
+    onEvent: ({ event }) => {
+      if (event === "arm_started") atWork += 1;
+      if (event === "arm_finished") atWork -= 1;
+      mostAtWork = Math.max(mostAtWork, atWork);
+    },
+  });
+  expect(mostAtWork).toBe(4);
+  expect(record.machine.peakMemoryScope).toBe("process");
+  expect(readRunContents(several)).toEqual(readRunContents(one));
+
+  const interrupt = new AbortController();
+  let numRounds = 0;
+  const onEvent = ({ event }: RunEvent) => {
+    numRounds += event === "round_finished" ? 1 : 0;
+    if (numRounds === 7) interrupt.abort();
+  };
+  await expect(runExperiment(config, stopped, { parallelArms: 3, signal: interrupt.signal, onEvent })).rejects.toMatchObject({ code: "CANCELLED" });
+  const skipped: RunEvent[] = [];
+  await resumeExperiment(stopped, {
+    parallelArms: 2,
+    onEvent: (event) => {
+      if (event.event === "arm_skipped") skipped.push(event);
+    },
+  });
+  expect(skipped.length).toBeGreaterThan(0);
+  expect(readRunContents(stopped)).toEqual(readRunContents(one));
+});
+
+test("an arm that fails stops the others, and its error is the run's", async () => {
+  const { folder, file } = makeTiny(["arms: [{precision: F16, name: good}, {precision: F16, name: bad, training: {minClients: 3}, federation: {wallClockTimeoutSeconds: 0.001}}]"]);
+  const run = runExperiment(await configOf(file, "training.numRounds=500"), join(folder, "out"), { parallelArms: 2 });
+  await expect(run).rejects.toMatchObject({ code: "COHORT_TOO_SMALL" });
 });

@@ -1,10 +1,11 @@
 /** `resume <run>`: continues an interrupted run from its last checkpoints. */
-import type { CommandModule } from "yargs";
-import { outputOptions } from "../options.js";
-import type { OutputArguments } from "../options.js";
+import type { CommandModule, InferredOptionTypes } from "yargs";
+import { executionOptions, outputOptions, parallelArmsOf } from "../options.js";
 import { showRun } from "../show-run.js";
 
-type ResumeArguments = OutputArguments & { run: string };
+const resumeOptions = { ...outputOptions, ...executionOptions } as const;
+
+type ResumeArguments = InferredOptionTypes<typeof resumeOptions> & { run: string };
 
 export const resumeCommand: CommandModule<object, ResumeArguments> = {
   command: "resume <run>",
@@ -12,9 +13,10 @@ export const resumeCommand: CommandModule<object, ResumeArguments> = {
   builder: (argv) =>
     argv
       .positional("run", { type: "string", demandOption: true, describe: "folder of the run, or its name in ./runs" })
-      .options(outputOptions),
+      .options(resumeOptions),
   handler: async (values) => {
+    const execution = parallelArmsOf(values["parallel-arms"]);
     const { resumeExperiment } = await import("../../experiment.js");
-    await showRun(values, values.run, (options) => resumeExperiment(values.run, options));
+    await showRun(values, values.run, (options) => resumeExperiment(values.run, { ...options, ...execution }));
   },
 };

@@ -3,11 +3,12 @@ import type { CommandModule, InferredOptionTypes } from "yargs";
 import type { ArmEstimate, ExperimentPlan } from "../../run/plan.js";
 import { describeMemoryPlan } from "../../report/memory-plan.js";
 import { formatBytes, formatCount, formatTable } from "../../report/format.js";
-import { loadConfigFrom, outputOptions, withConfigOptions } from "../options.js";
+import { executionOptions, loadConfigFrom, outputOptions, parallelArmsOf, withConfigOptions } from "../options.js";
 import { showRun } from "../show-run.js";
 
 const runOptions = {
   ...outputOptions,
+  ...executionOptions,
   out: { type: "string", requiresArg: true, describe: "folder of the run (default: runs/<name>-<time>)" },
   "dry-run": { type: "boolean", default: false, describe: "say what would be done, and do nothing" },
 } as const;
@@ -17,8 +18,13 @@ type RunArguments = InferredOptionTypes<typeof runOptions> & { experiment: strin
 export const runCommand: CommandModule<object, RunArguments> = {
   command: "run [experiment]",
   describe: "train all arms of an experiment; without a file the built-in demonstration",
-  builder: (argv) => withConfigOptions(argv).options(runOptions),
+  builder: (argv) =>
+    withConfigOptions(argv)
+      .options(runOptions)
+      .example("$0 run --precisions F16 Q4_0 --strategies fedavg ffa-lora --seeds 0 1 2", "the demonstration as a grid of twelve arms")
+      .example("$0 run experiment.yaml --num-threads 1 --parallel-arms auto", "small models: one arm per core"),
   handler: async (values) => {
+    const execution = parallelArmsOf(values["parallel-arms"]);
     const { config } = await loadConfigFrom({ ...values });
     if (values["dry-run"]) {
       printPlan(await makePlan(config), values.json);
@@ -29,7 +35,7 @@ export const runCommand: CommandModule<object, RunArguments> = {
       import("../../run/run-folder.js"),
     ]);
     const folder = values.out ?? defaultRunFolder(config.name, new Date());
-    await showRun(values, folder, (options) => runExperiment(config, folder, options));
+    await showRun(values, folder, (options) => runExperiment(config, folder, { ...options, ...execution }));
   },
 };
 

@@ -50,10 +50,24 @@ function makeModels(change: Change = {}) {
 test("opens each model once, keeps it for the next arm and closes what that one does not need", async () => {
   const { models, log } = makeModels();
   await models.open(["F16"]);
+  models.release(["F16"]);
   expect([...(await models.open(["F16", "Q8_0"])).keys()]).toEqual(["F16", "Q8_0"]);
+  models.release(["F16", "Q8_0"]);
   await models.open(["Q8_0"]);
   models.dispose();
   expect(log).toEqual(["open F16", "open Q8_0", "close F16", "close Q8_0"]);
+});
+
+test("keeps a model that another arm still uses, and opens it once for two that ask at the same time", async () => {
+  const { models, log } = makeModels();
+  const [first, second] = await Promise.all([models.open(["F16"]), models.open(["F16"])]);
+  expect(first.get("F16")).toBe(second.get("F16"));
+  models.release(["F16"]);
+  await models.open(["Q8_0"]);
+  expect(log).toEqual(["open F16", "open Q8_0"]);
+  models.release(["F16"]);
+  await models.open(["Q8_0"]);
+  expect(log).toEqual(["open F16", "open Q8_0", "close F16"]);
 });
 
 test.each([

@@ -1,0 +1,216 @@
+/**
+ * The arms of a run, one after another or several at once. Arms share nothing but the base models, which are read-only, so their results do not
+ * depend on how many are at work. What belongs to the whole machine or process cannot be divided among arms: with several at work,
+ * energy and what caches saved are not recorded, and peak memory is that of the process.
+ */
+import { stat } from "node:fs/promises";
+import { availableParallelism } from "node:os";
+import { basename } from "node:path";
+import type { ArmConfig, ExperimentConfig } from "../config/schema.js";
+import { strategyLabel } from "../config/strategy-file.js";
+import { FedllmError, isFedllmError } from "../errors.js";
+import { mapBounded } from "../federated/bounded.js";
+import { events } from "../metrics/queries.js";
+import type { MetricsStore } from "../metrics/store.js";
+import type { NativeKernelVariants, NativeMemoryPlan } from "../native/binding.js";
+import { assert } from "../util/assert.js";
+import { isArmFinished, runArm } from "./arm.js";
+import type { ArmSetup } from "./arm.js";
+import { BaseModels, precisionsOf } from "./base-models.js";
+import { openEmulator } from "./emulator.js";
+import type { OpenEmulator, PlacedArm } from "./emulator.js";
+import { createEnergyMeter, meterOf } from "./energy.js";
+import type { SourceModel, TrainingEngine } from "./engine.js";
+import type { RunListener } from "./events.js";
+import type { ModelVariant } from "./model-variants.js";
+import { createPeakMemory } from "./peak-memory.js";
+import type { PeakMemory } from "./peak-memory.js";
+import { memoryRequests } from "./plan.js";
+import { forgetSecret } from "./privacy.js";
+import type { RunPaths } from "./run-folder.js";
+import type { StartAdapterFile } from "./start-adapter.js";
+import type { TrainingData } from "./training-data.js";
+
+/** What was loaded for them. */
+export interface LoadedInputs {
+  readonly engine: TrainingEngine;
+  readonly source: SourceModel;
+  /** All arms, in order. */
+  readonly arms: readonly PlacedArm[];
+  readonly variants: ReadonlyMap<string, ModelVariant>;
+  readonly kernelVariants: Readonly<Record<string, NativeKernelVariants>>;
+  readonly data: TrainingData;
+  readonly startAdapters: ReadonlyMap<string, StartAdapterFile>;
+}
+
+export interface ArmsRequest {
+  readonly config: ExperimentConfig;
+  readonly paths: RunPaths;
+  readonly store: MetricsStore;
+  readonly runId: string;
+  readonly emit: RunListener;
+  readonly signal?: AbortSignal;
+  /** Arms at work at once, as far as memory allows; auto: as cores allow. Absent: 1. */
+  readonly parallelArms?: number | "auto";
+}
+
+/** Runs those that are not finished. Throws CANCELLED, and what one of them throws, after all at work have stopped. */
+export async function runArms(loaded: LoadedInputs, request: ArmsRequest): Promise<void> {
+  const { config, store, emit } = request;
+  const numAtOnce = await decideParallelArms(loaded, request);
+  const stop = new AbortController();
+  const forward = () => {
+    stop.abort(request.signal?.reason);
+  };
+  if (request.signal?.aborted === true) forward();
+  request.signal?.addEventListener("abort", forward);
+  const isAlone = numAtOnce === 1;
+  const energy = isAlone ? createEnergyMeter({ usesCards: usesDevice(config) }) : meterOf([]);
+  const setup: ArmSetup = {
+    config,
+    paths: request.paths,
+    data: loaded.data,
+    store,
+    peakMemory: isAlone ? createPeakMemory() : withoutReset(createPeakMemory()),
+    energy,
+    isAlone,
+    shared: { start: new Map(), reference: new Map() },
+    startAdapters: loaded.startAdapters,
+    emit,
+    signal: stop.signal,
+  };
+  const models = new BaseModels(loaded.engine, loaded.variants, emit, loaded.kernelVariants);
+  const failures: unknown[] = [];
+  try {
+    await mapBounded([...loaded.arms.entries()], numAtOnce, stop.signal, async ([armIndex, placed]) => {
+      try {
+        await runOne({ loaded, request, setup, models }, armIndex, placed);
+      } catch (error) {
+        // The others stop too, and what they say then is not why.
+        failures.push(error);
+        stop.abort(error);
+      }
+    });
+    if (failures.length > 0) throw failures[0];
+    if (request.signal?.aborted === true && config.arms.some(({ name }) => !isArmFinished(store, name))) throw cancelled(request.signal);
+  } finally {
+    request.signal?.removeEventListener("abort", forward);
+    models.dispose();
+    energy.dispose();
+  }
+}
+
+function cancelled({ reason }: AbortSignal): FedllmError {
+  return new FedllmError("CANCELLED", "the run was cancelled; its last finished round is kept", { cause: reason });
+}
+
+interface ArmPlace {
+  readonly loaded: LoadedInputs;
+  readonly request: ArmsRequest;
+  readonly setup: ArmSetup;
+  readonly models: BaseModels;
+}
+
+async function runOne({ loaded, request, setup, models }: ArmPlace, armIndex: number, placed: PlacedArm): Promise<void> {
+  const { arm } = placed;
+  const { store } = request;
+  if (isArmFinished(store, arm.name)) {
+    forgetSecret(arm, request.paths.privacy);
+    setup.emit({ event: "arm_skipped", arm: arm.name, reason: "finished before" });
+    return;
+  }
+  const bases = await models.open(precisionsOf(arm));
+  try {
+    const base = bases.get(arm.precision);
+    assert(base !== undefined, "the arm's own precision was opened");
+    const variant = models.variant(arm.precision);
+    store.saveArm(request.runId, {
+      name: arm.name,
+      armIndex,
+      strategy: strategyLabel(arm.strategy),
+      modelName: `${basename(loaded.source.path)} ${arm.precision}`,
+      modelSha256: variant.sha256,
+      modelWeightBytes: base.weightBytes,
+      numParameters: base.trainer(arm.lora).layout.numParameters,
+    });
+    const emulator = await openArmEmulator(setup, loaded.engine, models, placed);
+    try {
+      await runArm(setup, arm, { base, bases, sha256: variant.sha256, ...(emulator === undefined ? {} : { emulator }) });
+    } finally {
+      emulator?.dispose();
+    }
+  } finally {
+    models.release(precisionsOf(arm));
+  }
+}
+
+/** Kind of the event that says what an arm's emulator is made of. */
+const EMULATOR_MADE = "emulatorMade";
+
+/** What an arm's clients get instead of the model; its layers and hash are noted once. */
+async function openArmEmulator(setup: ArmSetup, engine: TrainingEngine, models: BaseModels, { arm, layers }: PlacedArm): Promise<OpenEmulator | undefined> {
+  if (layers === undefined) return undefined;
+  const { precision, name, lora } = arm;
+  const emulator = await openEmulator(engine, {
+    modelPath: models.variant(precision).path,
+    path: setup.paths.emulator(name),
+    layers,
+    lora,
+    open: (path) => models.openBeside(precision, path),
+  });
+  const isNoted = events(setup.store.database).some((event) => event.kind === EMULATOR_MADE && event.arm === name);
+  if (isNoted) return emulator;
+  setup.store.recordEvent({
+    kind: EMULATOR_MADE,
+    arm: name,
+    createdAt: new Date().toISOString(),
+    message: `layers ${layers.kept.join(" ")}; SHA-256 ${emulator.sha256}`,
+  });
+  return emulator;
+}
+
+/** How many arms are at work at once: what was asked for, or what the cores suggest, cut to what memory holds. */
+async function decideParallelArms({ engine, source, variants }: LoadedInputs, { config, parallelArms = 1, emit }: ArmsRequest): Promise<number> {
+  const byCores = usesDevice(config) ? 1 : Math.max(1, Math.floor(availableParallelism() / config.numThreads));
+  const wanted = Math.min(parallelArms === "auto" ? byCores : parallelArms, config.arms.length);
+  if (wanted <= 1) return 1;
+  try {
+    const plans = await Promise.all(memoryRequests(config).map((request) => engine.planMemory(source.path, request)));
+    const weightBytes = await weightsOfAll(config.arms, variants, source);
+    const most = mostAtOnce(plans, weightBytes);
+    if (most >= wanted) return wanted;
+    emit({ event: "warning", message: `${String(most)} of ${String(wanted)} arms at once, since memory has no room for more` });
+    return most;
+  } catch (error) {
+    // A model that does not fit at all is refused when it is trained, with the numbers.
+    if (!isFedllmError(error, "OUT_OF_MEMORY")) throw error;
+    return 1;
+  }
+}
+
+/** Largest number of arms whose workspaces fit beside the weights of all precisions, which may be open together; at least 1. */
+export function mostAtOnce(plans: readonly Pick<NativeMemoryPlan, "parts" | "limitBytes" | "streams">[], weightBytes: number): number {
+  if (plans.some(({ streams }) => streams)) return 1;
+  const workspaces = plans.map(({ parts }) => parts.adapter + parts.activations + parts.checkpoints + parts.scratch + parts.vectors + parts.descriptions);
+  const room = Math.min(...plans.map(({ limitBytes }) => limitBytes)) - weightBytes;
+  return Math.max(1, Math.floor(room / Math.max(1, ...workspaces)));
+}
+
+/** Bytes of the weights of all precisions that arms name, by the sizes of their files. */
+async function weightsOfAll(arms: readonly ArmConfig[], variants: ReadonlyMap<string, ModelVariant>, { weightBytes }: SourceModel): Promise<number> {
+  const precisions = [...new Set(arms.flatMap(precisionsOf))];
+  const sizes = await Promise.all(precisions.map(async (precision) => {
+    const path = variants.get(precision)?.path;
+    return path === undefined ? weightBytes : (await stat(path)).size;
+  }));
+  return sizes.reduce((sum, size) => sum + size, 0);
+}
+
+function usesDevice({ device }: ExperimentConfig): boolean {
+  return device !== undefined && device.toLowerCase() !== "cpu";
+}
+
+/** Of the whole process: an arm that begins must not forget what another one takes. */
+function withoutReset(meter: PeakMemory): PeakMemory {
+  return { scope: "process", reset: () => undefined, read: () => meter.read() };
+}
