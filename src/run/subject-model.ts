@@ -19,6 +19,9 @@ import { toTurns } from "./chat-messages.js";
 import type { ModelTokenizer, OpenBaseModel, OpenGenerator, TrainingEngine } from "./engine.js";
 import { modelTemplate } from "./sample-tokens.js";
 
+/** Micro-batch of scores, where memory allows: room for several questions behind the examples that they have in common. */
+const SCORING_TOKENS = 2048;
+
 /** What is judged, by its files. */
 export interface SubjectFiles {
   readonly modelPath: string;
@@ -125,7 +128,8 @@ export class EngineSubject implements SubjectModel {
 
   async score(groups: readonly ContinuationGroup[], signal?: AbortSignal): Promise<readonly (readonly ContinuationScore[])[]> {
     const { trainer, weights } = await this.#judge(this.#files.adapterPath);
-    return scoreContinuations(trainer, { groups, microBatchTokens: this.#settings.microBatchTokens, ...(weights === undefined ? {} : { weights }) }, signal);
+    const microBatchTokens = Math.max(this.#settings.microBatchTokens, SCORING_TOKENS);
+    return scoreContinuations(trainer, { groups, microBatchTokens, ...(weights === undefined ? {} : { weights }) }, signal);
   }
 
   /** See SubjectModel. */
