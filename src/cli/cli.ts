@@ -10,6 +10,7 @@ import { suggest } from "../config/suggest.js";
 import { FedllmError, problemError } from "../errors.js";
 import { compareCommand } from "./commands/compare.js";
 import { configCommand } from "./commands/config.js";
+import { dashboardCommand } from "./commands/dashboard.js";
 import { dataCommand } from "./commands/data.js";
 import { evalCommand } from "./commands/eval.js";
 import { doctorCommand } from "./commands/doctor.js";
@@ -36,6 +37,7 @@ export const COMMANDS = [
   serveCommand,
   compareCommand,
   reportCommand,
+  dashboardCommand,
   evalCommand,
   privacyCommand,
   exportCommand,
@@ -108,9 +110,7 @@ function isYargsError(error: Error): boolean {
 }
 
 const COMMAND_WORDS = [
-  ...["export"],
-  ...["run", "resume", "runs", "serve", "compare", "report", "eval", "data", "judge", "model", "doctor", "config", "native", "questions", "privacy", "completion"],
-  ...["list", "get", "show", "rm", "inspect", "analyze", "import", "split", "generate", "quantize", "emulate", "schema", "validate", "build", "agreement", "metrics", "calibrate", "audit"],
+  ...["run", "resume", "runs", "serve", "compare", "report", "dashboard", "eval", "data", "model", "doctor", "config", "native", "questions", "completion", "list", "get", "show", "rm", "inspect", "analyze", "import", "split", "generate", "quantize", "emulate", "schema", "validate", "build", "export", "judge", "privacy", "agreement", "calibrate", "audit", "metrics"],
 ];
 
 /** Adds "Did you mean" for the words yargs does not know. */

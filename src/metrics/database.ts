@@ -2,6 +2,7 @@
  * Opens metrics.sqlite, and other databases that are kept with a run: settings of the connection, migrations, and the refusal
  * of what is not ours. Rows are the business of store.ts and queries.ts.
  */
+import { existsSync, readFileSync, statSync } from "node:fs";
 import Database from "better-sqlite3";
 import { FedllmError, problemError } from "../errors.js";
 import { APPLICATION_ID, MIGRATIONS } from "./schema.js";
@@ -64,7 +65,8 @@ export function openRunDatabase(path: string, kind: DatabaseKind, { readonly = f
 }
 
 /**
- * Opens an existing file without changing it: read-only, or, where its schema is older, a copy in memory that is brought up to date.
+ * Opens an existing file without changing anything beside it either: a file that nobody writes as a copy in memory, others read-only. An
+ * older schema is brought up to date in memory.
  * Errors as openMetricsDatabase.
  */
 export function openMetricsForReading(path: string): MetricsDatabase {
@@ -75,10 +77,14 @@ export function openMetricsForReading(path: string): MetricsDatabase {
 export function openRunDatabaseForReading(path: string, kind: DatabaseKind): MetricsDatabase {
   let database: MetricsDatabase | undefined;
   try {
-    database = new Database(path, { readonly: true, fileMustExist: true, timeout: BUSY_TIMEOUT_MS });
+    const isAtRest = !existsSync(`${path}-wal`) && (statSync(path, { throwIfNoEntry: false })?.size ?? Infinity) <= COPY_BYTES_MAX;
+    database = isAtRest ? openInMemory(readFileSync(path)) : new Database(path, { readonly: true, fileMustExist: true, timeout: BUSY_TIMEOUT_MS });
     if (checkOurs(database, path, kind) === kind.migrations.length) return database;
-    const copy = upgradedCopy(database, path, kind);
+    const copy = openInMemory(database.serialize());
     database.close();
+    database = copy;
+    for (const script of kind.migrations.slice(checkOurs(copy, path, kind))) copy.exec(script);
+    copy.pragma(`user_version = ${String(kind.migrations.length)}`);
     return copy;
   } catch (error) {
     database?.close();
@@ -86,19 +92,15 @@ export function openRunDatabaseForReading(path: string, kind: DatabaseKind): Met
   }
 }
 
-function upgradedCopy(older: MetricsDatabase, path: string, kind: DatabaseKind): MetricsDatabase {
-  const bytes = older.serialize();
-  // Bytes 18 and 19 of the header ask for a write-ahead log (2), which a database in memory cannot have; 1 is without (SQLite's file format, 1.3.3).
-  bytes.set([1, 1], 18);
-  const copy = new Database(bytes);
-  try {
-    for (const script of kind.migrations.slice(checkOurs(copy, path, kind))) copy.exec(script);
-    copy.pragma(`user_version = ${String(kind.migrations.length)}`);
-    return copy;
-  } catch (error) {
-    copy.close();
-    throw error;
-  }
+/** Larger files are read where they lie. */
+const COPY_BYTES_MAX = 256e6;
+/** Bytes 18 and 19 of the header ask for a write-ahead log (2), which a database in memory cannot have; 1 is without (SQLite's file format, 1.3.3). */
+const FORMAT_VERSIONS_OFFSET = 18;
+
+/** Of a file that nobody writes, since a reader of a file with a log leaves an empty log and an index beside it. */
+function openInMemory(bytes: Buffer): MetricsDatabase {
+  if (bytes.length > FORMAT_VERSIONS_OFFSET + 1) bytes.set([1, 1], FORMAT_VERSIONS_OFFSET);
+  return new Database(bytes);
 }
 
 /** Throws METRICS_INVALID for a release of SQLite before 3.51.3. */

@@ -198,7 +198,8 @@
     const open = new Set(all("details[open]").map(({ id }) => id));
     const sorted = all("th[aria-sort]").map((heading) => [heading.closest("table").id, heading.cellIndex, heading.getAttribute("aria-sort")]);
     const focused = document.activeElement?.id;
-    for (const id of ["content", "study-data", "facts", "live"]) {
+    document.title = next.title;
+    for (const id of ["title", "content", "study-data", "facts", "live"]) {
       const [old, fresh] = [document.getElementById(id), next.getElementById(id)];
       if (old !== null && fresh !== null) old.replaceChildren(...document.importNode(fresh, true).childNodes);
     }
@@ -215,13 +216,17 @@
   const follow = () => {
     const { live } = document.body.dataset;
     if (live === undefined) return;
-    const source = new EventSource(`${live}/events`);
+    const source = new EventSource(`${live}events`);
     const state = (text) => {
       $("#connection").textContent = text;
     };
     source.addEventListener("open", () => state("live"));
     source.addEventListener("error", () => state("connection lost, trying again"));
-    source.addEventListener("study", () => renew(live).catch(() => state("connection lost, trying again")));
+    source.addEventListener("study", ({ data: version }) => {
+      if (version === document.body.dataset.version) return;
+      document.body.dataset.version = version;
+      renew(live).catch(() => state("connection lost, trying again"));
+    });
   };
 
   prepare();

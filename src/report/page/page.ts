@@ -19,8 +19,8 @@ import { renderTable } from "./table.js";
 
 export interface PageOptions {
   readonly hrefOf: HrefOf;
-  /** Of the dashboard: address of the live page, and what it says of the runs' progress as markup. */
-  readonly live?: { readonly address: string; readonly progress: string };
+  /** Of the dashboard: address of the live page, name of the state it shows, and what it says of the runs' progress as markup. */
+  readonly live?: { readonly address: string; readonly version: string; readonly progress: string };
 }
 
 const asset = (name: string): string => readFileSync(new URL(name, import.meta.url), "utf8");
@@ -41,8 +41,8 @@ export function renderPage(study: Study, { hrefOf, live }: PageOptions): string 
     `<html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="${policy}">`,
     `<meta name="viewport" content="width=device-width,initial-scale=1"><meta name="referrer" content="no-referrer">`,
     `<title>${text(study.title)}: what quantized federation loses and saves</title><style>${style}</style></head>`,
-    `<body${live === undefined ? "" : ` data-live="${text(live.address)}"`}><a class="skip" href="#answer">To the answer</a>`,
-    `<header class="top"><div class="wrap"><h1>${text(study.title)}</h1><p class="facts" id="facts">${text(factsOf(study))}</p>${live === undefined ? "" : element("div", { class: "live", id: "live" }, live.progress)}</div></header>`,
+    `<body${live === undefined ? "" : ` data-live="${text(live.address)}" data-version="${text(live.version)}"`}><a class="skip" href="#answer">To the answer</a>`,
+    `<header class="top"><div class="wrap"><h1 id="title">${text(study.title)}</h1><p class="facts" id="facts">${text(factsOf(study))}</p>${live === undefined ? "" : renderLive(live.progress)}</div></header>`,
     renderContents(),
     `<main class="wrap">${element("div", { id: "content" }, renderContent(study, hrefOf))}<section id="client-page" hidden aria-label="client"></section></main>`,
     `<footer class="wrap">Made by fedllm-native ${text([...new Set(study.runs.map(({ record }) => record.versions.fedllmNative))].join(", "))}. Every number is a query over the runs' metrics.sqlite.</footer>`,
@@ -51,9 +51,13 @@ export function renderPage(study: Study, { hrefOf, live }: PageOptions): string 
   ].join("\n");
 }
 
+function renderLive(progress: string): string {
+  return element("div", { class: "live" }, element("div", { id: "live" }, progress), element("p", { id: "connection", role: "status" }, "connecting"));
+}
+
 function factsOf({ runs, arms, clients }: Study): string {
   const count = (number: number, what: string) => `${String(number)} ${what}${number === 1 ? "" : "s"}`;
-  const seeds = [...new Set(runs.map(({ seed }) => seed))].sort((left, right) => left - right);
+  const seeds = [...new Set(arms.flatMap(({ cells }) => cells.map(({ seed }) => seed)))].sort((left, right) => left - right);
   const started = runs.map(({ record }) => record.startedAt).sort()[0];
   return [
     count(runs.length, "run"),

@@ -83,6 +83,7 @@ function checkArm(arms: readonly ArmCells[], name: string | undefined): void {
 
 function titleOf(runs: readonly OpenRun[]): string {
   const names = [...new Set(runs.map(({ record }) => record.name))];
+  if (names.length === 0) return "No runs yet";
   return names.length <= 3 ? names.join(", ") : `${names.slice(0, 2).join(", ")} and ${String(names.length - 2)} more`;
 }
 
@@ -130,11 +131,12 @@ function costLine(arm: ArmCells, data: readonly RunData[]): CostLine[] {
 
 function curveLines(arms: readonly ArmCells[], data: readonly RunData[]): Curve[] {
   return arms.flatMap((arm) =>
-    arm.trainings.flatMap(({ run, name }) => {
+    arm.trainings.flatMap(({ run, name, seed }) => {
       const lines = (data[run]?.curves ?? []).filter((line) => line.arm === name);
       return [...new Set(lines.map(({ metric }) => metric))].map((metric) => ({
         arm: arm.arm,
         run,
+        seed,
         metric,
         points: lines.filter((line) => line.metric === metric).map(({ round, value, bytes, durationMs, simulatedMs }) => ({ round, value, bytes, durationMs, ...(simulatedMs === null ? {} : { simulatedMs }) })),
       }));

@@ -58,7 +58,7 @@ export function collectArms(runs: readonly OpenRun[]): { readonly arms: readonly
 
 /** Adds a cell; of two with one seed the better one stays: a finished before an unfinished one, then the newer one. */
 function addCell(cells: Cell[], cell: Cell, runs: readonly OpenRun[]): string[] {
-  const place = cells.findIndex(({ seed }) => seed === cell.seed);
+  const place = cells.findIndex(({ seed, dataKey }) => seed === cell.seed && dataKey === cell.dataKey);
   const other = cells[place];
   if (other === undefined) {
     cells.push(cell);
@@ -93,9 +93,13 @@ function nameWithoutSeed({ name, seed }: StoredConfig["arms"][number]): string {
   return suffix !== "" && name.endsWith(suffix) && name.length > suffix.length ? name.slice(0, -suffix.length) : name;
 }
 
-/** SHA-256 of the data's files, by role. */
+/** SHA-256 of the data's files, by role, and the seed that they were divided by. */
 function dataKeyOf({ record }: OpenRun): string {
-  return Object.entries(record.hashes).filter(([role]) => role.startsWith("data.")).map(([role, hash]) => `${role} ${hash}`).sort().join(" ");
+  return [`divided by ${String(record.seed)}`, ...filesOf(record)].join(" ");
+}
+
+function filesOf(record: OpenRun["record"]): string[] {
+  return Object.entries(record.hashes).filter(([role]) => role.startsWith("data.")).map(([role, hash]) => `${role} ${hash}`).sort();
 }
 
 /** Where files lie does not count, what is in them does; neither does the arm's name. */

@@ -45,7 +45,7 @@ export interface OpenRun {
  */
 export async function openRuns(names: readonly string[]): Promise<OpenRun[]> {
   const folders: string[] = [];
-  for (const name of names) folders.push(...(await foldersOf(name)));
+  for (const name of names) folders.push(...(await findRunFolders(name)));
   const opened: OpenRun[] = [];
   try {
     for (const folder of new Set(folders)) opened.push(openRun(folder));
@@ -60,7 +60,8 @@ export function closeRuns(runs: readonly OpenRun[]): void {
   for (const { database } of runs) database.close();
 }
 
-async function foldersOf(name: string): Promise<string[]> {
+/** The folder of a run named by folder or name, or those of all runs below a folder. Throws RUN_NOT_FOUND. */
+export async function findRunFolders(name: string): Promise<string[]> {
   const inside = hasRun(name) ? [] : await listRunFolders(name).catch(() => []);
   return inside.length > 0 ? inside : [findRun(name).folder];
 }

@@ -172,6 +172,7 @@ export interface FairnessLine {
 export interface Curve {
   readonly arm: string;
   readonly run: number;
+  readonly seed: number;
   readonly metric: string;
   readonly points: readonly CurvePoint[];
 }

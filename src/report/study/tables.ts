@@ -247,8 +247,8 @@ function curveTable({ curves, runs }: Study): StudyTable {
     notes: ["Bytes and times are sums up to and with the round."],
     isLong: true,
     columns: [text("arm"), text("run"), whole("seed"), text("metric"), whole("round"), raw("value"), raw("bytes"), raw("duration_ms"), raw("simulated_ms")],
-    rows: curves.flatMap(({ arm, run, metric, points }) =>
-      points.map((point) => [arm, runs[run]?.folderName ?? "", runs[run]?.seed ?? null, metric, point.round, point.value, point.bytes, point.durationMs, point.simulatedMs ?? null]),
+    rows: curves.flatMap(({ arm, run, seed, metric, points }) =>
+      points.map((point) => [arm, runs[run]?.folderName ?? "", seed, metric, point.round, point.value, point.bytes, point.durationMs, point.simulatedMs ?? null]),
     ),
   };
 }
