@@ -18,6 +18,7 @@ import { summarizeRun, writeSummary } from "./report/summary.js";
 import type { NativeKernelVariants } from "./native/binding.js";
 import type { Summary } from "./report/summary.js";
 import { runArms } from "./run/arms.js";
+import { checkBenchmarks } from "./run/benchmark-steps.js";
 import type { ArmsRequest } from "./run/arms.js";
 import { precisionsOf } from "./run/base-models.js";
 import type { ModelTokenizer, SourceModel, TrainingEngine } from "./run/engine.js";
@@ -166,6 +167,7 @@ async function runLocked(
 }
 
 async function prepare(config: ExperimentConfig, options: RunOptions, earlier: RunRecord | undefined): Promise<Prepared> {
+  checkBenchmarks(config.evaluation.benchmarks);
   const createEngine = options.createEngine ?? createDefaultEngine;
   const engine = await createEngine(config, warner(options));
   throwIfAborted(options.signal);

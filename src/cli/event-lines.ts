@@ -37,6 +37,7 @@ function lineOf(event: RunEvent): string | undefined {
     case "client_started":
     case "client_step":
     case "evaluating":
+    case "benchmarking":
       return undefined;
     case "client_finished":
       return (
@@ -51,6 +52,10 @@ function lineOf(event: RunEvent): string | undefined {
     }
     case "evaluated":
       return `${event.arm} round ${String(event.round)}: ${describeMetrics(event.metrics)}`;
+    case "benchmarked": {
+      const measures = Object.entries(event.measures).map(([measure, mean]) => `${measure} ${mean.toPrecision(4)}`);
+      return `${event.arm} round ${String(event.round)}: ${event.metric} of ${event.subject}: ${measures.length === 0 ? "no scores" : measures.join(", ")}`;
+    }
     case "fine_tuned":
       return `${event.arm}: client ${event.clientId} fine-tuned, ${String(event.done)} of ${String(event.total)}`;
     case "arm_finished":

@@ -140,6 +140,13 @@ function reduceEvent(state: LiveState, event: RunEvent, time: number): LiveState
         })),
         message: undefined,
       };
+    case "benchmarking":
+      return {
+        ...changeArm(state, event.arm, { status: "evaluating" }),
+        message: `${event.metric} of ${event.subject}: ${event.phase} ${String(event.done)} of ${String(event.total)}`,
+      };
+    case "benchmarked":
+      return { ...changeArm(state, event.arm, { status: "running" }), message: undefined };
     case "fine_tuned":
       return { ...state, message: `fine-tuning clients: ${String(event.done)} of ${String(event.total)}` };
     case "warning":

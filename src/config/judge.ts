@@ -1,5 +1,4 @@
 /** The judge of an evaluation as a user describes it: an OpenAI-compatible endpoint, or a GGUF file. */
-import { availableParallelism } from "node:os";
 import { z } from "zod";
 import { GENERATION_DEVICES } from "./names.js";
 
@@ -25,7 +24,7 @@ export const judgeSchema = z
     gguf: z.string().min(1).optional().describe("GGUF file of a local judge, whose ratings are held to their form by a grammar"),
     contextLength: z.number().int().min(256).default(4096).describe("tokens of a local judge's context"),
     device: z.enum(GENERATION_DEVICES).default("cpu").describe("what computes a local judge"),
-    numThreads: z.number().int().min(1).max(512).default(() => availableParallelism()).describe("compute threads of a local judge; default: those of the machine"),
+    numThreads: z.number().int().min(1).max(512).optional().describe("compute threads of a local judge; default: those of the machine"),
     concurrency: z.number().int().min(1).max(256).optional().describe("requests at once; default 4, of a local judge 1"),
     cache: z.boolean().default(true).describe("takes earlier replies to the same request from the user's cache folder"),
     prices: z

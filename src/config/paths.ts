@@ -14,6 +14,12 @@ import { isStrategyFile } from "./strategy-file.js";
 
 /** Fields that hold file paths; those written in the file are relative to the file, overrides to the working directory. */
 const PATH_FIELDS = [["model"], ["data", "train"], ["data", "heldOutFile"], ["data", "serverFile"], ["data", "groups", "file"], ["training", "startAdapter"]] as const;
+/** The question files of metrics, and a judge that is a file. */
+function benchmarkFields({ evaluation: { benchmarks } }: ChosenExperiment): readonly (readonly string[])[] {
+  const section = ["evaluation", "benchmarks"];
+  return [...Object.keys(benchmarks?.questions ?? {}).map((metric) => [...section, "questions", metric]), [...section, "judge", "gguf"]];
+}
+
 /** The experiment with absolute paths. Throws CONFIG_INVALID for names that the catalogue and the list of models do not have. */
 export function resolvePaths(
   parsed: ChosenExperiment,
@@ -22,7 +28,7 @@ export function resolvePaths(
   workingFolder: string,
 ): ChosenExperiment {
   const result = structuredClone(parsed);
-  for (const field of [...PATH_FIELDS, ...profileModelFields(result)]) {
+  for (const field of [...PATH_FIELDS, ...profileModelFields(result), ...benchmarkFields(result)]) {
     const value = valueAt(result, field);
     if (typeof value !== "string" || value.startsWith("builtin:")) continue;
     if (isDatasetReference(value) || isKnownModelReference(value)) {

@@ -6,6 +6,7 @@ import { z } from "zod";
 import { TEMPLATE_NAMES } from "../data/prompt-template.js";
 import { strategyOptionsSchema, type StrategyOptions } from "../federated/strategies/options.js";
 import { DEFAULT_STRATEGY, STRATEGY_NAMES } from "../federated/strategies/registry.js";
+import { benchmarksSchema } from "./benchmarks.js";
 import { federationSection, federationShape, type FederationConfig } from "./federation.js";
 import { generatedSection, type GeneratedConfig } from "./generated.js";
 import { BARE_TEXT, MODULE_NAMES, OBJECTIVES, PRECISION_NAMES, REFERENCE_POLICIES } from "./names.js";
@@ -298,6 +299,7 @@ export const experimentSchema = z.strictObject({
         .boolean()
         .default(true)
         .describe("measure in each round how far the global adapter is from the mean of the clients' products B A"),
+      benchmarks: benchmarksSchema.optional().describe("metrics that the adapters are judged by while the run goes, as `eval` does afterwards; default: none"),
       localSampleStride: count()
         .default(1)
         .describe("strategy local: adapter number i is judged by the overall samples number j with i + j a multiple of this"),

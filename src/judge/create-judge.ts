@@ -1,4 +1,5 @@
 /** From the judge that a user describes to the one that metrics ask: key and proxies from the environment, cache in the user's folder. */
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { resolveModelPath } from "../config/builtin.js";
 import { readDataEnvironment } from "../config/data-environment.js";
@@ -34,7 +35,7 @@ export async function createJudge(config: JudgeConfig, { variables }: JudgeSetti
   });
 }
 
-async function openFile({ contextLength, numThreads, device, concurrency = 1 }: JudgeConfig, gguf: string): Promise<Answerer> {
+async function openFile({ contextLength, numThreads = availableParallelism(), device, concurrency = 1 }: JudgeConfig, gguf: string): Promise<Answerer> {
   const { openLocalAnswerer } = await import("./local.js");
   return openLocalAnswerer({ path: resolveModelPath(gguf), contextLength, numThreads, device, concurrency });
 }

@@ -28,6 +28,7 @@ import { deriveSeed } from "../util/random.js";
 import { createServerTrainer } from "./alignment.js";
 import { makeArmEvaluation, makeOwnEvaluation } from "./arm-evaluation.js";
 import type { SharedResults } from "./arm-evaluation.js";
+import type { BenchmarkSteps } from "./benchmark-steps.js";
 import type { OpenBaseModel } from "./engine.js";
 import type { OpenEmulator } from "./emulator.js";
 import { fineTuneArm } from "./fine-tuning.js";
@@ -61,6 +62,8 @@ export interface ArmSetup {
   /** By arm; empty when training begins with fresh adapters. */
   readonly startAdapters: ReadonlyMap<string, StartAdapterFile>;
   readonly emit: RunListener;
+  /** Absent: no metrics are asked for. */
+  readonly benchmarks?: BenchmarkSteps;
   readonly signal?: AbortSignal;
 }
 
@@ -150,6 +153,7 @@ async function trainArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel, privac
   const evaluateOwn = makeOwnEvaluation(setup, arm, judge, startAdapter);
   const numSaved = (await saveAdapters(setup, arm, model.base, adapters)) + (await saveEmulatorAdapters(setup, arm, model.emulator, adapters));
   const numAdapters = numSaved + (await fineTuneArm(setup, { arm, base: model.base, options, deps, adapters, evaluateOwn }));
+  await setup.benchmarks?.atEnd({ arm, base: model.base, sha256: model.sha256 });
   store.recordEvent({
     kind: ARM_FINISHED,
     arm: arm.name,
@@ -160,12 +164,15 @@ async function trainArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel, privac
   emit({ event: "arm_finished", arm: arm.name, adapters: numAdapters });
 }
 
-/** Keeps the common adapter of a round where somebody wants it; that of the last round is the arm's result. */
-function makeAfterRound(setup: ArmSetup, arm: ArmConfig, { base }: ArmModel): NonNullable<FederationDeps["afterRound"]> {
-  const { keepAdapters } = setup.config.checkpoint;
+/** Keeps and asks the common adapter of a round where somebody wants it; that of the last round is the arm's result. */
+function makeAfterRound({ config, paths, benchmarks }: ArmSetup, arm: ArmConfig, { base, sha256 }: ArmModel): NonNullable<FederationDeps["afterRound"]> {
+  const { keepAdapters } = config.checkpoint;
   return async (round, { kind, weights, frozen }) => {
-    if (round === arm.training.numRounds || kind !== "global" || keepAdapters === undefined || round % keepAdapters !== 0) return;
-    await saveJoined(setup.paths.roundAdapter(arm.name, round), arm, base, { weights, frozen });
+    if (round === arm.training.numRounds || kind !== "global") return;
+    const isAsked = benchmarks?.isDue(round) === true;
+    if (!isAsked && (keepAdapters === undefined || round % keepAdapters !== 0)) return;
+    await saveJoined(paths.roundAdapter(arm.name, round), arm, base, { weights, frozen });
+    if (isAsked) await benchmarks.afterRound({ arm, base, sha256 }, round);
   };
 }
 

@@ -17,6 +17,7 @@ import { assert } from "../util/assert.js";
 import { isArmFinished, runArm } from "./arm.js";
 import type { ArmSetup } from "./arm.js";
 import { BaseModels, precisionsOf } from "./base-models.js";
+import { openBenchmarkSteps } from "./benchmark-steps.js";
 import { openEmulator } from "./emulator.js";
 import type { OpenEmulator, PlacedArm } from "./emulator.js";
 import { createEnergyMeter, meterOf } from "./energy.js";
@@ -66,6 +67,8 @@ export async function runArms(loaded: LoadedInputs, request: ArmsRequest): Promi
   request.signal?.addEventListener("abort", forward);
   const isAlone = numAtOnce === 1;
   const energy = isAlone ? createEnergyMeter({ usesCards: usesDevice(config) }) : meterOf([]);
+  const { benchmarks: asked } = config.evaluation;
+  const benchmarks = asked === undefined ? undefined : await openBenchmarkSteps({ config, benchmarks: asked, engine: loaded.engine, paths: request.paths, emit, signal: stop.signal });
   const setup: ArmSetup = {
     config,
     paths: request.paths,
@@ -77,6 +80,7 @@ export async function runArms(loaded: LoadedInputs, request: ArmsRequest): Promi
     shared: { start: new Map(), reference: new Map() },
     startAdapters: loaded.startAdapters,
     emit,
+    ...(benchmarks === undefined ? {} : { benchmarks }),
     signal: stop.signal,
   };
   const models = new BaseModels(loaded.engine, loaded.variants, emit, loaded.kernelVariants);
@@ -97,6 +101,7 @@ export async function runArms(loaded: LoadedInputs, request: ArmsRequest): Promi
     request.signal?.removeEventListener("abort", forward);
     models.dispose();
     energy.dispose();
+    await benchmarks?.dispose();
   }
 }
 

@@ -32,6 +32,8 @@ export interface SubjectsRun extends AskSettings {
   readonly open: OpenMetrics;
   readonly store: EvaluationStore;
   readonly versions: Readonly<Record<string, string>>;
+  /** A base model that somebody has open, by its hash, and keeps open. */
+  readonly opened?: { readonly sha256: string; readonly base: OpenBaseModel };
   readonly onProgress?: ((subject: string, metric: string, progress: MetricProgress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -51,7 +53,7 @@ export interface SubjectsResult {
 /** Runs or completes all metrics of all subjects. Rejects as runMetric; what was stored stays. */
 export async function evaluateSubjects(run: SubjectsRun): Promise<SubjectsResult> {
   const { subjects, open, store, engine, signal } = run;
-  const models = new OpenModels(engine);
+  const models = new OpenModels(engine, run.opened);
   const gradingIds: number[] = [];
   let numUnscored = 0;
   try {
@@ -124,11 +126,13 @@ function identitySettings({ engine, limit }: SubjectsRun, { kernels, referenceSh
 /** The model file that is open; the next one closes it. */
 class OpenModels {
   readonly #engine: TrainingEngine;
+  readonly #opened: SubjectsRun["opened"];
   readonly #tokenizers = new Map<string, Promise<ModelTokenizer>>();
   #base: { readonly key: string; readonly opened: Promise<OpenBaseModel> } | undefined;
 
-  constructor(engine: TrainingEngine) {
+  constructor(engine: TrainingEngine, opened: SubjectsRun["opened"]) {
     this.#engine = engine;
+    this.#opened = opened;
   }
 
   tokenizer(path: string): Promise<ModelTokenizer> {
@@ -137,7 +141,8 @@ class OpenModels {
     return known;
   }
 
-  async base({ modelPath, kernels }: PlannedSubject): Promise<OpenBaseModel> {
+  async base({ modelPath, kernels, row }: PlannedSubject): Promise<OpenBaseModel> {
+    if (this.#opened?.sha256 === row.modelSha256) return this.#opened.base;
     const key = JSON.stringify([modelPath, kernels]);
     if (this.#base?.key !== key) {
       this.#closeBase();

@@ -19,6 +19,8 @@ export type RunEvent =
   | { readonly event: "round_finished"; readonly arm: string; readonly round: number; readonly durationMs: number; readonly numUpdates: number; readonly trainLoss: number | undefined; readonly rewardAccuracy?: number }
   | { readonly event: "evaluating"; readonly arm: string; readonly round: number; readonly done: number; readonly total: number }
   | { readonly event: "evaluated"; readonly arm: string; readonly round: number; readonly metrics: Readonly<Record<string, number>> }
+  | { readonly event: "benchmarking"; readonly arm: string; readonly round: number; readonly subject: string; readonly metric: string; readonly phase: "answers" | "scores"; readonly done: number; readonly total: number }
+  | { readonly event: "benchmarked"; readonly arm: string; readonly round: number; readonly subject: string; readonly metric: string; readonly measures: Readonly<Record<string, number>> }
   | { readonly event: "fine_tuned"; readonly arm: string; readonly clientId: string; readonly done: number; readonly total: number }
   | { readonly event: "arm_finished"; readonly arm: string; readonly adapters: number }
   | { readonly event: "warning"; readonly message: string }
