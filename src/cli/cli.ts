@@ -26,6 +26,7 @@ import { resumeCommand } from "./commands/resume.js";
 import { runCommand } from "./commands/run.js";
 import { runsCommand } from "./commands/runs.js";
 import { serveCommand } from "./commands/serve.js";
+import { sweepCommand } from "./commands/sweep.js";
 import { CONFIG_OPTION_NAMES } from "./options.js";
 import { EXIT_OK, describeFailure, exitCodeOf } from "./failure.js";
 
@@ -33,6 +34,7 @@ import { EXIT_OK, describeFailure, exitCodeOf } from "./failure.js";
 export const COMMANDS = [
   runCommand,
   resumeCommand,
+  sweepCommand,
   runsCommand,
   serveCommand,
   compareCommand,
@@ -110,7 +112,8 @@ function isYargsError(error: Error): boolean {
 }
 
 const COMMAND_WORDS = [
-  ...["run", "resume", "runs", "serve", "compare", "report", "dashboard", "eval", "data", "model", "doctor", "config", "native", "questions", "completion", "list", "get", "show", "rm", "inspect", "analyze", "import", "split", "generate", "quantize", "emulate", "schema", "validate", "build", "export", "judge", "privacy", "agreement", "calibrate", "audit", "metrics"],
+  ...["run", "resume", "sweep", "runs", "serve", "compare", "report", "dashboard", "eval", "data", "judge", "model", "doctor", "config", "native", "questions", "privacy", "completion"],
+  ...["list", "get", "show", "rm", "inspect", "analyze", "import", "split", "generate", "quantize", "emulate", "schema", "validate", "build", "export", "agreement", "metrics", "calibrate", "audit"],
 ];
 
 /** Adds "Did you mean" for the words yargs does not know. */

@@ -91,19 +91,29 @@ export async function overridesFrom(values: Readonly<Record<string, unknown>>): 
   const flags = Object.entries(CONFIG_FLAGS).flatMap(([flag, { field, asList }]): ConfigOverride[] => {
     const value = values[flag];
     if (value === undefined) return [];
-    return [{ path: field.split("."), value: asList === true ? [value] : value, origin: `--${flag}` }];
+    const read = flag === "seeds" ? seedsOf(value) : asList === true ? [value] : value;
+    return [{ path: field.split("."), value: read, origin: `--${flag}` }];
   });
   const settings = Array.isArray(values["set"]) ? values["set"].map((text) => parseSetOption(String(text))) : [];
   return [...flags, ...settings];
 }
 
-/** Reads the experiment of the arguments, or the demonstration. */
-export async function loadConfigFrom(values: Readonly<Record<string, unknown>>) {
+/** Seeds as --seeds gives them, with commas or spaces between them. Throws CONFIG_INVALID. */
+export function seedsOf(value: unknown): number[] {
+  const texts = (Array.isArray(value) ? value : []).flatMap((entry) => String(entry).split(","));
+  return texts.map((text) => {
+    if (/^\d+$/.test(text)) return Number(text);
+    throw problemError("CONFIG_INVALID", { subject: "--seeds", expected: "whole numbers of at least 0", received: JSON.stringify(text) });
+  });
+}
+
+/** Reads the experiment of the arguments, or the demonstration; `further` overrides go before all others. */
+export async function loadConfigFrom(values: Readonly<Record<string, unknown>>, further: readonly ConfigOverride[] = []) {
   const [{ loadConfig }, { demoExperimentPath, locateExperiment }, overrides] = await Promise.all([
     import("../config/load.js"),
     import("../config/builtin.js"),
     overridesFrom(values),
   ]);
   const named = values["experiment"];
-  return loadConfig({ ...(typeof named === "string" ? locateExperiment(named) : { file: demoExperimentPath() }), overrides });
+  return loadConfig({ ...(typeof named === "string" ? locateExperiment(named) : { file: demoExperimentPath() }), overrides: [...overrides, ...further] });
 }

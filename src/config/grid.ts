@@ -94,7 +94,8 @@ export function seedSuffix(seed: number): string {
   return `-seed${String(seed)}`;
 }
 
-function nameOfValue(value: unknown): string {
+/** A value as a part of a file name. */
+export function nameOfValue(value: unknown): string {
   const text = typeof value === "string" ? value : JSON.stringify(value);
   return text.replace(/[^A-Za-z0-9._-]+/g, ".").replace(/^\.+|\.+$/g, "");
 }
