@@ -8,6 +8,7 @@ import yargs from "yargs";
 import type { Argv, CommandModule, MiddlewareFunction } from "yargs";
 import { suggest } from "../config/suggest.js";
 import { FedllmError, problemError } from "../errors.js";
+import { chatCommand } from "./commands/chat.js";
 import { compareCommand } from "./commands/compare.js";
 import { configCommand } from "./commands/config.js";
 import { dashboardCommand } from "./commands/dashboard.js";
@@ -42,6 +43,7 @@ export const COMMANDS = [
   dashboardCommand,
   evalCommand,
   privacyCommand,
+  chatCommand,
   exportCommand,
   importCommand,
   dataCommand,
@@ -112,6 +114,7 @@ function isYargsError(error: Error): boolean {
 }
 
 const COMMAND_WORDS = [
+  ...["chat"],
   ...["run", "resume", "sweep", "runs", "serve", "compare", "report", "dashboard", "eval", "data", "judge", "model", "doctor", "config", "native", "questions", "privacy", "completion"],
   ...["list", "get", "show", "rm", "inspect", "analyze", "import", "split", "generate", "quantize", "emulate", "schema", "validate", "build", "export", "agreement", "metrics", "calibrate", "audit"],
 ];

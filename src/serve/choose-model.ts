@@ -9,7 +9,7 @@ export interface ModelChoice {
   /** Id of a client with an adapter of its own. */
   readonly client?: string | undefined;
   readonly group?: string | undefined;
-  /** Default: the last one. */
+  /** Of the common adapter, whose file somebody has found before; default: the last one. */
   readonly round?: number | undefined;
   /** The client's adapter after fine-tuning at the end. */
   readonly finetuned?: boolean | undefined;

@@ -1,11 +1,13 @@
-/** What one does with a finished run, as a user does it: export its adapters, start another run from an imported one. */
+/** What one does with a finished run, as a user does it: talk with it, export its adapters, start another run from an imported one. */
+import { spawn, spawnSync } from "node:child_process";
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { makeTestFolder } from "../helpers/native.js";
-import { runCli } from "../helpers/run-cli.js";
+import { CLI_COMMAND, runCli, runProgram } from "../helpers/run-cli.js";
 import { writeTinyExperiment } from "../helpers/tiny-experiment.js";
 
+const hasScript = process.platform === "linux" && spawnSync("script", ["--version"]).status === 0;
 const folder = makeTestFolder();
 const run = join(folder, "run");
 const env = { FEDLLM_CACHE_DIR: join(folder, "cache") };
@@ -43,6 +45,58 @@ describe("export", () => {
     const used = await cli("export", run, "--arm", "f16-fedavg", "--out", "out");
     expect(used.exitCode).toBe(2);
     expect(used.stderr).toContain("a new or empty folder");
+  });
+});
+
+describe("chat", () => {
+  interface Line {
+    readonly question: string;
+    readonly answers: readonly { readonly speaker: string; readonly text: string; readonly finish: string; readonly numTokens: number }[];
+  }
+  const few = ["--max-tokens", "4", "--context-length", "64", "--num-threads", "1"];
+
+  test("--prompt prints what base and adapter answer by the template of training, the same each time", async () => {
+    const args = ["chat", run, "--arm", "f16-local", "--client", "b", "--prompt", "b0+1", ...few];
+    const lines = await Promise.all([cli(...args, "--json"), cli(...args, "--json")]);
+    const [first, second] = lines.map(({ stdout }) => JSON.parse(stdout) as Line);
+    expect(second).toEqual(first);
+    expect(first?.question).toBe("b0+1");
+    expect(first?.answers.map(({ speaker }) => speaker)).toEqual(["base", "f16-local/b"]);
+    expect(first?.answers.every(({ numTokens, finish }) => numTokens <= 4 && (finish === "stop" || finish === "length"))).toBe(true);
+  });
+
+  test("questions come from standard input line by line, /reset forgets, and a round names its adapter", async () => {
+    const command = [...CLI_COMMAND, "chat", run, "--arm", "f16-fedavg", "--round", "1", "--json", ...few].map((part) => `'${part}'`).join(" ");
+    const { stdout, exitCode, stderr } = await runProgram(["sh", "-c", `printf '1+1\\n\\n2+2\\n/reset\\n1+1\\n/quit\\n3+3\\n' | ${command}`], { cwd: folder, env });
+    expect([exitCode, stderr]).toEqual([0, ""]);
+    const lines = stdout.trimEnd().split("\n").map((line) => JSON.parse(line) as Line);
+    expect(lines.map(({ question }) => question)).toEqual(["1+1", "2+2", "1+1"]);
+    expect(lines[2]?.answers).toEqual(lines[0]?.answers);
+    expect(lines[0]?.answers[1]?.speaker).toBe("f16-fedavg/rounds/1");
+  });
+
+  test.skipIf(!hasScript)("a terminal has a prompt, streams both answers and ends with Ctrl-D", async () => {
+    const command = [...CLI_COMMAND, "chat", run, "--arm", "f16-fedavg", ...few].map((part) => `'${part}'`).join(" ");
+    const child = spawn("script", ["-qec", command, "/dev/null"], { cwd: folder, env: { ...process.env, ...env, TERM: "xterm" }, stdio: ["pipe", "pipe", "ignore"] });
+    const typed = ["1+1\r", "\u0004"];
+    let shown = "";
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      shown += text;
+      // The second prompt is the one after the answers.
+      if (shown.split("> ").length + typed.length > 3) child.stdin.write(typed.shift() ?? "");
+    });
+    const exitCode = await new Promise((resolve) => child.on("close", resolve));
+    expect(exitCode).toBe(0);
+    expect(shown).toContain("/reset forgets the conversation");
+    expect(shown).toMatch(/base: [\s\S]*f16-fedavg/u);
+  }, 60_000);
+
+  test("wrong numbers and unknown clients are refused before a model is opened", async () => {
+    const wrong = await cli("chat", run, "--arm", "f16-fedavg", "--temperature", "9");
+    expect(wrong.stderr).toContain("--temperature: expected a number from 0 to 2, received 9");
+    const unknown = await cli("chat", run, "--arm", "f16-local", "--client", "nobody", "--prompt", "x");
+    expect(unknown.exitCode).toBe(2);
+    expect(unknown.stderr).toContain("f16-local/b");
   });
 });
 

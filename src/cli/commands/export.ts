@@ -38,7 +38,7 @@ export const exportCommand: CommandModule<object, ExportArguments> = {
       .example("$0 export adapter.gguf --model base.gguf --gguf Q8_0 --out small", "an adapter that lies in no run"),
   handler: async (values) => {
     const forms = formsOf(values);
-    const [{ servedOf }, { adaptedModels, chooseModel }, { exportAdapter }, { modelCard }, { readRunFacts }, { runAround }, { ensureAddon }] = await Promise.all([
+    const [{ chosenOf, servedOf }, { adaptedModels }, { exportAdapter }, { modelCard }, { readRunFacts }, { runAround }, { ensureAddon }] = await Promise.all([
       import("../served.js"),
       import("../../serve/choose-model.js"),
       import("../../exchange/export-adapter.js"),
@@ -47,9 +47,7 @@ export const exportCommand: CommandModule<object, ExportArguments> = {
       import("../../serve/served-models.js"),
       import("../../native/build.js"),
     ]);
-    const models = await servedOf(values);
-    const one = values.all ? undefined : chooseModel(models, values);
-    const chosen = values.all ? adaptedModels(models, values.arm) : one === undefined ? [] : [one];
+    const chosen = values.all ? adaptedModels(await servedOf(values), values.arm) : [(await chosenOf(values)).chosen].filter((model) => model !== undefined);
     if (chosen.length === 0) throw problemError("CONFIG_INVALID", { subject: values.subject, expected: "a run with adapters, or a GGUF adapter", received: "none" });
     const { addon } = await ensureAddon({ onProgress: (line) => process.stderr.write(`${line}\n`) });
     const written = [];
