@@ -49,6 +49,8 @@ export interface RunOptions {
   readonly createEngine?: EngineFactory;
   /** Arms at work at once, as many as memory has room for; auto: as many as cores have room for too. Results are the same. Default: 1. */
   readonly parallelArms?: number | "auto";
+  /** Judge adapters on all precisions of the run in the end; default: what the configuration says (evaluation.transfer). */
+  readonly transfer?: boolean;
 }
 
 /** Makes the engine of a configuration; `onProgress` hears of builds that take a while. */
@@ -304,8 +306,9 @@ async function createDefaultEngine(config: ExperimentConfig, onProgress: (line: 
   return createNativeEngine({ numThreads, device, hiddenStateCache, workload, onProgress });
 }
 
-function armsOptions({ onEvent, signal, parallelArms }: RunOptions): Pick<ArmsRequest, "emit" | "signal" | "parallelArms"> {
-  return { emit: onEvent ?? (() => undefined), ...(signal === undefined ? {} : { signal }), ...(parallelArms === undefined ? {} : { parallelArms }) };
+function armsOptions({ onEvent, signal, parallelArms, transfer }: RunOptions): Pick<ArmsRequest, "emit" | "signal" | "parallelArms" | "transfer"> {
+  const wanted = transfer === undefined ? {} : { transfer };
+  return { ...wanted, emit: onEvent ?? (() => undefined), ...(signal === undefined ? {} : { signal }), ...(parallelArms === undefined ? {} : { parallelArms }) };
 }
 
 function warner(options: RunOptions): (message: string) => void {

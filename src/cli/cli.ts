@@ -28,6 +28,7 @@ import { runCommand } from "./commands/run.js";
 import { runsCommand } from "./commands/runs.js";
 import { serveCommand } from "./commands/serve.js";
 import { sweepCommand } from "./commands/sweep.js";
+import { transferCommand } from "./commands/transfer.js";
 import { CONFIG_OPTION_NAMES } from "./options.js";
 import { EXIT_OK, describeFailure, exitCodeOf } from "./failure.js";
 
@@ -36,6 +37,7 @@ export const COMMANDS = [
   runCommand,
   resumeCommand,
   sweepCommand,
+  transferCommand,
   runsCommand,
   serveCommand,
   compareCommand,
@@ -114,8 +116,8 @@ function isYargsError(error: Error): boolean {
 }
 
 const COMMAND_WORDS = [
-  ...["chat"],
-  ...["run", "resume", "sweep", "runs", "serve", "compare", "report", "dashboard", "eval", "data", "judge", "model", "doctor", "config", "native", "questions", "privacy", "completion"],
+  ...["chat", "sweep", "transfer"],
+  ...["run", "resume", "runs", "serve", "compare", "report", "dashboard", "eval", "data", "judge", "model", "doctor", "config", "native", "questions", "privacy", "completion"],
   ...["list", "get", "show", "rm", "inspect", "analyze", "import", "split", "generate", "quantize", "emulate", "schema", "validate", "build", "export", "agreement", "metrics", "calibrate", "audit"],
 ];
 

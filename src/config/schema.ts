@@ -300,6 +300,7 @@ export const experimentSchema = z.strictObject({
         .default(true)
         .describe("measure in each round how far the global adapter is from the mean of the clients' products B A"),
       benchmarks: benchmarksSchema.optional().describe("metrics that the adapters are judged by while the run goes, as `eval` does afterwards; default: none"),
+      transfer: z.boolean().optional().describe("after the last round judge each arm's adapter on the base model in every precision of the experiment; default: false"),
       localSampleStride: count()
         .default(1)
         .describe("strategy local: adapter number i is judged by the overall samples number j with i + j a multiple of this"),

@@ -166,6 +166,17 @@ export const MIGRATIONS: readonly string[] = [
   ALTER TABLE rounds ADD COLUMN gpu_energy_joules REAL;                -- all cards
   ALTER TABLE rounds ADD COLUMN energy_source TEXT;                    -- who told: rapl, nvidia-smi, powermetrics, joined by spaces
   `,
+  // What an arm's last adapter is worth on base models of other precision than the one it was trained on.
+  `
+  CREATE TABLE transfer_evaluations (
+    arm TEXT NOT NULL REFERENCES arms (name) ON DELETE CASCADE,
+    precision TEXT NOT NULL,                  -- of the base model that it was judged on
+    round INTEGER NOT NULL,                   -- after which the adapter was taken: the last one
+    metric TEXT NOT NULL,                     -- of the overall held-out data, named as in evaluations
+    value REAL,                               -- NULL: not a finite number
+    PRIMARY KEY (arm, precision, metric)
+  ) STRICT, WITHOUT ROWID;
+  `,
 ];
 
 /** Columns that differ between two runs that are otherwise the same. */

@@ -70,6 +70,15 @@ export class MetricsStore {
     });
   }
 
+  /** What an arm's adapter is worth on a base model of another precision: all metrics or none. */
+  recordTransfer(arm: string, precision: string, round: number, metrics: Readonly<Record<string, number>>): void {
+    this.#transaction(() => {
+      for (const [metric, value] of Object.entries(metrics)) {
+        this.#insert("transfer_evaluations", { arm, precision, round, metric, value: Number.isFinite(value) ? value : null });
+      }
+    });
+  }
+
   /** Adds an event that belongs to no recorded round. */
   recordEvent(event: EventRow): void {
     this.#transaction(() => {

@@ -161,3 +161,21 @@ export function clientTotals(database: MetricsDatabase): readonly ClientTotalLin
     )
     .all();
 }
+
+/** What an arm's last adapter is worth on the base model of a precision. */
+export interface TransferLine {
+  readonly arm: string;
+  /** Of the base model that it was judged on. */
+  readonly precision: string;
+  readonly metric: string;
+  readonly value: number | null;
+}
+
+/** By arm (in order), precision and metric. */
+export function transferValues(database: MetricsDatabase): readonly TransferLine[] {
+  return database
+    .prepare<[], TransferLine>(
+      `SELECT t.arm, t.precision, t.metric, t.value FROM transfer_evaluations t JOIN arms a ON a.name = t.arm ORDER BY a.arm_index, t.precision, t.metric`,
+    )
+    .all();
+}

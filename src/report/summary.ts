@@ -17,6 +17,7 @@ import { groupTable, linesByGroup, type GroupLine } from "./by-group.js";
 import { emulatorTable, linesOfEmulators, type EmulatorLine } from "./emulated.js";
 import { linesOfPersonal, personalTable, type PersonalLine } from "./personal.js";
 import { linesByPrecision, precisionTable, type PrecisionLine } from "./by-precision.js";
+import { rowsOfTransfer, transferTable, type TransferRow } from "./transfer.js";
 import { timeToQuality, timeToQualityTable, type TimeToQuality } from "./time-to-quality.js";
 
 /** Quality on the overall held-out set, by the metric it is stored under. */
@@ -72,6 +73,8 @@ export interface Summary {
   readonly personal?: readonly PersonalLine[];
   /** Absent when all clients train on the full model. */
   readonly emulated?: readonly EmulatorLine[];
+  /** Absent when adapters were judged on their own precision only. */
+  readonly transfer?: readonly TransferRow[];
 }
 
 /** The only fields of the stored configuration that the table needs. */
@@ -105,7 +108,9 @@ export function summarizeRun(database: MetricsDatabase): Summary {
   const groups = linesByGroup(database);
   const personal = linesOfPersonal(database);
   const emulated = linesOfEmulators(database);
+  const transfer = rowsOfTransfer(database);
   const common = {
+    ...(transfer === undefined ? {} : { transfer }),
     ...(time === undefined ? {} : { timeToQuality: time }),
     ...(lines === undefined ? {} : { byPrecision: lines }),
     ...(groups === undefined ? {} : { byGroup: groups }),
@@ -271,13 +276,14 @@ export async function writeSummary(database: MetricsDatabase, paths: RunPaths, r
 }
 
 /** Tables that not every run has. */
-function furtherTables({ timeToQuality: time, byPrecision, byGroup, personal, emulated }: Summary) {
+function furtherTables({ timeToQuality: time, byPrecision, byGroup, personal, emulated, transfer }: Summary) {
   return [
     ...(time === undefined ? [] : [timeToQualityTable(time)]),
     ...(byPrecision === undefined ? [] : [precisionTable(byPrecision)]),
     ...(byGroup === undefined ? [] : [groupTable(byGroup)]),
     ...(personal === undefined ? [] : [personalTable(personal)]),
     ...(emulated === undefined ? [] : [emulatorTable(emulated)]),
+    ...(transfer === undefined ? [] : [transferTable(transfer)]),
   ];
 }
 

@@ -124,13 +124,24 @@ async function rowsByPrecision(
 ): Promise<readonly MetricRow[]> {
   const rows: MetricRow[] = [];
   for (const [precision, trainer] of trainers) {
-    // References are shared by precision, so each is computed on its own base model.
-    const found = await evaluateAdapters(setup, { ...arm, precision: precision as ArmConfig["precision"] }, trainer, start, context);
-    const overall = found.find(({ clientId, group }) => clientId === undefined && group === undefined);
-    if (overall === undefined) continue;
-    rows.push(withSuffix(overall, precision));
+    const metrics = await evaluateOn(setup, arm, { precision, trainer }, start, context);
+    if (metrics === undefined) continue;
+    rows.push(withSuffix({ metrics }, precision));
   }
   return rows;
+}
+
+/** Overall metrics of adapters on a base model of any precision; undefined without held-out samples of everybody. */
+export async function evaluateOn(
+  setup: ArmSetup,
+  arm: ArmConfig,
+  { precision, trainer }: { readonly precision: string; readonly trainer: LocalTrainer },
+  start: StartAdapter | undefined,
+  context: EvaluationContext,
+): Promise<Readonly<Record<string, number>> | undefined> {
+  // References are shared by precision, so each is computed on its own base model.
+  const rows = await evaluateAdapters(setup, { ...arm, precision: precision as ArmConfig["precision"] }, trainer, start, context);
+  return rows.find(({ clientId, group }) => clientId === undefined && group === undefined)?.metrics;
 }
 
 async function evaluateAdapters(

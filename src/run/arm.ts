@@ -4,7 +4,7 @@
  */
 import { mkdir } from "node:fs/promises";
 import { createHash } from "node:crypto";
-import { fingerprintLayout } from "../adapter/layout.js";
+import { fingerprintLayout, type AdapterLayout } from "../adapter/layout.js";
 import { createArmStrategy } from "../config/arm-strategies.js";
 import { participationOf, withoutFolders } from "../config/federation.js";
 import { shapingDataFields } from "../config/load.js";
@@ -98,19 +98,14 @@ export async function runArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): 
 }
 
 async function trainArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel, privacy: ArmPrivacy): Promise<void> {
-  const { config, paths, data, store, emit } = setup;
+  const { config, data, store, emit } = setup;
   const seed = seedOf(config, arm);
   const judge = model.base.trainer(arm.lora);
   const trainer = model.emulator?.trainer ?? judge;
   const trainers = new Map([...model.bases].map(([precision, base]) => [precision, base.trainer(arm.lora)]));
   const mixed = trainers.size === 1 ? {} : { trainerOf: assignTrainers(trainers, arm, seed) };
   const strategy = groupedFor(arm, await createArmStrategy(arm), data);
-  const checkpointFolder = paths.checkpoints(arm.name);
-  await mkdir(checkpointFolder, { recursive: true });
-  const checkpoints = new CheckpointFolder(checkpointFolder, {
-    configFingerprint: fingerprintArm(setup, arm, model),
-    layoutFingerprint: fingerprintLayout(trainer.layout),
-  });
+  const checkpoints = await openCheckpoints(setup, arm, model, trainer.layout);
   const startFile = setup.startAdapters.get(arm.name);
   const startAdapter = startFile === undefined ? undefined : await readStartAdapter(startFile, arm, model.base);
   const start = await findStart(checkpoints, emit, () => startAdapter?.weights ?? trainer.initialWeights(deriveSeed(seed, "initial-adapter")));
@@ -181,6 +176,13 @@ function noteSpentBudget({ store, emit }: ArmSetup, { name, training, privacy }:
   const message = `stopped after ${String(round)} of ${String(training.numRounds)} rounds: another one would cost more than epsilon ${String(privacy?.epsilon)}`;
   store.recordEvent({ kind: PRIVACY_SPENT, arm: name, round, createdAt: new Date().toISOString(), message });
   emit({ event: "warning", message: `arm ${name} ${message}` });
+}
+
+/** The checkpoints of an arm, which hold what was trained under the same settings only. */
+export async function openCheckpoints(setup: ArmSetup, arm: ArmConfig, model: ArmModel, layout: AdapterLayout): Promise<CheckpointFolder> {
+  const folder = setup.paths.checkpoints(arm.name);
+  await mkdir(folder, { recursive: true });
+  return new CheckpointFolder(folder, { configFingerprint: fingerprintArm(setup, arm, model), layoutFingerprint: fingerprintLayout(layout) });
 }
 
 /** For strategies that train at the server: where clients have an emulator and the server has data. */

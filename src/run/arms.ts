@@ -31,6 +31,7 @@ import { forgetSecret } from "./privacy.js";
 import type { RunPaths } from "./run-folder.js";
 import type { StartAdapterFile } from "./start-adapter.js";
 import type { TrainingData } from "./training-data.js";
+import { fillTransferMatrix } from "./transfer.js";
 
 /** What was loaded for them. */
 export interface LoadedInputs {
@@ -53,6 +54,8 @@ export interface ArmsRequest {
   readonly signal?: AbortSignal;
   /** Arms at work at once, as far as memory allows; auto: as cores allow. Absent: 1. */
   readonly parallelArms?: number | "auto";
+  /** Judge adapters on all precisions in the end, whatever the configuration says. */
+  readonly transfer?: boolean;
 }
 
 /** Runs those that are not finished. Throws CANCELLED, and what one of them throws, after all at work have stopped. */
@@ -97,6 +100,8 @@ export async function runArms(loaded: LoadedInputs, request: ArmsRequest): Promi
     });
     if (failures.length > 0) throw failures[0];
     if (request.signal?.aborted === true && config.arms.some(({ name }) => !isArmFinished(store, name))) throw cancelled(request.signal);
+    models.dispose();
+    if (request.transfer ?? config.evaluation.transfer ?? false) await fillTransferMatrix(loaded, setup);
   } finally {
     request.signal?.removeEventListener("abort", forward);
     models.dispose();

@@ -6,7 +6,7 @@ import Database from "better-sqlite3";
 import { WALL_CLOCK_COLUMNS } from "../../src/metrics/schema.js";
 
 /** Tables with measurements; `runs` holds the run's random id and paths instead. */
-const TABLES = ["arms", "rounds", "client_rounds", "evaluations", "group_evaluations", "events"] as const;
+const TABLES = ["arms", "rounds", "client_rounds", "evaluations", "group_evaluations", "transfer_evaluations", "events"] as const;
 const IGNORED_COLUMNS = new Set([...WALL_CLOCK_COLUMNS, "run_id", "id"]);
 
 export interface RunContents {
