@@ -22,6 +22,7 @@ import type {
 } from "./local-trainer.js";
 import type { ClientFailure, ClientUpdate, FederatedClient, NamedState, TrainTask } from "./protocol.js";
 import type { ClientSide } from "./strategy.js";
+import { roundToWire } from "./wire-precision.js";
 
 /** Settings of local training that no strategy changes. */
 export interface LocalTrainingOptions {
@@ -95,7 +96,9 @@ export async function trainClient(
     const slice = finished?.answerSlice ?? ownTask.answerSlice;
     const update: ClientUpdate = {
       ...describeUpdate(ownTask, samples.length, withCostOf(result, personal), deps.layoutFingerprint),
-      ...(slice === undefined ? { update: change } : { update: gatherSlice(change, layout, slice), slice }),
+      update: roundToWire(slice === undefined ? change : gatherSlice(change, layout, slice), ownTask.encoding),
+      ...(slice === undefined ? {} : { slice }),
+      ...(ownTask.encoding === undefined ? {} : { encoding: ownTask.encoding }),
     };
     return {
       kind: "update",

@@ -5,6 +5,7 @@
  */
 import type { AdapterHalf, AdapterSlice } from "../adapter/slice.js";
 import type { ErrorCode } from "../errors.js";
+import type { WirePrecision } from "./wire-precision.js";
 import type { FrozenAdapter, MemoryUse, PreferenceMetrics, TrainingExample } from "./local-trainer.js";
 
 /** A participant with its own data. The pooled data of all participants is one of these as well. */
@@ -31,6 +32,8 @@ export interface TrainTask extends CohortMember {
   /** What is sent of the adapter that training starts from: its `slice`, or all of it without one. */
   readonly weights: Float32Array;
   readonly slice?: AdapterSlice;
+  /** In which `weights` travel, which hold what the receiver decodes, and in which the client answers; absent: single precision. */
+  readonly encoding?: WirePrecision;
   /**
    * With a slice: the adapter that a client has without its being sent, into which the slice is put, for example the
    * initial one, which every client makes from the run's seed. Absent: zeros, which train as if they were not there.
@@ -77,6 +80,8 @@ export interface ClientUpdate extends CohortMember {
    */
   readonly update: Float32Array;
   readonly slice?: AdapterSlice;
+  /** In which `update` travelled, which holds what the server decodes; absent: single precision. */
+  readonly encoding?: WirePrecision;
   /** Fingerprint of the layout the client trained in. */
   readonly layoutFingerprint: string;
   readonly numSamples: number;

@@ -136,6 +136,8 @@ export interface Strategy {
   readonly asynchronous?: { readonly bufferSize: number };
   /** Its adapters have frozen ones beside them (`AdapterSet.frozen`), which are the same for all results: not one per group. */
   readonly keepsFrozen?: boolean;
+  /** Its tasks and answers bring control variates beside the weights, which server and clients both keep. */
+  readonly sendsControlVariates?: boolean;
   /** It trains the matrices between a fixed A and B (`TrainTask.outer`), so what distinguishes A from B has no meaning. */
   readonly trainsInner?: boolean;
   /**

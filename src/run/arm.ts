@@ -21,6 +21,7 @@ import type { FederationEvent } from "../federated/records.js";
 import { runServer } from "../federated/server.js";
 import type { FederationStart } from "../federated/server.js";
 import type { Strategy } from "../federated/strategy.js";
+import { withWirePrecision } from "../federated/wire-precision.js";
 import { events } from "../metrics/queries.js";
 import type { MetricsStore } from "../metrics/store.js";
 import { assert } from "../util/assert.js";
@@ -190,11 +191,12 @@ function serverTrainer({ lora }: ArmConfig, { base, emulator }: ArmModel, { serv
   return emulator === undefined || data === undefined ? {} : { server: createServerTrainer({ emulator, base, lora, data }) };
 }
 
-/** The strategy, once per group where the arm has an adapter for each. Throws CONFIG_INVALID as createGrouped. */
+/** The strategy with what travels in the arm's precision, once per group where the arm has an adapter for each. Throws CONFIG_INVALID as createGrouped. */
 export function groupedFor({ federation }: ArmConfig, strategy: Strategy, { groupOf }: Pick<TrainingData, "groupOf">): Strategy {
-  if (!federation.adapterPerGroup) return strategy;
+  const wired = withWirePrecision(strategy, federation.adapterPrecision);
+  if (!federation.adapterPerGroup) return wired;
   assert(groupOf !== undefined, "the configuration has groups where an arm has adapters for them");
-  return createGrouped(strategy, groupOf);
+  return createGrouped(wired, groupOf);
 }
 
 /** Each client's trainer, by the precision of its device. All have one layout, or the adapter could not be one. */

@@ -9,6 +9,7 @@ import type { LocalTrainer } from "../../src/federated/local-trainer.js";
 import { buildStudy } from "../../src/report/study/build.js";
 import { closeRuns, openRuns } from "../../src/report/study/source.js";
 import type { RunEvent } from "../../src/run/events.js";
+import { planExperiment } from "../../src/run/plan.js";
 import { createNativeEngine } from "../../src/run/native-engine.js";
 import { readRunContents } from "../helpers/run-contents.js";
 import { makeTemporaryFolder } from "../helpers/temporary-folder.js";
@@ -122,4 +123,27 @@ test("an arm that fails stops the others, and its error is the run's", async () 
   const { folder, file } = makeTiny(["arms: [{precision: F16, name: good}, {precision: F16, name: bad, training: {minClients: 3}, federation: {wallClockTimeoutSeconds: 0.001}}]"]);
   const run = runExperiment(await configOf(file, "training.numRounds=500"), join(folder, "out"), { parallelArms: 2 });
   await expect(run).rejects.toMatchObject({ code: "COHORT_TOO_SMALL" });
+});
+
+test("the precision in which the adapter travels is a dimension: fewer bytes, as the plan says, and other bits", async () => {
+  const { folder, file } = makeTiny(["arms: {precisions: [F16], strategies: [fedavg, ffa-lora], vary: {federation.adapterPrecision: [f32, f16, bf16, q8_0]}}"]);
+  const config = await configOf(file, "training.numRounds=2");
+  const out = join(folder, "out");
+  await runExperiment(config, out);
+  await runExperiment(await configOf(file, "training.numRounds=2", "arms={precisions: [F16], strategies: [fedavg]}"), join(folder, "plain"));
+  const { adapters } = readRunContents(out);
+  expect(adapters["f16-fedavg-adapterPrecisionf32.gguf"]).toBe(readRunContents(join(folder, "plain")).adapters["f16-fedavg.gguf"]);
+  expect(new Set(Object.values(adapters)).size).toBe(8);
+
+  const plan = await planExperiment(config, await createNativeEngine({ numThreads: 1 }));
+  const database = new Database(join(out, "metrics.sqlite"), { readonly: true });
+  const sums = database.prepare("SELECT a.name, sum(r.upload_bytes) AS uploadBytes, sum(r.download_bytes) AS downloadBytes FROM arms a JOIN rounds r ON r.arm = a.name GROUP BY a.name ORDER BY a.arm_index").all();
+  database.close();
+  expect(plan.arms.map(({ name, uploadBytes, downloadBytes }) => ({ name, uploadBytes, downloadBytes }))).toEqual(sums);
+  const whole = plan.arms[0]?.uploadBytes ?? 0;
+  expect(plan.arms.slice(0, 4).map(({ uploadBytes }) => uploadBytes / whole)).toEqual([1, 1 / 2, 1 / 2, 34 / 128]);
+
+  for (const strategy of ["scaffold", "fedbuff", "flora", "fed-sb"]) {
+    await expect(configOf(file, `arms={strategies: [${strategy}]}`, "federation.adapterPrecision=f16")).rejects.toMatchObject({ code: "CONFIG_INVALID", message: expect.stringContaining(`f32 with strategy ${strategy}`) as string });
+  }
 });

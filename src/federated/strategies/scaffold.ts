@@ -24,6 +24,7 @@ export function createScaffold(): Strategy {
   return {
     ...fedAvg,
     name: "scaffold",
+    sendsControlVariates: true,
     clientSide: { begin, finish },
     init: (weights) => ({
       arrays: { adapter: weights, controlVariate: new Float32Array(weights.length) },
