@@ -3,7 +3,7 @@
  * by brute force for two. Tolerances are the printed digits of the published values, or said beside them.
  */
 import { describe, expect, test } from "vitest";
-import { pldEpsilon, rdpEpsilon, rdpOfEvents, type PrivacyEvent } from "../../../../src/privacy/accounting/accountant.js";
+import { epsilonOfEvents, pldEpsilon, rdpEpsilon, rdpOfEvents, type PrivacyEvent } from "../../../../src/privacy/accounting/accountant.js";
 import { epsilonOfGaussian, gaussianNoiseFor, logDeltaOfGaussian } from "../../../../src/privacy/accounting/analytic-gaussian.js";
 import { deltaOfRdp, epsilonAtOrder, epsilonOfRdp } from "../../../../src/privacy/accounting/conversion.js";
 import { transform } from "../../../../src/privacy/accounting/fft.js";
@@ -155,6 +155,31 @@ describe("epsilon by the privacy loss", () => {
     const epsilon = pldEpsilon([event(q, sigma, 1)], delta, { points: POINTS });
     expect(epsilon).toBeGreaterThanOrEqual(exact * (1 - 1e-9));
     expect(epsilon).toBeLessThan(exact * (1 + 1e-6));
+  });
+
+  test.each([
+    [1 - 2 ** -40, 0.2, 8, 1e-7],
+    [1 - 2 ** -40, 30, 5000, 1e-12],
+    [1 - 2 ** -30, 0.5, 1, 0.3],
+    [1 - 2 ** -30, 1000, 1e6, 1e-6],
+  ])("at a rate of nearly 1 it is the exact Gaussian: q %d, sigma %d, %d rounds, delta %d", (q, sigma, count, delta) => {
+    const exact = epsilonOfGaussian(Math.sqrt(count) / sigma, delta);
+    const epsilon = pldEpsilon([event(q, sigma, count)], delta, { points: 2 ** 13 });
+    // The rate takes off as much as it is below 1; the grid is 32 times coarser than by default.
+    expect(epsilon).toBeGreaterThan(exact * (1 - 1e-6));
+    expect(epsilon).toBeLessThan(exact * 1.02);
+  });
+
+  test.each([
+    [1 - 2 ** -40, 0.01, 8, 1e-7],
+    [0.5, 0.02, 1e6, 1e-12],
+    [1e-9, 1e6, 1e6, 1e-12],
+    [1e-9, 0.03, 20000, 0.4],
+  ])("beyond all use it is a number or no bound, and epsilon is a number: q %d, sigma %d, %d rounds, delta %d", (q, sigma, count, delta) => {
+    const events = [event(q, sigma, count)];
+    expect(pldEpsilon(events, delta, { points: 2 ** 13 })).toBeGreaterThanOrEqual(0);
+    const epsilon = epsilonOfEvents(events, delta, "pld", 2 ** 13);
+    expect(Number.isFinite(epsilon) && epsilon >= 0).toBe(true);
   });
 
   test("two different releases equal their joint density, summed point by point", () => {
