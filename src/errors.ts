@@ -22,6 +22,7 @@ export type ErrorCode =
   | "RUN_NOT_FOUND"
   | "RUN_LOCKED"
   | "RUN_EXISTS"
+  | "NOT_REPRODUCED"
   | "METRICS_INVALID"
   | "NATIVE_UNAVAILABLE"
   | "NATIVE_MISMATCH"

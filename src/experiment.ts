@@ -45,6 +45,8 @@ export interface RunOptions {
   readonly onEvent?: RunListener;
   /** Aborting stops within one micro-batch; the state of the last checkpoint is kept. */
   readonly signal?: AbortSignal;
+  /** Record of a run that this one repeats: its inputs must be the same bytes, and its kernel variants are taken. */
+  readonly like?: RunRecord;
   /** Where training happens; default: the native addon. */
   readonly createEngine?: EngineFactory;
   /** Arms at work at once, as many as memory has room for; auto: as many as cores have room for too. Results are the same. Default: 1. */
@@ -184,7 +186,7 @@ async function prepare(config: ExperimentConfig, options: RunOptions, earlier: R
     variants.set(precision, path === undefined ? await engine.ensureVariant(source, precision) : { precision, path, sha256: await hashModel(path), made: false });
   }
   throwIfAborted(options.signal);
-  const kernelVariants = await chooseKernelVariants(config, engine, variants, earlier);
+  const kernelVariants = await chooseKernelVariants(config, engine, variants, earlier ?? options.like);
   throwIfAborted(options.signal);
   const { data, tokenizer } = await loadDataOf(config, engine, source);
   for (const message of [...data.warnings, ...contextWarning(config, source)]) warner(options)(message);
@@ -270,13 +272,14 @@ async function recordRun(
   paths: RunPaths,
   prepared: Prepared,
   earlier: RunRecord | undefined,
-  { parallelArms = 1 }: RunOptions,
+  { parallelArms = 1, like }: RunOptions,
 ): Promise<RunRecord> {
   const { engine, hashes } = prepared;
   if (earlier !== undefined) {
     checkSameInputs(earlier, { hashes, llamaCpp: engine.llamaCppRelease });
     return earlier;
   }
+  if (like !== undefined) checkSameInputs(like, { hashes, llamaCpp: engine.llamaCppRelease });
   const record = await makeRunRecord({
     id: randomUUID(),
     name: config.name,

@@ -17,12 +17,14 @@ import { evalCommand } from "./commands/eval.js";
 import { doctorCommand } from "./commands/doctor.js";
 import { exportCommand } from "./commands/export.js";
 import { importCommand } from "./commands/import.js";
+import { initCommand } from "./commands/init.js";
 import { judgeCommand } from "./commands/judge.js";
 import { modelCommand } from "./commands/model.js";
 import { nativeCommand } from "./commands/native.js";
 import { privacyCommand } from "./commands/privacy.js";
 import { questionsCommand } from "./commands/questions.js";
 import { reportCommand } from "./commands/report.js";
+import { reproduceCommand } from "./commands/reproduce.js";
 import { resumeCommand } from "./commands/resume.js";
 import { runCommand } from "./commands/run.js";
 import { runsCommand } from "./commands/runs.js";
@@ -34,6 +36,7 @@ import { EXIT_OK, describeFailure, exitCodeOf } from "./failure.js";
 
 /** In the order of --help. */
 export const COMMANDS = [
+  initCommand,
   runCommand,
   resumeCommand,
   sweepCommand,
@@ -45,6 +48,7 @@ export const COMMANDS = [
   dashboardCommand,
   evalCommand,
   privacyCommand,
+  reproduceCommand,
   chatCommand,
   exportCommand,
   importCommand,
@@ -75,7 +79,7 @@ function buildParser(argv: readonly string[]): Argv {
     .command([...COMMANDS])
     .completion("completion", "print a completion script for bash or zsh")
     .option("debug", { type: "boolean", default: false, describe: "show stacks and causes of errors" })
-    .epilogue("Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted (state saved).")
+    .epilogue("Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not reproduced, 130 interrupted (state saved).")
     .version(ownVersion())
     .alias("h", "help")
     .demandCommand(1, "Which command? See --help.")
@@ -116,6 +120,7 @@ function isYargsError(error: Error): boolean {
 }
 
 const COMMAND_WORDS = [
+  ...["init", "reproduce", "report-to"],
   ...["chat", "sweep", "transfer"],
   ...["run", "resume", "runs", "serve", "compare", "report", "dashboard", "eval", "data", "judge", "model", "doctor", "config", "native", "questions", "privacy", "completion"],
   ...["list", "get", "show", "rm", "inspect", "analyze", "import", "split", "generate", "quantize", "emulate", "schema", "validate", "build", "export", "agreement", "metrics", "calibrate", "audit"],

@@ -8,6 +8,8 @@ export const EXIT_OK = 0;
 export const EXIT_FAILED = 1;
 /** Wrong usage or configuration. */
 export const EXIT_USAGE = 2;
+/** A run that was trained again came out differently. */
+export const EXIT_DIFFERENT = 3;
 
 /** What to do, where the message itself cannot know it. */
 const REMEDIES: Readonly<Partial<Record<ErrorCode, string>>> = {
@@ -31,6 +33,7 @@ const USAGE_CODES: ReadonlySet<ErrorCode> = new Set(["CONFIG_INVALID", "RUN_NOT_
 export function exitCodeOf(error: unknown): number {
   if (!(error instanceof FedllmError)) return EXIT_FAILED;
   if (error.code === "CANCELLED") return EXIT_INTERRUPTED;
+  if (error.code === "NOT_REPRODUCED") return EXIT_DIFFERENT;
   return USAGE_CODES.has(error.code) ? EXIT_USAGE : EXIT_FAILED;
 }
 

@@ -1,7 +1,8 @@
 /** What one does with a finished run, as a user does it: talk with it, export its adapters, start another run from an imported one. */
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { cpSync, existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import Database from "better-sqlite3";
 import { beforeAll, describe, expect, test } from "vitest";
 import { makeTestFolder } from "../helpers/native.js";
 import { CLI_COMMAND, runCli, runProgram } from "../helpers/run-cli.js";
@@ -110,5 +111,70 @@ describe("import", () => {
     const next = await cli("run", "experiment.yaml", "--strategy", "fedavg", "--start-adapter", "start.gguf", "--num-rounds", "1", "--out", "next", "--quiet");
     expect([next.exitCode, next.stderr]).toEqual([0, ""]);
     expect(next.stdout).toMatch(/^F16 +start/mu);
+  });
+});
+
+describe("reproduce", () => {
+  test("trains the same bytes again, and says so with 0", async () => {
+    const { exitCode, stdout, stderr } = await cli("reproduce", run, "--out", "again", "--quiet");
+    expect([exitCode, stderr]).toEqual([0, ""]);
+    expect(stdout).toMatch(/^adapters: (\d+) of \1 have the same bytes$/mu);
+    expect(stdout).toContain("Reproduced: the same bytes of all adapters");
+  });
+
+  test("finds another byte of an adapter and another number, names them, and ends with 3", async () => {
+    const other = join(folder, "changed");
+    cpSync(run, other, { recursive: true });
+    const adapter = join(other, "adapters", "f16-fedavg.gguf");
+    const bytes = readFileSync(adapter);
+    bytes[bytes.length - 1] = (bytes.at(-1) ?? 0) ^ 1;
+    writeFileSync(adapter, bytes);
+    const database = new Database(join(other, "metrics.sqlite"));
+    database.exec("UPDATE evaluations SET value = value + 1e-12 WHERE arm = 'f16-fedavg' AND round = 2 AND metric = 'heldout_loss' AND client_id IS NULL");
+    database.close();
+    const { exitCode, stdout, stderr } = await cli("reproduce", other, "--quiet");
+    expect(exitCode).toBe(3);
+    expect(stderr).toContain("error NOT_REPRODUCED");
+    expect(stdout).toContain("(others: f16-fedavg.gguf)");
+    expect(stdout).toMatch(/^evaluations: 1 of \d+ rows differ$/mu);
+  });
+
+  test("refuses other data before anything is trained", async () => {
+    const data = join(folder, "clients.json");
+    const before = readFileSync(data);
+    writeFileSync(data, Buffer.concat([before, Buffer.from("\n")]));
+    try {
+      const { exitCode, stderr } = await cli("reproduce", run, "--out", "never");
+      expect(exitCode).toBe(2);
+      expect(stderr).toContain("data.train of the run: expected the file the run began with");
+      expect(existsSync(join(folder, "never", "adapters"))).toBe(false);
+    } finally {
+      writeFileSync(data, before);
+    }
+  });
+});
+
+describe("init", () => {
+  test("--yes writes an experiment that a dry run takes at once, and never writes over one", async () => {
+    expect((await cli("init", "first.yaml", "--yes")).stdout).toContain("first.yaml is written: arms source-local, source-fedavg");
+    const planned = await cli("run", "first.yaml", "--dry-run", "--json");
+    expect([planned.exitCode, planned.stderr]).toEqual([0, ""]);
+    expect(JSON.parse(planned.stdout)).toMatchObject({ name: "my-study-synthetic", arms: [{ numRounds: 20 }, { numRounds: 20 }] });
+    const text = readFileSync(join(folder, "first.yaml"), "utf8");
+    const again = await cli("init", "first.yaml", "--yes");
+    expect(again.exitCode).toBe(2);
+    expect(again.stderr).toContain("a file that is not there yet");
+    expect(readFileSync(join(folder, "first.yaml"), "utf8")).toBe(text);
+  });
+
+  test("asks what no option says, and writes nothing for answers that cannot be", async () => {
+    const command = [...CLI_COMMAND, "init", "asked.yaml", "--model", "tiny.gguf"].map((part) => `'${part}'`).join(" ");
+    const asked = await runProgram(["sh", "-c", `printf 'mine\\nclients.json\\nfedprox, fedavg\\nF16\\n3\\n' | ${command}`], { cwd: folder, env });
+    expect([asked.exitCode, asked.stderr]).toEqual([0, ""]);
+    const text = readFileSync(join(folder, "asked.yaml"), "utf8");
+    for (const line of ["name: mine", "model: tiny.gguf", "  train: clients.json", "  numRounds: 3", "  precisions: [F16]", "  strategies: [fedprox, fedavg]"]) expect(text.split("\n")).toContain(line);
+    const wrong = await cli("init", "wrong.yaml", "--yes", "--strategies", "fedavgg");
+    expect(wrong.exitCode).toBe(2);
+    expect(existsSync(join(folder, "wrong.yaml"))).toBe(false);
   });
 });

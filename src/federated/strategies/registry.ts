@@ -73,6 +73,9 @@ export const STRATEGY_NAMES: readonly string[] = [...STRATEGIES.keys()];
 /** What an experiment runs that names no strategy. */
 export const DEFAULT_STRATEGY = "fedavg";
 
+/** What a first experiment compares: every client alone, and the method that all others are measured by. */
+export const FIRST_STRATEGIES: readonly string[] = ["local", DEFAULT_STRATEGY];
+
 /**
  * A new strategy object; options that are left out take their defaults. Throws CONFIG_INVALID for an unknown name and
  * for the options that {@link resolveStrategyOptions} refuses.
