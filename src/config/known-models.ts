@@ -1,6 +1,6 @@
 /**
  * Base models by name, with their shapes: enough to say what a run would train and send before its file is there. References
- * `known:NAME` are looked for below the working folder's `models`. Shapes are those of the models' published configurations.
+ * `known:NAME` and `known:NAME@f16` are looked for below the working folder's `models`. Shapes are those of the models' published configurations.
  */
 import { existsSync, readdirSync } from "node:fs";
 import { basename, join } from "node:path";
@@ -37,7 +37,9 @@ type Row = readonly [
 const ROWS: Readonly<Record<string, Row>> = {
   "smollm2-135m": [30, 576, 9, 3, 64, 1536, 49_152, true],
   "smollm2-360m": [32, 960, 15, 5, 64, 2560, 49_152, true],
+  "qwen2.5-0.5b": [24, 896, 14, 2, 64, 4864, 151_936, true],
   "qwen3-0.6b": [28, 1024, 16, 8, 128, 3072, 151_936, true],
+  "tinyllama-1.1b": [22, 2048, 32, 4, 64, 5632, 32_000, false],
   "llama-3.2-1b": [16, 2048, 32, 8, 64, 8192, 128_256, true],
   "smollm2-1.7b": [24, 2048, 32, 32, 64, 8192, 49_152, true],
   "qwen3-1.7b": [28, 2048, 16, 8, 128, 6144, 151_936, true],
@@ -64,12 +66,15 @@ export function isKnownModelReference(value: string): boolean {
   return value.startsWith(PREFIX);
 }
 
+/** A reference's model and the precision that its file should have; without one Q8_0, which the benchmark's presets train on. */
+const REFERENCE = /^(?<name>[^@]*)(?:@(?<precision>[A-Za-z0-9_]+))?$/u;
+
 /**
- * The file of a reference: the first GGUF below `models` whose name begins with the model's, Q8_0 before others; when there is none,
- * where its Q8_0 file is expected. Throws CONFIG_INVALID for an unknown name.
+ * The file of a reference: the first GGUF below `models` whose name begins with the model's, one with the precision in its name before
+ * others; when there is none, where the file of that precision is expected. Throws CONFIG_INVALID for an unknown name.
  */
 export function locateKnownModel(reference: string, workingFolder: string): string {
-  const name = reference.slice(PREFIX.length);
+  const { name = "", precision = "q8_0" } = REFERENCE.exec(reference.slice(PREFIX.length))?.groups ?? {};
   if (!KNOWN_MODELS.has(name)) {
     const close = suggest(name, [...KNOWN_MODELS.keys()]);
     throw problemError("CONFIG_INVALID", {
@@ -81,9 +86,15 @@ export function locateKnownModel(reference: string, workingFolder: string): stri
   }
   const folder = join(workingFolder, FOLDER);
   const files = existsSync(folder) ? readdirSync(folder).filter((file) => knownModelAt(file)?.name === name) : [];
-  const isInt8 = (file: string) => /q8_0/iu.test(file);
-  const [found] = files.sort((left, right) => Number(isInt8(right)) - Number(isInt8(left)) || (left < right ? -1 : 1));
-  return join(folder, found ?? `${name}-q8_0.gguf`);
+  const wanted = precision.toLowerCase();
+  const isWanted = (file: string): boolean => precisionOf(file) === wanted;
+  const [found] = files.sort((left, right) => Number(isWanted(right)) - Number(isWanted(left)) || (left < right ? -1 : 1));
+  return join(folder, found ?? `${name}-${wanted}.gguf`);
+}
+
+/** The precision that a file says in its name, in lower case: `q8_0` of `Qwen3-0.6B-Q8_0.gguf`. */
+export function precisionOf(path: string): string | undefined {
+  return /[-.](f32|bf16|f16|i?q[0-9]\w*)\.gguf$/u.exec(basename(path).toLowerCase())?.[1];
 }
 
 /** The model that a file is by its name, however it is written: `Qwen3-0.6B-Q8_0.gguf`; undefined: an unknown one. */

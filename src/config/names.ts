@@ -25,9 +25,20 @@ export const PRECISION_NAMES = [
   "Q6_K",
   "Q5_K_M",
   "Q5_K_S",
+  "Q5_1",
+  "Q5_0",
   "Q4_K_M",
   "Q4_K_S",
+  "Q4_1",
   "Q4_0",
+  "IQ4_NL",
+  "IQ4_XS",
+  "Q3_K_L",
+  "Q3_K_M",
+  "Q3_K_S",
+  "IQ3_M",
+  "IQ3_S",
+  "Q2_K",
 ] as const;
 
 /** What computes texts of `serve` and of local judges; `auto` takes a card if there is one that can be used. */

@@ -1,7 +1,7 @@
 /** The base model of a plan: opened, or, while its file is not there, known by its name and shape. */
 import { existsSync } from "node:fs";
 import { resolveModelPath } from "../config/builtin.js";
-import { knownLayout, knownModelAt, numWeights, type KnownModel } from "../config/known-models.js";
+import { knownLayout, knownModelAt, numWeights, precisionOf, type KnownModel } from "../config/known-models.js";
 import type { ArmConfig, ExperimentConfig } from "../config/schema.js";
 import type { AdapterLayout } from "../adapter/layout.js";
 import type { NativeMemoryPlan } from "../native/binding.js";
@@ -22,9 +22,20 @@ export const BITS_PER_WEIGHT: Readonly<Record<string, number>> = {
   Q6_K: 6.5625,
   Q5_K_M: 5.7,
   Q5_K_S: 5.55,
+  Q5_1: 6,
+  Q5_0: 5.5,
   Q4_K_M: 4.85,
   Q4_K_S: 4.6,
+  Q4_1: 5,
   Q4_0: 4.5,
+  IQ4_NL: 4.5,
+  IQ4_XS: 4.3,
+  Q3_K_L: 4.27,
+  Q3_K_M: 3.91,
+  Q3_K_S: 3.5,
+  IQ3_M: 3.7,
+  IQ3_S: 3.5,
+  Q2_K: 3.35,
 };
 
 /** What a plan needs of a model. */
@@ -100,15 +111,17 @@ export async function openInputs(config: ExperimentConfig, engine: TrainingEngin
   }
 }
 
-/** The known model in the place of its file, as Q8_0. */
+/** The known model in the place of its file, in the precision that the file's name says. */
 export function knownInputs({ model }: Pick<ExperimentConfig, "model">): PlannedModel {
   const known = missingModel(model);
   assert(known !== undefined, "a plan without an engine is for a known model whose file is missing");
   const numParameters = numWeights(known);
-  const weightBytes = Math.round((numParameters * (BITS_PER_WEIGHT["Q8_0"] ?? 8)) / 8);
+  const named = precisionOf(model)?.toUpperCase() ?? "";
+  const precision = Object.hasOwn(BITS_PER_WEIGHT, named) ? named : "Q8_0";
+  const weightBytes = Math.round((numParameters * (BITS_PER_WEIGHT[precision] ?? 8.5)) / 8);
   return {
     path: model,
-    source: { numLayers: known.numLayers, numParameters, weightBytes, tensorTypes: { Q8_0: 1 } },
+    source: { numLayers: known.numLayers, numParameters, weightBytes, tensorTypes: { [precision]: 1 } },
     layoutOf: ({ lora }) => Promise.resolve(knownLayout(known, lora)),
     dispose: () => undefined,
   };

@@ -2,11 +2,13 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, it, test } from "vitest";
-import { KNOWN_MODELS, knownLayout, knownModelAt, locateKnownModel, numWeights } from "../../../src/config/known-models.js";
+import { KNOWN_MODELS, knownLayout, knownModelAt, locateKnownModel, precisionOf, numWeights } from "../../../src/config/known-models.js";
 import { makeTemporaryFolder } from "../../helpers/temporary-folder.js";
 
 /** Numbers in all weights as the models' publishers give them, in millions, norms included. */
 const PUBLISHED: Readonly<Record<string, number>> = {
+  "qwen2.5-0.5b": 494.03,
+  "tinyllama-1.1b": 1100.05,
   ...{ "smollm2-135m": 135, "smollm2-360m": 362, "qwen3-0.6b": 596, "llama-3.2-1b": 1236, "smollm2-1.7b": 1711, "qwen3-1.7b": 1721 },
   ...{ "llama-3.2-3b": 3213, "qwen3-4b": 4022, "llama-2-7b": 6738, "alpaca-7b": 6738, "llama-3.1-8b": 8030, "qwen3-8b": 8191 },
 };
@@ -39,4 +41,8 @@ it("tells models by file names, and finds the Q8_0 file before others", () => {
   mkdirSync(join(folder, "models"));
   for (const file of ["Qwen3-4B-F16.gguf", "Qwen3-4B-Q8_0.gguf", "Qwen3-8B-Q8_0.gguf"]) writeFileSync(join(folder, "models", file), "");
   expect(locateKnownModel("known:qwen3-4b", folder)).toBe(join(folder, "models", "Qwen3-4B-Q8_0.gguf"));
+  expect(locateKnownModel("known:qwen3-4b@F16", folder)).toBe(join(folder, "models", "Qwen3-4B-F16.gguf"));
+  expect(locateKnownModel("known:qwen3-0.6b@f16", folder)).toBe(join(folder, "models", "qwen3-0.6b-f16.gguf"));
+  expect(precisionOf("SmolLM2-135M-Instruct.IQ4_XS.gguf")).toBe("iq4_xs");
+  expect(precisionOf("SmolLM2-135M-Instruct.gguf")).toBeUndefined();
 });
