@@ -22,7 +22,8 @@ export async function readPrivacyReport(paths: RunPaths): Promise<PrivacyReport>
   return { arms, unprotected };
 }
 
-function readLedger(path: string): readonly ArmPrivacyReport[] {
+/** The arms of a ledger. Throws METRICS_INVALID or IO_FAILED for one that cannot be read. */
+export function readLedger(path: string): readonly ArmPrivacyReport[] {
   const ledger = new PrivacyLedger(path, { readonly: true });
   try {
     return ledger.arms().map((arm) => reportArm(arm, parseClaim(arm.claim), ledger.releases(arm.name)));

@@ -5,15 +5,9 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import { problemError } from "../errors.js";
+import { isLoopbackName } from "../util/loopback.js";
 import type { Secret } from "../util/secret.js";
 import { ApiError } from "./api-error.js";
-
-const LOOPBACK_NAME = /^(localhost|127(\.\d{1,3}){3}|\[::1\]|::1)$/u;
-
-/** True for the addresses and names of this machine that others cannot reach. */
-export function isLoopbackName(host: string): boolean {
-  return LOOPBACK_NAME.test(host);
-}
 
 /** Throws CONFIG_INVALID for a host that others reach, where nobody is asked for a token. */
 export function checkOpenHost(host: string): void {

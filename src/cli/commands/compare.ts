@@ -2,7 +2,7 @@
 import type { CommandModule, InferredOptionTypes } from "yargs";
 import { problemError } from "../../errors.js";
 import type { Study } from "../../report/study/study.js";
-import type { StudyTable } from "../../report/study/tables.js";
+import type { StudyTable } from "../../report/study/columns.js";
 import { studyFrom, studyOptions } from "../study-options.js";
 
 const FORMATS = ["text", "markdown", "csv", "latex", "json"] as const;
@@ -10,7 +10,7 @@ const FORMATS = ["text", "markdown", "csv", "latex", "json"] as const;
 const compareOptions = {
   ...studyOptions,
   format: { choices: FORMATS, default: "text" as const, describe: "csv needs a --table; json has the whole study" },
-  table: { type: "string", requiresArg: true, describe: "only this table: quality, comparisons, costs, target, fairness, runs, clients or curves" },
+  table: { type: "string", requiresArg: true, describe: "only this table: quality, comparisons, costs, target, fairness, benchmarks, benchmark-comparisons, privacy, runs, clients or curves" },
 } as const;
 
 type CompareArguments = InferredOptionTypes<typeof compareOptions> & { readonly runs: string[] };

@@ -9,7 +9,7 @@ import type { Study } from "../study/study.js";
 import { isFedllmError } from "../../errors.js";
 
 /** What changes when a run goes on, is resumed or ends. */
-const WATCHED = ["config.resolved.yaml", "metrics.sqlite", "metrics.sqlite-wal", "run.lock.json", "run.json"];
+const WATCHED = ["config.resolved.yaml", "metrics.sqlite", "metrics.sqlite-wal", "run.lock.json", "run.json", "evaluation.sqlite", "evaluation.sqlite-wal", "privacy.sqlite"];
 
 export class LiveStudy {
   readonly #names: readonly string[];

@@ -8,7 +8,7 @@ import { createServer } from "node:http";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { FedllmError, problemError } from "../../errors.js";
-import { isLoopbackName } from "../../serve/access.js";
+import { isLoopbackName } from "../../util/loopback.js";
 import { renderPage } from "../page/page.js";
 import type { LiveStudy } from "./live-study.js";
 import { renderProgress } from "./progress.js";

@@ -43,7 +43,7 @@ export function renderPage(study: Study, { hrefOf, live }: PageOptions): string 
     `<title>${text(study.title)}: what quantized federation loses and saves</title><style>${style}</style></head>`,
     `<body${live === undefined ? "" : ` data-live="${text(live.address)}" data-version="${text(live.version)}"`}><a class="skip" href="#answer">To the answer</a>`,
     `<header class="top"><div class="wrap"><h1 id="title">${text(study.title)}</h1><p class="facts" id="facts">${text(factsOf(study))}</p>${live === undefined ? "" : renderLive(live.progress)}</div></header>`,
-    renderContents(),
+    renderContents(study),
     `<main class="wrap">${element("div", { id: "content" }, renderContent(study, hrefOf))}<section id="client-page" hidden aria-label="client"></section></main>`,
     `<footer class="wrap">Made by fedllm-native ${text([...new Set(study.runs.map(({ record }) => record.versions.fedllmNative))].join(", "))}. Every number is a query over the runs' metrics.sqlite.</footer>`,
     `<div id="tip" role="presentation" hidden></div><p id="status" role="status" class="skip"></p><p id="figure-keys" hidden>Left and right arrow keys read the values.</p>`,
@@ -73,12 +73,15 @@ const SECTIONS = [
   ["quality", "Quality"],
   ["comparisons", "Comparisons"],
   ["costs", "Costs"],
+  ["benchmarks", "Benchmarks"],
+  ["privacy", "Privacy"],
   ["clients", "Clients"],
   ["runs", "Runs"],
 ] as const;
 
-function renderContents(): string {
-  return element("nav", { class: "toc", "aria-label": "sections" }, element("div", { class: "wrap" }, element("ul", {}, ...SECTIONS.map(([id, title]) => element("li", {}, element("a", { href: `#${id}` }, title))))));
+function renderContents({ benchmarks, privacy }: Study): string {
+  const sections = SECTIONS.filter(([id]) => (id !== "benchmarks" || benchmarks.length > 0) && (id !== "privacy" || privacy.length > 0));
+  return element("nav", { class: "toc", "aria-label": "sections" }, element("div", { class: "wrap" }, element("ul", {}, ...sections.map(([id, title]) => element("li", {}, element("a", { href: `#${id}` }, title))))));
 }
 
 function renderContent(study: Study, hrefOf: HrefOf): string {
@@ -95,6 +98,8 @@ function renderContent(study: Study, hrefOf: HrefOf): string {
     section("quality", "Quality", table("quality"), figuresOf((figure) => !others(figure))),
     section("comparisons", "Comparisons", renderComparisons(study)),
     section("costs", "Costs", table("costs"), figuresOf(isAbout("quality-memory")), table("target")),
+    section("benchmarks", "Benchmarks", table("benchmarks"), table("benchmark-comparisons")),
+    section("privacy", "Privacy", table("privacy")),
     section("clients", "Clients", table("fairness"), figuresOf(isAbout("clients", "client-map")), renderClients(study)),
     section("runs", "Runs", table("runs"), ...study.runs.map((run) => renderRun(run, hrefOf))),
   ].join("\n");

@@ -1,6 +1,6 @@
 /** A table of a study as HTML: sortable by its headings, rows marked with their arm for the filter. */
 import { showCell } from "../study/render-table.js";
-import type { Cell, StudyTable } from "../study/tables.js";
+import type { Cell, StudyTable } from "../study/columns.js";
 import { element, text } from "./html.js";
 
 /** Columns that name the arm of a row. */

@@ -2,11 +2,13 @@
 import { problemError } from "../../errors.js";
 import type { CostLine as ArmCosts } from "../../metrics/study-queries.js";
 import { answerOf } from "./answer.js";
+import { benchmarkLines } from "./benchmarks.js";
 import { collectArms } from "./cells.js";
 import type { ArmCells } from "./cells.js";
 import { compareArms } from "./comparisons.js";
 import { clientLines, fairnessLines } from "./clients.js";
 import { describeMetrics } from "./metrics.js";
+import { privacyLines, privacyNotes } from "./privacy.js";
 import { finalOf, overCells, readRun } from "./run-data.js";
 import type { RunData } from "./run-data.js";
 import type { OpenRun } from "./source.js";
@@ -36,11 +38,13 @@ export function buildStudy(runs: readonly OpenRun[], options: StudyOptions = {})
   const costLines = arms.flatMap((arm) => costLine(arm, data));
   const comparisons = compareArms(arms, metrics, data, options.against);
   const target = main === undefined ? undefined : targetOf(arms, main, data, options.target);
+  const privacy = privacyLines(arms, runs);
+  const benchmarks = benchmarkLines(arms, runs);
   return {
     version: STUDY_VERSION,
     title: options.title ?? titleOf(runs),
     answer: answerOf({ arms, main, quality, comparisons, costs: costLines }),
-    notes: [...syntheticNotes(runs), ...stateNotes(runs, arms), ...warnings],
+    notes: [...syntheticNotes(runs), ...privacyNotes(privacy), ...stateNotes(runs, arms), ...warnings],
     runs: runs.map((run, index) => ({
       index,
       folder: run.folder,
@@ -64,6 +68,9 @@ export function buildStudy(runs: readonly OpenRun[], options: StudyOptions = {})
     costs: costLines,
     ...(target === undefined ? {} : { target }),
     fairness: fairnessLines(arms, metrics, data),
+    benchmarks: benchmarks.lines,
+    benchmarkComparisons: benchmarks.comparisons,
+    privacy,
     curves: curveLines(arms, data),
     clients: clientLines(arms, data),
   };

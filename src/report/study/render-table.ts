@@ -5,7 +5,7 @@
 import { formatMarkdownTable, formatTable, printable } from "../format.js";
 import type { Column } from "../format.js";
 import { formatEstimate } from "./numbers.js";
-import type { Cell, StudyColumn, StudyTable } from "./tables.js";
+import type { Cell, StudyColumn, StudyTable } from "./columns.js";
 
 /** A cell as people read it; what was not measured is a dash. */
 export function showCell(cell: Cell, column: StudyColumn): string {

@@ -3,14 +3,20 @@ import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { join, relative, sep } from "node:path";
 import { parse } from "yaml";
 import { z } from "zod";
+import { EVALUATION_DATABASE } from "../../benchmarks/schema.js";
 import { problemError } from "../../errors.js";
-import { openMetricsDatabase, openMetricsForReading, type MetricsDatabase } from "../../metrics/database.js";
+import { openMetricsDatabase, openMetricsForReading, openRunDatabaseForReading, type MetricsDatabase } from "../../metrics/database.js";
 import { armProgress, events } from "../../metrics/queries.js";
+import type { ArmPrivacyReport } from "../../privacy/claim.js";
+import { readLedger } from "../../run/privacy-report.js";
 import { ARM_FINISHED, isAtWork } from "../../run/run-state.js";
 import { findRun, hasRun, listRunFolders, runPaths } from "../../run/run-folder.js";
 import { readRunRecord } from "../../run/run-record.js";
 import type { RunRecord } from "../../run/run-record.js";
 import { hasErrorCode } from "../../util/atomic-file.js";
+
+/** Where `eval` writes by default. */
+const EVALUATION_NAME = "evaluation.sqlite";
 
 /** The fields of a stored configuration that a study needs; all others are kept, since they tell arms apart. */
 const storedConfigSchema = z.looseObject({
@@ -31,6 +37,10 @@ export interface OpenRun {
   /** The resolved configuration as it stands in the folder. */
   readonly configText: string;
   readonly database: MetricsDatabase;
+  /** Of `eval`; absent where nothing was evaluated. */
+  readonly evaluation?: MetricsDatabase;
+  /** What arms with differential privacy spent. */
+  readonly privacy: readonly ArmPrivacyReport[];
   readonly state: "finished" | "running" | "unfinished";
   /** By arm, those that have begun. */
   readonly lastRounds: ReadonlyMap<string, number>;
@@ -57,7 +67,10 @@ export async function openRuns(names: readonly string[]): Promise<OpenRun[]> {
 }
 
 export function closeRuns(runs: readonly OpenRun[]): void {
-  for (const { database } of runs) database.close();
+  for (const { database, evaluation } of runs) {
+    database.close();
+    evaluation?.close();
+  }
 }
 
 /** The folder of a run named by folder or name, or those of all runs below a folder. Throws RUN_NOT_FOUND. */
@@ -71,6 +84,7 @@ function openRun(folder: string): OpenRun {
   const record = readRunRecord(paths.record);
   const configText = readFileSync(paths.config, "utf8");
   const config = parseConfig(configText, paths.config);
+  const evaluationPath = join(folder, EVALUATION_NAME);
   // A run that has only just begun has measured nothing.
   const database = existsSync(paths.metrics) ? openMetricsForReading(paths.metrics) : openMetricsDatabase(":memory:");
   const finishedArms = new Set(events(database).flatMap((event) => (event.kind === ARM_FINISHED && event.arm !== null ? [event.arm] : [])));
@@ -82,6 +96,8 @@ function openRun(folder: string): OpenRun {
     config,
     configText,
     database,
+    ...(existsSync(evaluationPath) ? { evaluation: openRunDatabaseForReading(evaluationPath, EVALUATION_DATABASE) } : {}),
+    privacy: existsSync(paths.privacy) ? readLedger(paths.privacy) : [],
     state: isFinished ? "finished" : isAtWork(folder) ? "running" : "unfinished",
     lastRounds: new Map(armProgress(database).map(({ arm, lastRound }) => [arm, lastRound ?? 0])),
     finishedArms,

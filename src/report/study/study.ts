@@ -24,6 +24,11 @@ export interface Study {
   /** Absent without values along the way. */
   readonly target?: Target;
   readonly fairness: readonly FairnessLine[];
+  /** What `eval` measured; empty where nothing was evaluated. */
+  readonly benchmarks: readonly BenchmarkLine[];
+  readonly benchmarkComparisons: readonly BenchmarkComparison[];
+  /** What arms with differential privacy spent; empty where none has it. */
+  readonly privacy: readonly PrivacyLine[];
   readonly curves: readonly Curve[];
   readonly clients: readonly ClientLine[];
 }
@@ -166,6 +171,52 @@ export interface FairnessLine {
   readonly spread: Estimate;
   /** Part of the clients that are better off than before training. */
   readonly improved?: Estimate;
+}
+
+/** A measure of a metric over questions. */
+export interface BenchmarkLine {
+  readonly metric: string;
+  readonly measure: string;
+  /** An arm, or how `eval` calls what is no arm, such as a base model. */
+  readonly arm: string;
+  readonly judge?: string;
+  readonly numItems: number;
+  readonly value: Estimate;
+  /** What the interval is over. */
+  readonly over: "seeds" | "items" | "nothing";
+  readonly displayFactor: number;
+  readonly higherIsBetter: boolean;
+}
+
+/** Two arms of one run on the same questions. */
+export interface BenchmarkComparison {
+  readonly metric: string;
+  readonly measure: string;
+  readonly first: string;
+  readonly second: string;
+  readonly run: string;
+  /** First minus second, with its interval over items. */
+  readonly difference: Estimate;
+  /** Items on which the first is better, and worse. */
+  readonly wins: number;
+  readonly losses: number;
+  readonly pValue: number;
+  /** By Holm, over the measures of the pair. */
+  readonly adjustedPValue: number;
+  readonly displayFactor: number;
+  readonly higherIsBetter: boolean;
+}
+
+export interface PrivacyLine {
+  readonly arm: string;
+  /** Of the costliest training; absent: without any bound. Trainings with other seeds on the same data add up. */
+  readonly epsilon?: number;
+  readonly delta: number;
+  /** Absent: none. */
+  readonly budget?: number;
+  readonly numReleases: number;
+  /** Noise comes from a seed: nothing is guaranteed. */
+  readonly isInsecure: boolean;
 }
 
 /** Values of a metric along the way of one cell. */

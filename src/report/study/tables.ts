@@ -3,44 +3,18 @@
  * or an estimate; null is what was not measured. One function per table; tables without rows are left out.
  */
 import { formatBytes, formatCount, formatDuration } from "../format.js";
+import { evaluationTables } from "./evaluation-tables.js";
 import { formatPValue, formatValue, signed } from "./numbers.js";
+import { estimate, plain, scaled, text, whole } from "./columns.js";
+import type { Cell, StudyColumn, StudyTable } from "./columns.js";
 import type { Estimate } from "./statistics.js";
 import type { Study, StudyMetric } from "./study.js";
 
-export type Cell = string | number | Estimate | null;
-
-export interface StudyColumn {
-  /** Of files that programs read: lower case with underscores, the unit last. */
-  readonly key: string;
-  readonly title: string;
-  readonly kind: "text" | "number" | "estimate";
-  /** How numbers are shown. */
-  readonly format: (value: number) => string;
-  /** How half an interval is shown beside its mean; absent: as the mean. */
-  readonly formatHalf?: (value: number) => string;
-}
-
-export interface StudyTable {
-  /** Of its files. */
-  readonly name: string;
-  readonly title: string;
-  /** What columns mean, a sentence each. */
-  readonly notes: readonly string[];
-  readonly columns: readonly StudyColumn[];
-  readonly rows: readonly (readonly Cell[])[];
-  /** Too long for a page or a terminal; only in files. */
-  readonly isLong?: boolean;
-}
-
 /** All tables that have something to show, in the order of reading. */
 export function tablesOf(study: Study): StudyTable[] {
-  return [qualityTable(study), comparisonTable(study), costTable(study), targetTable(study), fairnessTable(study), runTable(study), clientTable(study), curveTable(study)].filter(({ rows }) => rows.length > 0);
+  return [qualityTable(study), comparisonTable(study), costTable(study), targetTable(study), fairnessTable(study), ...evaluationTables(study), runTable(study), clientTable(study), curveTable(study)].filter(({ rows }) => rows.length > 0);
 }
 
-const text = (key: string, title = key.replaceAll("_", " ")): StudyColumn => ({ key, title, kind: "text", format: String });
-const whole = (key: string, title = key.replaceAll("_", " ")): StudyColumn => ({ key, title, kind: "number", format: (value) => String(Math.round(value)) });
-const estimate = (key: string, title: string, format: (value: number) => string): StudyColumn => ({ key, title, kind: "estimate", format });
-const plain = (key: string, title: string, format: (value: number) => string): StudyColumn => ({ key, title, kind: "number", format });
 const ofMetric = (metric: StudyMetric, prefix = ""): StudyColumn => estimate(`${prefix}${metric.metric}`, metric.title, (value) => (value * metric.displayFactor).toFixed(metric.digits));
 
 function qualityTable({ arms, metrics, quality }: Study): StudyTable {
@@ -98,11 +72,6 @@ function comparisonTable({ comparisons, metrics }: Study): StudyTable {
     ],
     rows,
   };
-}
-
-function scaled(value: Estimate, factor: number): Estimate {
-  const { low, high } = value;
-  return { ...value, mean: value.mean * factor, min: value.min * factor, max: value.max * factor, ...(low === undefined || high === undefined ? {} : { low: low * factor, high: high * factor }) };
 }
 
 function verdictOf({ refused, adjustedPValue, difference }: Study["comparisons"][number], { higherIsBetter }: StudyMetric): string {

@@ -11,7 +11,7 @@ import { drawStudy } from "./figures.js";
 import { jsonRows, renderCsv, renderLatex, renderMarkdown, renderParquet } from "./render-table.js";
 import type { Study } from "./study.js";
 import { tablesOf } from "./tables.js";
-import type { StudyTable } from "./tables.js";
+import type { StudyTable } from "./columns.js";
 
 export interface WrittenReport {
   readonly page: string;

@@ -2,7 +2,7 @@
 import { parquetReadObjects } from "hyparquet";
 import { expect, test } from "vitest";
 import { escapeLatex, jsonRows, renderCsv, renderLatex, renderMarkdown, renderParquet, renderText } from "../../../src/report/study/render-table.js";
-import type { StudyTable } from "../../../src/report/study/tables.js";
+import type { StudyTable } from "../../../src/report/study/columns.js";
 
 const table: StudyTable = {
   name: "quality",
