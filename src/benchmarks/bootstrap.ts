@@ -42,10 +42,9 @@ export function weightedMean(values: readonly WeightedValue[]): number {
   return sum / total;
 }
 
-/** The 95 % interval of meanOfStrata; undefined where fewer than two items say nothing of their spread. */
+/** The 95 % interval of meanOfStrata; undefined where a stratum has fewer than two items, which say nothing of their spread. */
 export function bootstrapInterval(strata: readonly (readonly WeightedValue[])[], { seed, numResamples = NUM_RESAMPLES }: BootstrapOptions): Interval | undefined {
-  const numValues = strata.reduce((sum, stratum) => sum + stratum.length, 0);
-  if (numValues < 2) return undefined;
+  if (strata.length === 0 || strata.some(({ length }) => length < 2)) return undefined;
   const packed = strata.map((stratum) => ({
     products: Float64Array.from(stratum, ({ value, weight }) => value * weight),
     weights: Float64Array.from(stratum, ({ weight }) => weight),

@@ -127,7 +127,7 @@ export interface CodeSandbox {
 /** What a metric works with. */
 export interface MetricContext {
   readonly model: SubjectModel;
-  /** There when the metric says `needs.judge`, or when the user asked for a judge. */
+  /** There when the metric says `needs.judge`. */
   readonly judge?: Judge;
   /** There when the metric says `needs.sandbox`. */
   readonly sandbox?: CodeSandbox;

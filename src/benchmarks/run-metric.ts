@@ -45,7 +45,8 @@ export interface MetricRunResult {
 const MAX_SCORED_AT_ONCE = 16;
 
 /** Runs or completes a metric. Rejects with CANCELLED after an abort, and with whatever the model throws; failures of a score are stored. */
-export async function runMetric(run: MetricRun): Promise<MetricRunResult> {
+export async function runMetric(given: MetricRun): Promise<MetricRunResult> {
+  const run = withGraders(given);
   const { metric, subject, store, judge, sandbox, seed, versions } = run;
   const { modelSha256, adapterSha256 } = subject;
   store.saveSubject(subject);
@@ -67,6 +68,12 @@ export async function runMetric(run: MetricRun): Promise<MetricRunResult> {
   await answerAll(run, evaluationId);
   const numUnscored = await scoreAll(run, evaluationId, gradingId);
   return { evaluationId, gradingId, numUnscored };
+}
+
+/** Without a judge or sandbox that is open for other metrics, so that scores do not depend on which metrics were asked for together. */
+function withGraders({ judge, sandbox, ...run }: MetricRun): MetricRun {
+  const { needs } = run.metric;
+  return { ...run, ...(judge === undefined || needs.judge !== true ? {} : { judge }), ...(sandbox === undefined || needs.sandbox !== true ? {} : { sandbox }) };
 }
 
 async function answerAll({ metric, store, openModel, judge, sandbox, seed, onProgress, signal }: MetricRun, evaluationId: number): Promise<void> {

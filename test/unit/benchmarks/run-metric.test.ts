@@ -107,11 +107,20 @@ test("a subject of another name with the same files takes the answers that are t
   store.close();
 });
 
+test("a judge that is open for other metrics has no part in the scores", async () => {
+  const { store } = openStore();
+  await runMetric(runOf(store));
+  await runMetric(runOf(store, { judge: { name: "one", ask: () => Promise.reject(new Error("the metric asks no judge")) } }));
+  expect(storedResults(store.database).map(({ graders }) => graders)).toEqual([{}]);
+  store.close();
+});
+
 test("another judge scores the same answers without asking the model", async () => {
   const { store } = openStore();
   const judge = (name: string) => ({ name, ask: () => Promise.reject(new Error("the metric asks no judge")) });
-  await runMetric(runOf(store, { judge: judge("one") }));
-  const run = runOf(store, { judge: judge("two") });
+  const metric = { ...countingMetric(), needs: { generation: true, judge: true } };
+  await runMetric(runOf(store, { metric, judge: judge("one") }));
+  const run = runOf(store, { metric, judge: judge("two") });
   await runMetric(run);
   expect(run.model.numCalls).toBe(0);
   const results = storedResults(store.database);

@@ -49,6 +49,7 @@ describe("bootstrap interval", () => {
 
   test("one item has none, and the same seed gives the same", () => {
     expect(bootstrapInterval([plain([1])], { seed: 0 })).toBeUndefined();
+    expect(bootstrapInterval([plain([0, 1, 1]), plain([1])], { seed: 0 })).toBeUndefined();
     const values = [plain([0.3, 0.1, 0.9, 0.5, 0.2])];
     expect(bootstrapInterval(values, { seed: 4 })).toEqual(bootstrapInterval(values, { seed: 4 }));
     expect(bootstrapInterval(values, { seed: 4 })).not.toEqual(bootstrapInterval(values, { seed: 5 }));
