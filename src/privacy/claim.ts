@@ -92,7 +92,7 @@ export function describeClaim(report: ArmPrivacyReport): readonly string[] {
     `Not protected: metrics.sqlite (losses, norms, counts and times of single clients, and who took part), logs and events, checkpoints with clients' own states, adapters of single ` +
       "clients (personal and fine-tuned ones), evaluations on clients' held-out samples, and the choice of settings by earlier runs on the same data. Do not publish these.",
     `Whoever knows who took part in each round gets less: ${formatEpsilon(report.epsilonWithKnownCohorts)} instead of ${formatEpsilon(report.epsilonSpent)}. The number of clients${report.exampleCap === null ? "" : " and their total weight"} is taken to be public.`,
-    "A user with samples in several clients, or with several clients, is protected only as each of them; what other runs on the same data cost adds up.",
+    "A user with samples in several clients, or with several clients, is protected only as each of them; what other arms and runs on the same data cost adds up when their results are given out too.",
     ...(report.hasStartAdapter ? ["Training began at an adapter of an earlier run; what that cost is not in these numbers."] : []),
   ];
 }
