@@ -81,8 +81,10 @@ function categoryTable(group: readonly SummarizedResult[]): ResultTable[] {
   if (info === undefined || info.categoryName === "client") return [];
   const names = [...new Set(group.flatMap(({ measures }) => measures.flatMap(({ categories }) => categories.map(({ category }) => category))))];
   if (names.length < 2 || names.length > MAX_CATEGORY_COLUMNS) return [];
+  // A measure that is a mean over categories has the means of the plain one beside it, where there is one.
+  const hasPlain = group.some(({ measures }) => measures.some(({ summary }) => summary === "mean"));
   const rows = group.flatMap(({ result, measures }) =>
-    measures.map((measure) => [
+    measures.filter(({ summary }) => !hasPlain || summary === "mean").map((measure) => [
       labelOf(result),
       measure.title,
       ...names.map((name) => {

@@ -4,6 +4,7 @@ import type { CommandModule } from "yargs";
 interface ShowArguments {
   readonly source: string;
   readonly json: boolean;
+  readonly markdown: boolean;
 }
 
 export const showCommand: CommandModule<object, ShowArguments> = {
@@ -12,8 +13,9 @@ export const showCommand: CommandModule<object, ShowArguments> = {
   builder: (argv) =>
     argv
       .positional("source", { type: "string", demandOption: true, describe: "run (folder or name) or database of results; #LABEL chooses one subject" })
+      .option("markdown", { type: "boolean", default: false, describe: "print tables in Markdown" })
       .option("json", { type: "boolean", default: false, describe: "print the results as one JSON value" }),
-  handler: async ({ source, json }) => {
+  handler: async ({ source, json, markdown }) => {
     const [{ openSource }, { storedResults }, { describeResults }] = await Promise.all([
       import("../../run/evaluation-source.js"),
       import("../../benchmarks/queries.js"),
@@ -22,6 +24,6 @@ export const showCommand: CommandModule<object, ShowArguments> = {
     const { database, path, label } = openSource(source);
     const results = storedResults(database, label);
     database.close();
-    process.stdout.write(`${(await describeResults(path, results, json)).join("\n")}\n`);
+    process.stdout.write(`${(await describeResults(path, results, json ? "json" : markdown ? "markdown" : "text")).join("\n")}\n`);
   },
 };

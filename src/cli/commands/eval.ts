@@ -88,7 +88,7 @@ export const evalCommand: CommandModule = {
 
 async function printResults({ databasePath, results, numUnscored }: EvaluateResult, asJson: boolean): Promise<void> {
   const { describeResults } = await import("../eval-results.js");
-  const lines = await describeResults(databasePath, results, asJson);
+  const lines = await describeResults(databasePath, results, asJson ? "json" : "text");
   process.stdout.write(`${lines.join("\n")}\n`);
   if (numUnscored > 0) process.stderr.write(`${String(numUnscored)} answers could not be scored; the same command tries them again. \`eval show\` has the reasons.\n`);
   if (!asJson) process.stderr.write(`Every answer and score is in ${databasePath}\n`);
