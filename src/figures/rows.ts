@@ -9,8 +9,9 @@ interface Heading {
   readonly description: string;
 }
 
-const LABEL_WIDTH = 104;
-const LABEL_LENGTH = 17;
+const LABEL_WIDTH = 108;
+/** Longer names are cut; their tooltips have all of it. */
+const LABEL_LENGTH = 14;
 const TOP = 26;
 
 export interface ChangeRow extends SeriesStyle {

@@ -126,7 +126,7 @@ function renderAnswer(study: Study, figure: Figure | undefined): string {
   return element("section", { id: "answer", "aria-labelledby": "answer-title" }, element("h2", { id: "answer-title", class: "skip" }, "Answer"), element("div", { class: "hero" }, words, drawn));
 }
 
-function renderTiles({ answer: { focus }, metrics }: Study): string {
+function renderTiles({ answer: { focus }, metrics, arms }: Study): string {
   const [main] = metrics;
   if (focus === undefined || main === undefined) return "";
   const { change, adjustedPValue, weights, peakMemory } = focus;
@@ -134,7 +134,8 @@ function renderTiles({ answer: { focus }, metrics }: Study): string {
   const test = adjustedPValue === undefined ? "no test" : `p = ${formatPValue(adjustedPValue)}`;
   const tile = (title: string, value: string, small: string) => element("div", { class: "tile" }, element("dt", {}, text(title)), element("dd", {}, text(value), element("small", {}, text(small))));
   const saved = (part: number) => `${part <= 1 ? "−" : "+"}${String(Math.round(Math.abs(1 - part) * 100))} %`;
-  const against = `${focus.arm} against ${focus.reference}`;
+  const precisionOf = (name: string) => arms.find(({ arm }) => arm === name)?.precision ?? name;
+  const against = `${precisionOf(focus.arm)} against ${precisionOf(focus.reference)}`;
   return element(
     "dl",
     { class: "tiles" },

@@ -91,7 +91,7 @@ function compareWithReference({ arm, reference }: ArmCells, found: readonly Foun
     first: arm,
     second: reference ?? "",
     run: runOfPairs?.folderName ?? "",
-    difference: { count: numItems, mean: difference, min: difference, max: difference, ...(interval === undefined ? {} : interval) },
+    difference: { count: numItems, mean: difference, min: difference, max: difference, ...interval },
     wins,
     losses,
     pValue,

@@ -135,6 +135,8 @@ function labelsOf(identities: readonly Identity[]): string[] {
     if (others.length === 0) return identity.name;
     const paths = [...new Set([identity, ...others].flatMap(({ settings }) => [...settings.keys()]))];
     const differing = paths.filter((path) => others.some((other) => other.settings.get(path) !== identity.settings.get(path)));
+    // How it was trained says more than how it was judged.
+    differing.sort((left, right) => Number(left.startsWith("evaluation.")) - Number(right.startsWith("evaluation.")));
     const shown = differing.slice(0, DIFFERENCES_MAX).map((path) => `${path}=${shortened(identity.settings.get(path) ?? "-")}`);
     return `${identity.name} [${[...shown, ...(differing.length > shown.length ? ["…"] : [])].join(", ")}]`;
   });

@@ -14,7 +14,7 @@ const shown = (value: number): string => value.toFixed(3);
 function benchmarkTable({ benchmarks }: Study): StudyTable {
   return {
     name: "benchmarks",
-    title: "Benchmarks",
+    title: "Scores of questions, by arm",
     notes: ["With several seeds the 95 % interval is over seeds (Student's t), with one seed over items (bootstrap). Results that are not complete are left out."],
     columns: [text("metric"), text("measure"), text("arm"), text("judge"), whole("num_items", "items"), estimate("value", "value", shown), text("interval_over", "interval over")],
     rows: benchmarks.map(({ metric, measure, arm, judge, numItems, value, over, displayFactor }) => [metric, measure, arm, judge ?? null, numItems, scaled(value, displayFactor), over]),
