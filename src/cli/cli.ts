@@ -24,6 +24,7 @@ import { nativeCommand } from "./commands/native.js";
 import { privacyCommand } from "./commands/privacy.js";
 import { questionsCommand } from "./commands/questions.js";
 import { reportCommand } from "./commands/report.js";
+import { reportToCommand } from "./commands/report-to.js";
 import { reproduceCommand } from "./commands/reproduce.js";
 import { resumeCommand } from "./commands/resume.js";
 import { runCommand } from "./commands/run.js";
@@ -48,6 +49,7 @@ export const COMMANDS = [
   dashboardCommand,
   evalCommand,
   privacyCommand,
+  reportToCommand,
   reproduceCommand,
   chatCommand,
   exportCommand,

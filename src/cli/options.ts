@@ -76,6 +76,11 @@ export function parallelArmsOf(text: string | undefined): { readonly parallelArm
   throw problemError("CONFIG_INVALID", { subject: "--parallel-arms", expected: "a number from 1 to 1024, or auto", received: JSON.stringify(text) });
 }
 
+/** Where measurements go beside the run's database. */
+export const trackingOptions = {
+  "report-to": { type: "string", requiresArg: true, describe: "also send measurements to tensorboard, mlflow, csv (joined by commas) while the run goes" },
+} as const satisfies Record<string, Options>;
+
 export type OutputArguments = InferredOptionTypes<typeof outputOptions>;
 
 /** Adds the positional experiment file and all configuration flags. */

@@ -1,16 +1,21 @@
 /** Runs or resumes with everything around it that people see: live view, Ctrl-C, the final table, the resume hint. */
 import type { RunOptions, RunResult } from "../experiment.js";
 import { isFedllmError } from "../errors.js";
+import type { RunListener } from "../run/events.js";
 import { listenForInterrupt } from "./interrupt.js";
 import { createReporter } from "./reporter.js";
 import type { OutputOptions, Reporter } from "./reporter.js";
+import type { TrackingListener } from "./tracking.js";
 
 /** Does the work and prints its result; rethrows its error after the hint how to go on. */
 export async function showRun(
-  output: OutputOptions,
+  output: OutputOptions & { readonly "report-to"?: string | undefined },
   folder: string,
   work: (options: RunOptions) => Promise<RunResult>,
 ): Promise<void> {
+  const tracking = await openTracking(output["report-to"], (message) => {
+    reporter.note(`warning: ${message}`);
+  });
   const reporter = createReporter(output);
   const interrupt = listenForInterrupt({
     onFirst: () => {
@@ -21,16 +26,29 @@ export async function showRun(
     },
   });
   try {
-    const result = await work({ onEvent: reporter.onEvent, signal: interrupt.signal });
+    const onEvent: RunListener = (event) => {
+      reporter.onEvent(event);
+      tracking?.onEvent(event);
+    };
+    const result = await work({ onEvent, signal: interrupt.signal });
     reporter.finish();
+    await tracking?.finish("FINISHED");
     await printResult(result, reporter);
   } catch (error) {
     reporter.finish();
+    await tracking?.finish(isFedllmError(error, "CANCELLED") ? "KILLED" : "FAILED");
     if (isFedllmError(error, "CANCELLED")) await noteHowToResume(folder, reporter);
     throw error;
   } finally {
     interrupt.dispose();
   }
+}
+
+/** Undefined: nobody asked for it. Throws CONFIG_INVALID. */
+async function openTracking(names: string | undefined, onProblem: (message: string) => void): Promise<TrackingListener | undefined> {
+  if (names === undefined) return undefined;
+  const { TrackingListener: Listener, parseTrackers } = await import("./tracking.js");
+  return new Listener(parseTrackers(names), onProblem);
 }
 
 async function printResult({ paths, record, summary }: RunResult, reporter: Reporter): Promise<void> {

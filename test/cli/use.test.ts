@@ -4,6 +4,8 @@ import { cpSync, existsSync, readFileSync, readdirSync, writeFileSync } from "no
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { beforeAll, describe, expect, test } from "vitest";
+import { readEventFile } from "../helpers/event-file.js";
+import { startMlflowServer } from "../helpers/mlflow-server.js";
 import { makeTestFolder } from "../helpers/native.js";
 import { CLI_COMMAND, runCli, runProgram } from "../helpers/run-cli.js";
 import { writeTinyExperiment } from "../helpers/tiny-experiment.js";
@@ -176,5 +178,35 @@ describe("init", () => {
     const wrong = await cli("init", "wrong.yaml", "--yes", "--strategies", "fedavgg");
     expect(wrong.exitCode).toBe(2);
     expect(existsSync(join(folder, "wrong.yaml"))).toBe(false);
+  });
+});
+
+describe("--report-to", () => {
+  const tagsOf = (of: string) => {
+    const events = join(folder, of, "tensorboard", "f16-fedavg");
+    return readEventFile(readFileSync(join(events, readdirSync(events)[0] ?? ""))).flatMap(({ scalars, step }) => scalars.map(({ tag }) => `${tag} ${String(step)}`));
+  };
+
+  test("sends the points of a run while it goes, and of a finished one afterwards; a server that is not there stops nothing", async () => {
+    const args = ["run", "experiment.yaml", "--num-rounds", "2", "--out", "tracked", "--quiet", "--report-to", "csv,mlflow,tensorboard"];
+    const { exitCode, stderr } = await runCli(args, { cwd: folder, env: { ...env, MLFLOW_TRACKING_URI: "http://127.0.0.1:9" } });
+    expect(exitCode).toBe(0);
+    expect(stderr).toMatch(/^warning: mlflow gets nothing more of this run: .*ECONNREFUSED/u);
+    const lines = readFileSync(join(folder, "tracked", "metrics.csv"), "utf8").trimEnd().split("\n");
+    expect(lines.filter((line) => line.startsWith("f16-fedavg,2,") && line.includes(",heldout_loss,"))).toHaveLength(1);
+    expect(tagsOf("tracked")).toEqual(expect.arrayContaining(["train_loss 1", "train_loss 2", "heldout_loss 2"]));
+    const server = await startMlflowServer();
+    const sent = await runCli(["report-to", run, "--to", "tensorboard,mlflow"], { cwd: folder, env: { ...env, MLFLOW_TRACKING_URI: server.url } });
+    expect([sent.exitCode, sent.stderr]).toEqual([0, ""]);
+    expect([...server.runs.values()].map(({ name, status }) => `${name} ${status}`)).toEqual(["tiny f16-local FINISHED", "tiny f16-fedavg FINISHED"]);
+    expect(tagsOf("run").sort()).toEqual(tagsOf("tracked").sort());
+    await server.close();
+  });
+
+  test("names that are none are refused before anything is done", async () => {
+    const { exitCode, stderr } = await cli("run", "experiment.yaml", "--out", "refused", "--report-to", "wandb");
+    expect(exitCode).toBe(2);
+    expect(stderr).toContain("some of tensorboard, mlflow, csv");
+    expect(existsSync(join(folder, "refused"))).toBe(false);
   });
 });

@@ -133,9 +133,9 @@ describe("imports", () => {
     expect(importsFrom("src/", ["node-llama-cpp"]).filter((line) => !/^src\/(generation|serve|judge\/local)/u.test(line))).toEqual([]);
   });
 
-  test("only downloads and judges ask the network, only the server and the dashboard listen to it", () => {
+  test("only downloads, judges and trackers ask the network, only the server and the dashboard listen to it", () => {
     const asking = importsFrom("src/", ["undici", "node:https", "node:tls"]);
-    expect(asking.filter((line) => !/^src\/(data\/download|judge)\//u.test(line))).toEqual([]);
+    expect(asking.filter((line) => !/^src\/(data\/download|judge|tracking)\//u.test(line))).toEqual([]);
     const listening = importsFrom("src/", ["node:http", "node:net", "node:dgram"]).filter((line) => !line.endsWith("node:https"));
     expect(listening.filter((line) => !/^src\/(serve|report\/dashboard)\//u.test(line))).toEqual([]);
     expect(findLines(typescript, /(?<![\w.])fetch\(/u)).toEqual([]);

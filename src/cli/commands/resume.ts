@@ -1,9 +1,9 @@
 /** `resume <run>`: continues an interrupted run from its last checkpoints. */
 import type { CommandModule, InferredOptionTypes } from "yargs";
-import { executionOptions, outputOptions, parallelArmsOf } from "../options.js";
+import { executionOptions, outputOptions, parallelArmsOf, trackingOptions } from "../options.js";
 import { showRun } from "../show-run.js";
 
-const resumeOptions = { ...outputOptions, ...executionOptions } as const;
+const resumeOptions = { ...outputOptions, ...executionOptions, ...trackingOptions } as const;
 
 type ResumeArguments = InferredOptionTypes<typeof resumeOptions> & { run: string };
 

@@ -3,11 +3,12 @@ import type { CommandModule, InferredOptionTypes } from "yargs";
 import type { ArmEstimate, ExperimentPlan } from "../../run/plan.js";
 import { describeMemoryPlan } from "../../report/memory-plan.js";
 import { formatBytes, formatCount, formatTable } from "../../report/format.js";
-import { executionOptions, loadConfigFrom, outputOptions, parallelArmsOf, withConfigOptions } from "../options.js";
+import { executionOptions, loadConfigFrom, outputOptions, parallelArmsOf, withConfigOptions, trackingOptions } from "../options.js";
 import { showRun } from "../show-run.js";
 
 const runOptions = {
   ...outputOptions,
+  ...trackingOptions,
   ...executionOptions,
   out: { type: "string", requiresArg: true, describe: "folder of the run (default: runs/<name>-<time>)" },
   "dry-run": { type: "boolean", default: false, describe: "say what would be done, and do nothing" },
