@@ -13,6 +13,7 @@ import { profileModels } from "./config/federation.js";
 import { isStrategyFile, strategyLabel } from "./config/strategy-file.js";
 import { FedllmError, errorCodeOf, isFedllmError, problemError } from "./errors.js";
 import { ensureSqlite } from "./metrics/ensure-sqlite.js";
+import type { PredictionLine } from "./metrics/study-queries.js";
 import { MetricsStore } from "./metrics/store.js";
 import { summarizeRun, writeSummary } from "./report/summary.js";
 import type { NativeKernelVariants } from "./native/binding.js";
@@ -53,6 +54,8 @@ export interface RunOptions {
   readonly parallelArms?: number | "auto";
   /** Judge adapters on all precisions of the run in the end; default: what the configuration says (evaluation.transfer). */
   readonly transfer?: boolean;
+  /** What the run was predicted to cost, kept with it and shown beside what it did cost. */
+  readonly predictions?: readonly PredictionLine[];
 }
 
 /** Makes the engine of a configuration; `onProgress` hears of builds that take a while. */
@@ -157,6 +160,7 @@ async function runLocked(
         versions: record.versions,
         ...(prepared.hashes["data.train"] === undefined ? {} : { dataSha256: prepared.hashes["data.train"] }),
       });
+      if (options.predictions !== undefined) store.savePredictions(options.predictions);
       await runArms(prepared, { config, paths, store, runId: record.id, ...armsOptions(options) });
       await writeSummary(store.database, paths, record);
       const summary = summarizeRun(store.database);

@@ -32,6 +32,7 @@ import { runsCommand } from "./commands/runs.js";
 import { serveCommand } from "./commands/serve.js";
 import { sweepCommand } from "./commands/sweep.js";
 import { transferCommand } from "./commands/transfer.js";
+import { planCommand } from "./commands/plan.js";
 import { CONFIG_OPTION_NAMES } from "./options.js";
 import { EXIT_OK, describeFailure, exitCodeOf } from "./failure.js";
 
@@ -40,6 +41,7 @@ export const COMMANDS = [
   initCommand,
   runCommand,
   resumeCommand,
+  planCommand,
   sweepCommand,
   transferCommand,
   runsCommand,
@@ -123,7 +125,7 @@ function isYargsError(error: Error): boolean {
 
 const COMMAND_WORDS = [
   ...["init", "reproduce", "report-to"],
-  ...["chat", "sweep", "transfer"],
+  ...["chat", "plan", "sweep", "transfer"],
   ...["run", "resume", "runs", "serve", "compare", "report", "dashboard", "eval", "data", "judge", "model", "doctor", "config", "native", "questions", "privacy", "completion"],
   ...["list", "get", "show", "rm", "inspect", "analyze", "import", "split", "generate", "quantize", "emulate", "schema", "validate", "build", "export", "agreement", "metrics", "calibrate", "audit"],
 ];

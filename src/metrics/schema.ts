@@ -177,6 +177,17 @@ export const MIGRATIONS: readonly string[] = [
     PRIMARY KEY (arm, precision, metric)
   ) STRICT, WITHOUT ROWID;
   `,
+  // What a run was predicted to cost before it began; empty where nobody asked.
+  `
+  CREATE TABLE predictions (
+    arm TEXT NOT NULL,
+    quantity TEXT NOT NULL,                   -- with its unit: tokens, upload_bytes, download_bytes, peak_memory_bytes, duration_ms, energy_joules
+    value REAL NOT NULL,
+    low REAL,                                 -- ends of the expected interval; NULL: none is claimed
+    high REAL,
+    PRIMARY KEY (arm, quantity)
+  ) STRICT, WITHOUT ROWID;
+  `,
 ];
 
 /** Columns that differ between two runs that are otherwise the same. */

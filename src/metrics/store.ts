@@ -5,6 +5,7 @@
 import Database from "better-sqlite3";
 import { FedllmError } from "../errors.js";
 import { openMetricsDatabase, type MetricsDatabase } from "./database.js";
+import type { PredictionLine } from "./study-queries.js";
 import type { ArmRow, ClientRoundRow, EvaluationRow, EventRow, RoundMeasureRow, RoundRow, RunRow } from "./rows.js";
 
 type SqlValue = string | number | null;
@@ -67,6 +68,14 @@ export class MetricsStore {
   recordEvaluations(arm: string, round: number, rows: readonly EvaluationRow[]): void {
     this.#transaction(() => {
       this.#insertEvaluations(arm, round, rows);
+    });
+  }
+
+  /** What the run was predicted to cost, in the place of an earlier prediction. */
+  savePredictions(rows: readonly PredictionLine[]): void {
+    this.#transaction(() => {
+      this.database.prepare("DELETE FROM predictions").run();
+      for (const { arm, quantity, value, low, high } of rows) this.#insert("predictions", { arm, quantity, value, low, high });
     });
   }
 

@@ -179,3 +179,38 @@ export function transferValues(database: MetricsDatabase): readonly TransferLine
     )
     .all();
 }
+
+/** What an arm was predicted to cost. */
+export interface PredictionLine {
+  readonly arm: string;
+  /** As the schema lists them, with units. */
+  readonly quantity: string;
+  readonly value: number;
+  readonly low: number | null;
+  readonly high: number | null;
+}
+
+/** A prediction and what happened. */
+export interface OutcomeLine extends PredictionLine {
+  /** NULL where it was not measured. */
+  readonly actual: number | null;
+}
+
+/** By arm (in order) and quantity; arms that have not begun are left out. */
+export function predictedAndHappened(database: MetricsDatabase): readonly OutcomeLine[] {
+  return database
+    .prepare<[], OutcomeLine>(
+      `SELECT p.arm, p.quantity, p.value, p.low, p.high,
+              CASE p.quantity
+                WHEN 'tokens' THEN (SELECT sum(c.num_tokens) FROM client_rounds c WHERE c.arm = p.arm)
+                WHEN 'upload_bytes' THEN (SELECT sum(r.upload_bytes) FROM rounds r WHERE r.arm = p.arm)
+                WHEN 'download_bytes' THEN (SELECT sum(r.download_bytes) FROM rounds r WHERE r.arm = p.arm)
+                WHEN 'peak_memory_bytes' THEN (SELECT max(c.peak_memory_bytes) FROM client_rounds c WHERE c.arm = p.arm)
+                WHEN 'duration_ms' THEN (SELECT sum(r.duration_ms) FROM rounds r WHERE r.arm = p.arm)
+                WHEN 'energy_joules' THEN (SELECT sum(coalesce(r.cpu_energy_joules, 0) + coalesce(r.gpu_energy_joules, 0))
+                                             FROM rounds r WHERE r.arm = p.arm AND r.energy_source IS NOT NULL)
+              END AS actual
+         FROM predictions p JOIN arms a ON a.name = p.arm ORDER BY a.arm_index, p.quantity`,
+    )
+    .all();
+}

@@ -17,6 +17,7 @@ import { groupTable, linesByGroup, type GroupLine } from "./by-group.js";
 import { emulatorTable, linesOfEmulators, type EmulatorLine } from "./emulated.js";
 import { linesOfPersonal, personalTable, type PersonalLine } from "./personal.js";
 import { linesByPrecision, precisionTable, type PrecisionLine } from "./by-precision.js";
+import { linesOfPredictions, predictionTable, type OutcomeLine } from "./predicted.js";
 import { rowsOfTransfer, transferTable, type TransferRow } from "./transfer.js";
 import { timeToQuality, timeToQualityTable, type TimeToQuality } from "./time-to-quality.js";
 
@@ -75,6 +76,8 @@ export interface Summary {
   readonly emulated?: readonly EmulatorLine[];
   /** Absent when adapters were judged on their own precision only. */
   readonly transfer?: readonly TransferRow[];
+  /** Absent where nothing was predicted. */
+  readonly predicted?: readonly OutcomeLine[];
 }
 
 /** The only fields of the stored configuration that the table needs. */
@@ -109,7 +112,9 @@ export function summarizeRun(database: MetricsDatabase): Summary {
   const personal = linesOfPersonal(database);
   const emulated = linesOfEmulators(database);
   const transfer = rowsOfTransfer(database);
+  const predicted = linesOfPredictions(database);
   const common = {
+    ...(predicted === undefined ? {} : { predicted }),
     ...(transfer === undefined ? {} : { transfer }),
     ...(time === undefined ? {} : { timeToQuality: time }),
     ...(lines === undefined ? {} : { byPrecision: lines }),
@@ -276,7 +281,7 @@ export async function writeSummary(database: MetricsDatabase, paths: RunPaths, r
 }
 
 /** Tables that not every run has. */
-function furtherTables({ timeToQuality: time, byPrecision, byGroup, personal, emulated, transfer }: Summary) {
+function furtherTables({ timeToQuality: time, byPrecision, byGroup, personal, emulated, transfer, predicted }: Summary) {
   return [
     ...(time === undefined ? [] : [timeToQualityTable(time)]),
     ...(byPrecision === undefined ? [] : [precisionTable(byPrecision)]),
@@ -284,6 +289,7 @@ function furtherTables({ timeToQuality: time, byPrecision, byGroup, personal, em
     ...(personal === undefined ? [] : [personalTable(personal)]),
     ...(emulated === undefined ? [] : [emulatorTable(emulated)]),
     ...(transfer === undefined ? [] : [transferTable(transfer)]),
+    ...(predicted === undefined ? [] : [predictionTable(predicted)]),
   ];
 }
 

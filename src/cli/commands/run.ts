@@ -1,5 +1,6 @@
 /** `run [experiment]`: starts a run, or with --dry-run says what it would do. */
 import type { CommandModule, InferredOptionTypes } from "yargs";
+import type { ExperimentConfig } from "../../config/schema.js";
 import type { ArmEstimate, ExperimentPlan } from "../../run/plan.js";
 import { describeMemoryPlan } from "../../report/memory-plan.js";
 import { formatBytes, formatCount, formatTable } from "../../report/format.js";
@@ -11,6 +12,7 @@ const runOptions = {
   ...trackingOptions,
   ...executionOptions,
   out: { type: "string", requiresArg: true, describe: "folder of the run (default: runs/<name>-<time>)" },
+  plan: { type: "boolean", default: false, describe: "measure the machine first, and keep what is predicted with the run beside what happens" },
   "dry-run": { type: "boolean", default: false, describe: "say what would be done, and do nothing" },
 } as const;
 
@@ -36,9 +38,16 @@ export const runCommand: CommandModule<object, RunArguments> = {
       import("../../run/run-folder.js"),
     ]);
     const folder = values.out ?? defaultRunFolder(config.name, new Date());
-    await showRun(values, folder, (options) => runExperiment(config, folder, { ...options, ...execution }));
+    const predictions = values.plan ? await predict(config) : {};
+    await showRun(values, folder, (options) => runExperiment(config, folder, { ...options, ...execution, ...predictions }));
   },
 };
+
+async function predict(config: ExperimentConfig) {
+  const [{ makeForecast }, { predictionRows }] = await Promise.all([import("./plan.js"), import("../../run/forecast.js")]);
+  const { forecast } = await makeForecast(config, process.cwd());
+  return { predictions: predictionRows(forecast.arms) };
+}
 
 async function makePlan(config: Awaited<ReturnType<typeof loadConfigFrom>>["config"]): Promise<ExperimentPlan> {
   const [{ memoryRequests, planExperiment }, { createNativeEngine }, { resolveModelPath }, { missingInputs }] = await Promise.all([

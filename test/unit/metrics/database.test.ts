@@ -25,7 +25,7 @@ describe("opening", () => {
       )
       .all();
     expect(tables).toEqual(
-      ["arms", "client_rounds", "evaluations", "events", "group_evaluations", "round_measures", "rounds", "runs", "transfer_evaluations"].map((name) => ({ name, strict: 1 })),
+      ["arms", "client_rounds", "evaluations", "events", "group_evaluations", "predictions", "round_measures", "rounds", "runs", "transfer_evaluations"].map((name) => ({ name, strict: 1 })),
     );
     const pragma = (name: string): unknown => database.pragma(name, { simple: true });
     expect(pragma("journal_mode")).toBe("wal");
