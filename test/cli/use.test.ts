@@ -45,9 +45,6 @@ describe("export", () => {
     const unclear = await cli("export", run);
     expect(unclear.exitCode).toBe(2);
     expect(unclear.stderr).toContain("--arm: expected one of f16-fedavg, f16-local");
-    const used = await cli("export", run, "--arm", "f16-fedavg", "--out", "out");
-    expect(used.exitCode).toBe(2);
-    expect(used.stderr).toContain("a new or empty folder");
   });
 });
 
@@ -58,14 +55,12 @@ describe("chat", () => {
   }
   const few = ["--max-tokens", "4", "--context-length", "64", "--num-threads", "1"];
 
-  test("--prompt prints what base and adapter answer by the template of training, the same each time", async () => {
-    const args = ["chat", run, "--arm", "f16-local", "--client", "b", "--prompt", "b0+1", ...few];
-    const lines = await Promise.all([cli(...args, "--json"), cli(...args, "--json")]);
-    const [first, second] = lines.map(({ stdout }) => JSON.parse(stdout) as Line);
-    expect(second).toEqual(first);
-    expect(first?.question).toBe("b0+1");
-    expect(first?.answers.map(({ speaker }) => speaker)).toEqual(["base", "f16-local/b"]);
-    expect(first?.answers.every(({ numTokens, finish }) => numTokens <= 4 && (finish === "stop" || finish === "length"))).toBe(true);
+  test("--prompt prints what base and adapter answer by the template of training", async () => {
+    const { stdout } = await cli("chat", run, "--arm", "f16-local", "--client", "b", "--prompt", "b0+1", "--json", ...few);
+    const first = JSON.parse(stdout) as Line;
+    expect(first.question).toBe("b0+1");
+    expect(first.answers.map(({ speaker }) => speaker)).toEqual(["base", "f16-local/b"]);
+    expect(first.answers.every(({ numTokens, finish }) => numTokens <= 4 && (finish === "stop" || finish === "length"))).toBe(true);
   });
 
   test("questions come from standard input line by line, /reset forgets, and a round names its adapter", async () => {
@@ -93,20 +88,12 @@ describe("chat", () => {
     expect(shown).toContain("/reset forgets the conversation");
     expect(shown).toMatch(/base: [\s\S]*f16-fedavg/u);
   }, 60_000);
-
-  test("wrong numbers and unknown clients are refused before a model is opened", async () => {
-    const wrong = await cli("chat", run, "--arm", "f16-fedavg", "--temperature", "9");
-    expect(wrong.stderr).toContain("--temperature: expected a number from 0 to 2, received 9");
-    const unknown = await cli("chat", run, "--arm", "f16-local", "--client", "nobody", "--prompt", "x");
-    expect(unknown.exitCode).toBe(2);
-    expect(unknown.stderr).toContain("f16-local/b");
-  });
 });
 
 describe("import", () => {
   test("makes a start adapter of PEFT's folder, with which a run begins as with the run it came from", async () => {
-    await cli("export", run, "--arm", "f16-fedavg", "--peft", "F32", "--out", "peft");
-    const imported = await cli("import", "peft", "--model", "tiny.gguf", "--out", "start.gguf");
+    // What the first test has exported.
+    const imported = await cli("import", "out", "--model", "tiny.gguf", "--out", "start.gguf");
     expect(imported.stdout).toContain("training: { startAdapter: start.gguf }");
     expect(imported.stdout).toContain("lora: { rank: 2, loraAlpha: 4, targetModules: [attn_q, attn_v] }");
     expect(readFileSync(join(folder, "start.gguf")).equals(readFileSync(join(run, "adapters", "f16-fedavg.gguf")))).toBe(true);
@@ -201,12 +188,5 @@ describe("--report-to", () => {
     expect([...server.runs.values()].map(({ name, status }) => `${name} ${status}`)).toEqual(["tiny f16-local FINISHED", "tiny f16-fedavg FINISHED"]);
     expect(tagsOf("run").sort()).toEqual(tagsOf("tracked").sort());
     await server.close();
-  });
-
-  test("names that are none are refused before anything is done", async () => {
-    const { exitCode, stderr } = await cli("run", "experiment.yaml", "--out", "refused", "--report-to", "wandb");
-    expect(exitCode).toBe(2);
-    expect(stderr).toContain("some of tensorboard, mlflow, csv");
-    expect(existsSync(join(folder, "refused"))).toBe(false);
   });
 });

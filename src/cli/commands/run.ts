@@ -25,7 +25,8 @@ export const runCommand: CommandModule<object, RunArguments> = {
     withConfigOptions(argv)
       .options(runOptions)
       .example("$0 run --precisions F16 Q4_0 --strategies fedavg ffa-lora --seeds 0 1 2", "the demonstration as a grid of twelve arms")
-      .example("$0 run experiment.yaml --num-threads 1 --parallel-arms auto", "small models: one arm per core"),
+      .example("$0 run experiment.yaml --num-threads 1 --parallel-arms auto", "small models: one arm per core")
+      .example("$0 run experiment.yaml --report-to tensorboard,csv", "measurements for other programs while it goes"),
   handler: async (values) => {
     const execution = parallelArmsOf(values["parallel-arms"]);
     const { config } = await loadConfigFrom({ ...values });

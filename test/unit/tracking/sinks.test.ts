@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { parseTrackers } from "../../../src/cli/tracking.js";
 import { readMlflowServer } from "../../../src/config/tracking-environment.js";
 import type { TrackedPoint } from "../../../src/metrics/tracked-points.js";
 import { csvSink } from "../../../src/tracking/csv.js";
@@ -107,4 +108,10 @@ describe("MLflow", () => {
     expect(() => readMlflowServer({})).toThrow("MLFLOW_TRACKING_URI: expected the address");
     expect(() => readMlflowServer({ MLFLOW_TRACKING_URI: "file:///x" })).toThrow("received another form");
   });
+});
+
+test("names of trackers are checked before anything is done", () => {
+  expect(parseTrackers("csv, tensorboard,csv")).toEqual(["tensorboard", "csv"]);
+  expect(() => parseTrackers("wandb")).toThrow("some of tensorboard, mlflow, csv");
+  expect(() => parseTrackers("")).toThrow("--report-to");
 });
