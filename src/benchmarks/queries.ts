@@ -1,6 +1,7 @@
 /** What tables of results ask of evaluation.sqlite. Nothing is changed here. */
 import type { MetricsDatabase } from "../metrics/database.js";
-import type { EvaluationKey, Graders, MeasuresInfo, SubjectRow } from "./store.js";
+import type { ItemAnswer } from "./metric.js";
+import type { EvaluationKey, Graders, MeasuresInfo, SubjectRow, VerdictRow } from "./store.js";
 
 /** One metric's results of one subject by one set of graders. */
 export interface StoredResult extends Pick<EvaluationKey, "metric" | "settings" | "itemsSha256" | "numItems" | "seed"> {
@@ -109,4 +110,38 @@ export function subjectLabels(database: MetricsDatabase): string[] {
 export function unscoredReasons(database: MetricsDatabase, gradingId: number): { readonly code: string; readonly reason: string; readonly count: number }[] {
   const sql = "SELECT code, reason, count(*) AS count FROM unscored WHERE grading_id = ? GROUP BY code, reason ORDER BY count DESC, min(seq)";
   return database.prepare<[number], { code: string; reason: string; count: number }>(sql).all(gradingId);
+}
+
+/** What was asked and answered. */
+export interface StoredAnswer {
+  readonly seq: number;
+  readonly itemId: string;
+  readonly category: string | null;
+  readonly turns: ItemAnswer["turns"];
+}
+
+/** All answers of an evaluation in the order of the items. */
+export function storedAnswers(database: MetricsDatabase, evaluationId: number): StoredAnswer[] {
+  const sql = "SELECT seq, item_id AS itemId, category, turns_json AS turns FROM items WHERE evaluation_id = ? ORDER BY seq";
+  const rows = database.prepare<[number], Omit<StoredAnswer, "turns"> & { readonly turns: string }>(sql).all(evaluationId);
+  return rows.map(({ turns, ...row }) => ({ ...row, turns: JSON.parse(turns) as StoredAnswer["turns"] }));
+}
+
+/** The hash of everything that an evaluation's answers depend on; undefined for an id that is not there. */
+export function evaluationIdentity(database: MetricsDatabase, evaluationId: number): string | undefined {
+  return database.prepare<[number], string>("SELECT identity_sha256 FROM evaluations WHERE id = ?").pluck().get(evaluationId);
+}
+
+/** Verdicts of a comparison in the order of the items, the left answer shown first before the other order. */
+export function storedVerdicts(database: MetricsDatabase, comparisonId: number): VerdictRow[] {
+  const sql = `
+    SELECT seq, shown_first AS shownFirst, verdict, words, num_prompt_tokens AS numPromptTokens, num_completion_tokens AS numCompletionTokens
+    FROM verdicts WHERE comparison_id = ? ORDER BY seq, shown_first`;
+  return database.prepare<[number], VerdictRow>(sql).all(comparisonId);
+}
+
+/** Why orders have no verdict, the most frequent reasons first. */
+export function unjudgedReasons(database: MetricsDatabase, comparisonId: number): { readonly code: string; readonly reason: string; readonly count: number }[] {
+  const sql = "SELECT code, reason, count(*) AS count FROM unjudged WHERE comparison_id = ? GROUP BY code, reason ORDER BY count DESC, min(seq)";
+  return database.prepare<[number], { code: string; reason: string; count: number }>(sql).all(comparisonId);
 }

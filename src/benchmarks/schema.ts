@@ -1,6 +1,7 @@
 /**
  * The tables of evaluation.sqlite and their history; a migration is never edited after a release. What a model answered is kept
  * under everything that answers depend on, and beside it, by judge, what the answers were worth: another judge asks the model nothing.
+ * So are a judge's verdicts on two subjects' answers, in the file of the left one.
  * Means are queries and are stored nowhere.
  */
 import type { DatabaseKind } from "../metrics/database.js";
@@ -88,6 +89,40 @@ const MIGRATIONS: readonly string[] = [
     JOIN gradings ON gradings.evaluation_id = evaluations.id
     JOIN scores ON scores.grading_id = gradings.id
     GROUP BY subjects.id, gradings.id, scores.measure;
+  `,
+  `
+  CREATE TABLE comparisons (                  -- one judge on the answers of two subjects, side by side
+    id INTEGER PRIMARY KEY,
+    created_at TEXT NOT NULL,                 -- ISO 8601, wall clock
+    left_evaluation_id INTEGER NOT NULL REFERENCES evaluations (id) ON DELETE CASCADE,
+    right_identity_sha256 TEXT NOT NULL,      -- of the other evaluation, which may be in another file
+    right_label TEXT NOT NULL,                -- the subject's name when it was first compared
+    right_model_sha256 TEXT NOT NULL,
+    right_adapter_sha256 TEXT,                -- NULL: the base model alone
+    judge TEXT NOT NULL,
+    settings_json TEXT NOT NULL CHECK (json_valid(settings_json)),  -- how the judge is asked
+    UNIQUE (left_evaluation_id, right_identity_sha256, judge, settings_json)
+  ) STRICT;
+
+  CREATE TABLE verdicts (                     -- each pair of answers has one per order
+    comparison_id INTEGER NOT NULL REFERENCES comparisons (id) ON DELETE CASCADE,
+    seq INTEGER NOT NULL,                     -- of the left evaluation's item
+    shown_first TEXT NOT NULL CHECK (shown_first IN ('left', 'right')),
+    verdict TEXT CHECK (verdict IN ('left', 'right', 'tie')),       -- the better side; NULL: could not be read
+    words TEXT NOT NULL,                      -- of the judge
+    num_prompt_tokens INTEGER NOT NULL,       -- of the reply, from the cache or not; 0: not counted by the endpoint
+    num_completion_tokens INTEGER NOT NULL,
+    PRIMARY KEY (comparison_id, seq, shown_first)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE unjudged (                     -- orders that got no reply, and will be tried again
+    comparison_id INTEGER NOT NULL REFERENCES comparisons (id) ON DELETE CASCADE,
+    seq INTEGER NOT NULL,
+    shown_first TEXT NOT NULL CHECK (shown_first IN ('left', 'right')),
+    code TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    PRIMARY KEY (comparison_id, seq, shown_first)
+  ) STRICT, WITHOUT ROWID;
   `,
 ];
 

@@ -2,7 +2,8 @@
 import { createHash } from "node:crypto";
 import Database from "better-sqlite3";
 import { FedllmError } from "../errors.js";
-import { openRunDatabase, type MetricsDatabase } from "../metrics/database.js";
+import type { ShownFirst, Verdict } from "../judge/pairwise.js";
+import { openRunDatabase, openRunDatabaseForReading, type MetricsDatabase } from "../metrics/database.js";
 import { canonicalJson } from "../util/canonical-json.js";
 import type { ItemAnswer, ItemScore, MeasureInfo, MetricItem } from "./metric.js";
 import { EVALUATION_DATABASE } from "./schema.js";
@@ -56,9 +57,31 @@ export interface AnsweredItem {
   readonly durationMs: number;
 }
 
-/** Opens existing results for reading. Throws METRICS_INVALID for a file that is not ours or of another version, IO_FAILED. */
+/** What decides whose verdicts may be kept: both sides' answers, the judge and how it is asked. */
+export interface ComparisonKey {
+  readonly leftEvaluationId: number;
+  readonly right: { readonly identitySha256: string; readonly label: string; readonly modelSha256: string; readonly adapterSha256?: string };
+  readonly judge: string;
+  readonly settings: Readonly<Record<string, unknown>>;
+}
+
+/** One pair of answers in one order; `seq` is the left side's. */
+export interface OrderKey {
+  readonly seq: number;
+  readonly shownFirst: ShownFirst;
+}
+
+/** What a judge said of it. */
+export interface VerdictRow extends OrderKey {
+  readonly verdict: Verdict;
+  readonly words: string;
+  readonly numPromptTokens: number;
+  readonly numCompletionTokens: number;
+}
+
+/** Opens existing results for reading, those of older releases too. Throws METRICS_INVALID for a file that is not ours or newer, IO_FAILED. */
 export function openEvaluationDatabase(path: string): MetricsDatabase {
-  return openRunDatabase(path, EVALUATION_DATABASE, { readonly: true });
+  return openRunDatabaseForReading(path, EVALUATION_DATABASE);
 }
 
 /** One writer at a time is best; a second one stores the same rows again, which changes nothing. Everything throws IO_FAILED. */
@@ -155,6 +178,36 @@ export class EvaluationStore {
   keepFailure(gradingId: number, seq: number, { code, reason }: { readonly code: string; readonly reason: string }): void {
     this.#write(() => {
       this.database.prepare("INSERT OR REPLACE INTO unscored (grading_id, seq, code, reason) VALUES (?, ?, ?, ?)").run(gradingId, seq, code, reason);
+    });
+  }
+
+  /** The comparison of a key, begun when it is new. */
+  openComparison({ leftEvaluationId, right, judge, settings }: ComparisonKey, now: Date): number {
+    const { identitySha256, label, modelSha256, adapterSha256 = null } = right;
+    const json = canonicalJson(settings);
+    this.#write(() => {
+      const sql =
+        "INSERT OR IGNORE INTO comparisons (created_at, left_evaluation_id, right_identity_sha256, right_label, right_model_sha256, right_adapter_sha256, judge, settings_json) VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+      this.database.prepare(sql).run(now.toISOString(), leftEvaluationId, identitySha256, label, modelSha256, adapterSha256, judge, json);
+    });
+    const sql = "SELECT id FROM comparisons WHERE left_evaluation_id = ? AND right_identity_sha256 = ? AND judge = ? AND settings_json = ?";
+    return this.#idOf(sql, leftEvaluationId, identitySha256, judge, json);
+  }
+
+  /** Keeps a verdict; a failure before it is forgotten. */
+  keepVerdict(comparisonId: number, { seq, shownFirst, verdict, words, numPromptTokens, numCompletionTokens }: VerdictRow): void {
+    this.#write(() => {
+      this.database.prepare("DELETE FROM unjudged WHERE comparison_id = ? AND seq = ? AND shown_first = ?").run(comparisonId, seq, shownFirst);
+      const sql = "INSERT OR REPLACE INTO verdicts (comparison_id, seq, shown_first, verdict, words, num_prompt_tokens, num_completion_tokens) VALUES (?, ?, ?, ?, ?, ?, ?)";
+      this.database.prepare(sql).run(comparisonId, seq, shownFirst, verdict, words, numPromptTokens, numCompletionTokens);
+    });
+  }
+
+  /** Notes why there is no verdict. */
+  keepUnjudged(comparisonId: number, { seq, shownFirst, code, reason }: OrderKey & { readonly code: string; readonly reason: string }): void {
+    this.#write(() => {
+      const sql = "INSERT OR REPLACE INTO unjudged (comparison_id, seq, shown_first, code, reason) VALUES (?, ?, ?, ?, ?)";
+      this.database.prepare(sql).run(comparisonId, seq, shownFirst, code, reason);
     });
   }
 

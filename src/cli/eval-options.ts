@@ -1,4 +1,6 @@
 /** Flags of `eval` -> what is to be judged and how. */
+import type { InferredOptionTypes } from "yargs";
+import type { JudgeConfig } from "../config/judge.js";
 import type { EvaluateRequest } from "../run/evaluate.js";
 import { problemError } from "../errors.js";
 import type { EvalArguments } from "./commands/eval.js";
@@ -38,7 +40,10 @@ export async function readEvalSettings(values: EvalArguments): Promise<EvaluateR
   };
 }
 
-async function readJudge(values: EvalArguments): Promise<EvaluateRequest["judge"]> {
+export type JudgeArguments = InferredOptionTypes<typeof judgeOptions>;
+
+/** Undefined where no flag names a judge. Throws CONFIG_INVALID. */
+export async function readJudge(values: JudgeArguments): Promise<JudgeConfig | undefined> {
   const fields = [
     ["baseUrl", values["judge-url"]],
     ["model", values["judge-model"]],

@@ -2,6 +2,7 @@
  * Ctrl-C: the first asks the run to stop (it saves its state and says how to resume), the second ends the process at
  * once. SIGTERM and a hung-up terminal count as a first Ctrl-C. A closed standard output ends quietly.
  */
+import { setMaxListeners } from "node:events";
 import { FedllmError } from "../errors.js";
 
 /** 128 + SIGINT, as shells report it. */
@@ -18,6 +19,8 @@ export interface Interrupt {
 /** Starts listening. `onFirst` is told once, `onSecond` right before the process ends: it must be synchronous. */
 export function listenForInterrupt(actions: { onFirst: () => void; onSecond: () => void }): Interrupt {
   const controller = new AbortController();
+  // Many requests may wait for it at once.
+  setMaxListeners(0, controller.signal);
   const handle = () => {
     if (controller.signal.aborted) {
       actions.onSecond();

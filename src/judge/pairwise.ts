@@ -2,11 +2,15 @@
  * Which of two answers is better, asked in both orders, since judges favour the place: a verdict counts only when both orders give it
  * (Zheng et al. 2023, "Judging LLM-as-a-Judge with MT-Bench and Chatbot Arena"). The rubric is in our own words.
  */
-import type { ChatMessage, Judge } from "../benchmarks/metric.js";
+import type { ChatMessage, Judge, JudgeReply } from "../benchmarks/metric.js";
 import type { AskRequest } from "./answerer.js";
 
 /** The better answer; null when a verdict could not be read. */
 export type Verdict = "left" | "right" | "tie" | null;
+
+/** Which answer is shown first, as A. */
+export const ORDERS = ["left", "right"] as const;
+export type ShownFirst = (typeof ORDERS)[number];
 
 export interface PairwiseItem {
   readonly question: string;
@@ -43,12 +47,23 @@ const RUBRIC = [
 
 /** Asks a judge about two answers in both orders. Rejects as Judge.ask. */
 export async function comparePair(judge: Judge, item: PairwiseItem, options: PairwiseOptions = {}, signal?: AbortSignal): Promise<PairwiseResult> {
-  const [first, second] = await Promise.all([
-    judge.ask(pairwiseRequest(item, options), signal),
-    judge.ask(pairwiseRequest({ ...item, left: item.right, right: item.left }, options), signal),
-  ]);
-  const orders = [readVerdict(first.text), swapped(readVerdict(second.text))] as const;
-  return { verdict: verdictOfOrders(...orders), orders, words: [first.text, second.text] };
+  const [first, second] = await Promise.all([askInOrder(judge, item, "left", options, signal), askInOrder(judge, item, "right", options, signal)]);
+  const orders = [first.verdict, second.verdict] as const;
+  return { verdict: verdictOfOrders(...orders), orders, words: [first.reply.text, second.reply.text] };
+}
+
+/** Asks in one order. The verdict is in terms of left and right, whichever was shown first. Rejects as Judge.ask. */
+export async function askInOrder(
+  judge: Judge,
+  item: PairwiseItem,
+  shownFirst: ShownFirst,
+  options: PairwiseOptions = {},
+  signal?: AbortSignal,
+): Promise<{ readonly verdict: Verdict; readonly reply: JudgeReply }> {
+  const shown = shownFirst === "left" ? item : { ...item, left: item.right, right: item.left };
+  const reply = await judge.ask(pairwiseRequest(shown, options), signal);
+  const verdict = readVerdict(reply.text);
+  return { verdict: shownFirst === "left" ? verdict : swapped(verdict), reply };
 }
 
 /** What is asked with the left answer shown first, as A. */

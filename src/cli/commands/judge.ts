@@ -1,9 +1,10 @@
-/** `judge agreement <database>`: how far judges agree who scored the same answers. */
+/** `judge agreement <database>`: how far judges agree who scored the same answers; `judge compare` is judge-compare.ts. */
 import { existsSync } from "node:fs";
 import type { CommandModule } from "yargs";
 import type { JudgeAgreement } from "../../benchmarks/judge-agreement.js";
 import { problemError } from "../../errors.js";
 import { formatCount, formatPercent, formatTable, printable } from "../../report/format.js";
+import { judgeCompareCommand } from "./judge-compare.js";
 
 interface AgreementArguments {
   readonly database: string;
@@ -40,7 +41,7 @@ const agreementCommand: CommandModule<object, AgreementArguments> = {
 export const judgeCommand: CommandModule = {
   command: "judge",
   describe: "what judges of answers make of them",
-  builder: (argv) => argv.command(agreementCommand).demandCommand(1, "Which one? agreement."),
+  builder: (argv) => argv.command(agreementCommand).command(judgeCompareCommand).demandCommand(1, "Which one? agreement or compare."),
   handler: () => undefined,
 };
 
