@@ -68,7 +68,7 @@ function checkDefinition(exported: unknown, file: string): StrategyDefinition<un
     subject: file,
     expected: "a default export { create(options, toolkit), options?: { parse(given) } }",
     received: exported === undefined ? "no default export" : describeShape(exported),
-    remedy: "README.md shows an example",
+    remedy: "docs/strategies.md shows an example",
   });
 }
 

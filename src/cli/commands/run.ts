@@ -94,11 +94,30 @@ function printPlan(plan: ExperimentPlan, asJson: boolean): void {
       ]),
     ),
     "",
-    ...plan.arms.flatMap((arm) => (arm.memory === undefined ? [] : [`${arm.name}: ${describeMemoryPlan(arm.memory)}`])),
+    ...memoryLines(plan.arms),
     ...plan.notes.map((note) => `note: ${note}`),
   ];
   process.stdout.write(`${lines.join("\n")}\n`);
 }
+
+/** One line for all arms that fit into memory in the same way; the program's own size, which grows while arms are planned, is the first one's. */
+function memoryLines(arms: readonly ArmEstimate[]): string[] {
+  const groups = new Map<string, { readonly names: string[]; readonly words: string }>();
+  for (const { name, memory } of arms) {
+    if (memory === undefined) continue;
+    const key = describeMemoryPlan({ ...memory, limitBytes: 0, parts: { ...memory.parts, process: 0 } });
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, { names: [name], words: describeMemoryPlan(memory) });
+    else group.names.push(name);
+  }
+  return [...groups.values()].map(({ names: [first = "", ...others], words }) => {
+    const more = others.length > MAX_NAMED ? ` and ${String(others.length)} more` : others.map((name) => `, ${name}`).join("");
+    return `${first}${more}: ${words}`;
+  });
+}
+
+/** Arms that are named beside the first one of a memory plan. */
+const MAX_NAMED = 3;
 
 function atMost({ bytesAreUpperBound }: ArmEstimate, bytes: number): string {
   return bytesAreUpperBound ? `up to ${formatBytes(bytes)}` : formatBytes(bytes);

@@ -6,7 +6,7 @@ import { parse, stringify } from "yaml";
 import { loadConfig } from "../../../src/config/load.js";
 import { makeTemporaryFolder } from "../../helpers/temporary-folder.js";
 
-const FILES = ["README.md", "experiments/preference/README.md", "experiments/methods/README.md"];
+const FILES = ["README.md", ...readdirSync("docs").map((name) => join("docs", name)), "experiments/preference/README.md", "experiments/methods/README.md"];
 const blocks = FILES.flatMap((file) =>
   [...readFileSync(file, "utf8").matchAll(/^```yaml\n(.*?)^```/gmsu)].map(([, text = ""], index) => [file, index + 1, text] as const),
 );

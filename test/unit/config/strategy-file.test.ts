@@ -51,7 +51,7 @@ describe("a strategy's file", () => {
     ["syntax.mjs", "export default {", "expected a module that loads, received "],
     ["import.mjs", 'import "./none.mjs"; export default {};', "expected a module that loads, received "],
     ["throws.mjs", 'throw new Error("on loading");', "received Error: on loading"],
-    ["nothing.mjs", "export const strategy = 1;", "received no default export. README.md shows an example"],
+    ["nothing.mjs", "export const strategy = 1;", "received no default export. docs/strategies.md shows an example"],
     ["number.mjs", "export default 3;", "received a number"],
     ["create.mjs", "export default { create: 3 };", "received an object with create"],
     ["options.mjs", "export default { create() {}, options: {} };", "received an object with create, options"],
