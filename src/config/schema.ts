@@ -301,6 +301,13 @@ export const experimentSchema = z.strictObject({
         .describe("measure in each round how far the global adapter is from the mean of the clients' products B A"),
       benchmarks: benchmarksSchema.optional().describe("metrics that the adapters are judged by while the run goes, as `eval` does afterwards; default: none"),
       transfer: z.boolean().optional().describe("after the last round judge each arm's adapter on the base model in every precision of the experiment; default: false"),
+      adapterTypes: z
+        .array(z.enum(["f32", "f16", "q8_0"]))
+        .min(1)
+        .max(3)
+        .refine((types) => new Set(types).size === types.length, "each type at most once")
+        .optional()
+        .describe("after the last round also judge the adapters as files of these types hold them, metrics `NAME@TYPE-file`; default: none"),
       localSampleStride: count()
         .default(1)
         .describe("strategy local: adapter number i is judged by the overall samples number j with i + j a multiple of this"),

@@ -25,6 +25,8 @@ import { assert } from "../util/assert.js";
 import { deriveSeed } from "../util/random.js";
 import type { ArmSetup } from "./arm.js";
 import type { OpenEmulator } from "./emulator.js";
+import type { OpenBaseModel } from "./engine.js";
+import { asSaved } from "./saved-types.js";
 import type { StartAdapter } from "./start-adapter.js";
 
 /** Metrics of everything, of one client or of a group, by the names under which they are stored. */
@@ -75,13 +77,15 @@ export interface SharedResults {
 export interface ArmTrainers {
   readonly trainers: ReadonlyMap<string, LocalTrainer>;
   readonly emulator?: Pick<OpenEmulator, "trainer" | "sha256"> | undefined;
+  /** Of the arm's own precision; writes the files of `evaluation.adapterTypes`. */
+  readonly base?: OpenBaseModel;
 }
 
 /** The evaluation of an arm's rounds; round 0 is what training begins with. */
 export function makeArmEvaluation(
   setup: ArmSetup,
   arm: ArmConfig,
-  { trainers, emulator }: ArmTrainers,
+  { trainers, emulator, base }: ArmTrainers,
   start: StartAdapter | undefined,
 ): Evaluate {
   const trainer = trainers.get(arm.precision);
@@ -94,7 +98,8 @@ export function makeArmEvaluation(
     if (context.round === 0) setup.shared.start.set(key, rows);
     const others = trainers.size > 1 && context.isLastRound ? await rowsByPrecision(setup, arm, trainers, start, context) : [];
     const emulated = emulator === undefined ? [] : await rowsOnEmulator(setup, arm, emulator, start, context);
-    return [...rows, ...others, ...emulated].flatMap(toRecords);
+    const saved = base !== undefined && context.isLastRound ? await rowsAsSaved(setup, arm, base, start, context) : [];
+    return [...rows, ...others, ...emulated, ...saved].flatMap(toRecords);
   };
 }
 
@@ -127,6 +132,17 @@ async function rowsByPrecision(
     const metrics = await evaluateOn(setup, arm, { precision, trainer }, start, context);
     if (metrics === undefined) continue;
     rows.push(withSuffix({ metrics }, precision));
+  }
+  return rows;
+}
+
+/** What the adapter is worth as a file of fewer bits holds it: `metric@type-file`. */
+async function rowsAsSaved(setup: ArmSetup, arm: ArmConfig, base: OpenBaseModel, start: StartAdapter | undefined, context: EvaluationContext): Promise<readonly MetricRow[]> {
+  const rows: MetricRow[] = [];
+  for (const type of setup.config.evaluation.adapterTypes ?? []) {
+    const { lora, adapters } = await asSaved(base, arm.lora, context.adapters, type);
+    const judged = await evaluateOn(setup, { ...arm, lora }, { precision: arm.precision, trainer: base.trainer(lora) }, start, { ...context, adapters });
+    if (judged !== undefined) rows.push(withSuffix({ metrics: judged }, `${type}-file`));
   }
   return rows;
 }

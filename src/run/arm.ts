@@ -141,7 +141,7 @@ async function trainArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel, privac
     onEvent: (event) => {
       passOn(event, arm.name, emit);
     },
-    ...(data.heldOut.samples.length === 0 ? {} : { evaluate: makeArmEvaluation(setup, arm, { trainers, emulator: model.emulator }, startAdapter) }),
+    ...(data.heldOut.samples.length === 0 ? {} : { evaluate: makeArmEvaluation(setup, arm, { trainers, emulator: model.emulator, base: model.base }, startAdapter) }),
     ...(setup.signal === undefined ? {} : { signal: setup.signal }),
   };
   const { round, adapters } = await runServer(options, deps, start);

@@ -5,7 +5,7 @@
 import type { LoraConfig } from "../config/schema.js";
 import type { SampleTokenizer } from "../data/tokenized.js";
 import type { LocalTrainer, TrainRequest } from "../federated/local-trainer.js";
-import type { NativeHiddenStateCache, NativeKernelVariants, NativeMemoryPlan, NativeModelInfo } from "../native/binding.js";
+import type { AdapterFileType, NativeHiddenStateCache, NativeKernelVariants, NativeMemoryPlan, NativeModelInfo } from "../native/binding.js";
 import type { DistillResult, Teacher } from "../native/distillation.js";
 import type { Generation, GenerationRequest, GeneratorOptions } from "../native/generator.js";
 import type { ModelVariant } from "./model-variants.js";
@@ -41,8 +41,8 @@ export interface OpenBaseModel {
   hiddenStateCache?(): NativeHiddenStateCache | undefined;
   /** Trains an adapter of this model so that it is like a teacher, which the same engine opened; rejects as training. Absent: the engine cannot. */
   distil?(lora: LoraConfig, request: TrainRequest, teacher: ModelTeacher): Promise<DistillResult>;
-  /** Writes an adapter file atomically. */
-  saveAdapter(path: string, lora: LoraConfig, weights: Float32Array): Promise<void>;
+  /** Writes an adapter file atomically; the type is f32 unless said otherwise. */
+  saveAdapter(path: string, lora: LoraConfig, weights: Float32Array, type?: AdapterFileType): Promise<void>;
   /** Reads an adapter file. Rejects with ADAPTER_INVALID when it does not fit the model. */
   loadAdapter(path: string): Promise<{ readonly lora: AdapterShape; readonly weights: Float32Array }>;
   /** Frees the weights; safe to call twice. */

@@ -3,7 +3,7 @@ import { readEnvironment } from "../config/environment.js";
 import type { LoraConfig } from "../config/schema.js";
 import type { LocalTrainer, TrainRequest } from "../federated/local-trainer.js";
 import { BaseModel } from "../native/base-model.js";
-import type { HiddenStateCacheSize, NativeAddon, NativeAdapterOptions, NativeHiddenStateCache, NativeKernelVariants, NativeMemoryPlan, NativeModelInfo, NativePlanRequest, TransposeCache } from "../native/binding.js";
+import type { AdapterFileType, HiddenStateCacheSize, NativeAddon, NativeAdapterOptions, NativeHiddenStateCache, NativeKernelVariants, NativeMemoryPlan, NativeModelInfo, NativePlanRequest, TransposeCache } from "../native/binding.js";
 import type { DistillResult } from "../native/distillation.js";
 import { emulateModel } from "../native/emulate.js";
 import { ensureAddon } from "../native/build.js";
@@ -158,8 +158,8 @@ class NativeOpenModel implements OpenBaseModel {
     return new NativeTrainer(this.#model, adapterOptions(lora)).distil(request, { ...teacher, model: base.#model }, signal);
   }
 
-  saveAdapter(path: string, lora: LoraConfig, weights: Float32Array): Promise<void> {
-    return this.#model.saveAdapter(path, adapterOptions(lora), weights);
+  saveAdapter(path: string, lora: LoraConfig, weights: Float32Array, type?: AdapterFileType): Promise<void> {
+    return this.#model.saveAdapter(path, adapterOptions(lora), weights, type);
   }
 
   async loadAdapter(path: string): Promise<{ readonly lora: AdapterShape; readonly weights: Float32Array }> {

@@ -16,6 +16,10 @@ export interface GivenArm {
   readonly clientLosses?: Readonly<Record<string, readonly number[]>>;
   readonly energy?: readonly (EnergyColumns | undefined)[];
   readonly isFinished?: boolean;
+  /** Held-out loss of the last adapter by the precision of the base model. */
+  readonly transfer?: Readonly<Record<string, number>>;
+  /** Predicted value, and its range, by quantity. */
+  readonly predicted?: Readonly<Record<string, readonly [value: number, low: number, high: number]>>;
 }
 
 export interface GivenRun {
@@ -46,6 +50,7 @@ export function writeRun(folder: string, { seed, arms, name = "given", startedAt
   const store = new MetricsStore(join(folder, "metrics.sqlite"));
   store.saveRun({ id: "run", createdAt: startedAt, seed, config, versions: {} });
   for (const [armIndex, arm] of arms.entries()) writeArm(store, arm, armIndex);
+  store.savePredictions(arms.flatMap(({ name: arm, predicted = {} }) => Object.entries(predicted).map(([quantity, [value, low, high]]) => ({ arm, quantity, value, low, high }))));
   store.close();
   return folder;
 }
@@ -76,6 +81,7 @@ function writeArm(store: MetricsStore, arm: GivenArm, armIndex: number): void {
       ...(energy === undefined ? {} : { energy }),
     });
   }
+  for (const [precision, value] of Object.entries(arm.transfer ?? {})) store.recordTransfer(arm.name, precision, arm.losses.length - 1, { heldout_loss: value });
   if (arm.isFinished !== false) store.recordEvent({ kind: "armFinished", arm: arm.name, createdAt: "2026-01-02T03:05:05.000Z", message: "1 adapters saved" });
 }
 

@@ -55,6 +55,39 @@ test("each adapter is judged on each precision once, also over a stop", async ()
   database.close();
 });
 
+test("adapters are judged as files of fewer bits hold them, by the numbers of the very files", async () => {
+  const folder = makeTemporaryFolder();
+  process.env["FEDLLM_CACHE_DIR"] = join(folder, "cache");
+  // FedEx-LoRA has an adapter beside the pair, which its file joins.
+  const { file } = writeTinyExperiment(folder, ["arms: {precisions: [F16], strategies: [local, fedavg, fedex-lora]}"]);
+  const config = await configOf(file, "training.numRounds=2", "evaluation.adapterTypes=[f32,f16,q8_0]");
+  const out = join(folder, "out");
+  const { summary } = await runExperiment(config, out);
+  const database = new Database(join(out, "metrics.sqlite"), { readonly: true });
+  const measured = (arm: string, metric: string) => database.prepare<[string, string], { value: number }>("SELECT value FROM evaluations WHERE arm = ? AND metric = ? AND round = 2 AND client_id IS NULL").get(arm, metric)?.value;
+  const { addon } = loadNative();
+  const model = await BaseModel.open(addon, config.model, { numThreads: 1 });
+  for (const arm of ["f16-fedavg", "f16-fedex-lora"]) {
+    const { options, weights } = await model.loadAdapter(join(out, "adapters", `${arm}.gguf`));
+    const losses = await Promise.all(
+      (["f32", "f16", "q8_0"] as const).map(async (type) => {
+        const path = join(folder, `${arm}-${type}.gguf`);
+        await model.saveAdapter(path, options, weights, type);
+        const expected = await judgeFile(config, config.model, path);
+        expect(measured(arm, `heldout_loss@${type}-file`)).toBe(expected);
+        return expected;
+      }),
+    );
+    // Fewer bits are other numbers.
+    expect(new Set(losses).size).toBe(3);
+  }
+  // Nothing stands beside FedAvg's pair, so single precision is the run's own number.
+  expect(measured("f16-fedavg", "heldout_loss@f32-file")).toBe(summary.rows.find(({ adapter }) => adapter === "fedavg")?.heldOutLoss);
+  expect(measured("f16-local", "heldout_loss@q8_0-file")).toBeCloseTo(summary.rows.find(({ adapter }) => adapter === "local")?.heldOutLoss ?? Number.NaN, 2);
+  model.dispose();
+  database.close();
+});
+
 /** Held-out loss of an adapter's file on a model's file, by the trainer itself. */
 async function judgeFile(config: Awaited<ReturnType<typeof configOf>>, modelPath: string, adapterPath: string): Promise<number | undefined> {
   const { addon } = loadNative();

@@ -72,6 +72,7 @@ const SECTIONS = [
   ["answer", "Answer"],
   ["quality", "Quality"],
   ["comparisons", "Comparisons"],
+  ["transfer", "Transfer"],
   ["costs", "Costs"],
   ["benchmarks", "Benchmarks"],
   ["privacy", "Privacy"],
@@ -79,8 +80,9 @@ const SECTIONS = [
   ["runs", "Runs"],
 ] as const;
 
-function renderContents({ benchmarks, privacy }: Study): string {
-  const sections = SECTIONS.filter(([id]) => (id !== "benchmarks" || benchmarks.length > 0) && (id !== "privacy" || privacy.length > 0));
+function renderContents({ benchmarks, privacy, transfer }: Study): string {
+  const absent = new Set([...(benchmarks.length === 0 ? ["benchmarks"] : []), ...(privacy.length === 0 ? ["privacy"] : []), ...(transfer === undefined ? ["transfer"] : [])]);
+  const sections = SECTIONS.filter(([id]) => !absent.has(id));
   return element("nav", { class: "toc", "aria-label": "sections" }, element("div", { class: "wrap" }, element("ul", {}, ...sections.map(([id, title]) => element("li", {}, element("a", { href: `#${id}` }, title))))));
 }
 
@@ -97,7 +99,8 @@ function renderContent(study: Study, hrefOf: HrefOf): string {
     renderFilter(study),
     section("quality", "Quality", table("quality"), figuresOf((figure) => !others(figure))),
     section("comparisons", "Comparisons", renderComparisons(study)),
-    section("costs", "Costs", table("costs"), figuresOf(isAbout("quality-memory")), table("target")),
+    section("transfer", "Transfer", table("transfer"), onDemand("transfer-by-pair", "What the change of the base model costs", table("transfer-differences"))),
+    section("costs", "Costs", table("costs"), figuresOf(isAbout("quality-memory")), table("target"), table("predicted")),
     section("benchmarks", "Benchmarks", table("benchmarks"), table("benchmark-comparisons")),
     section("privacy", "Privacy", table("privacy")),
     section("clients", "Clients", table("fairness"), figuresOf(isAbout("clients", "client-map")), renderClients(study)),
@@ -115,7 +118,12 @@ function renderComparisons(study: Study): string {
   };
   if (main === undefined) return "";
   const rest = tableOf(others, "other-comparisons");
-  return tableOf([main], "comparisons") + (rest === "" ? "" : element("details", { id: "comparisons-of-others" }, element("summary", {}, "The same for the other metrics"), rest));
+  return tableOf([main], "comparisons") + onDemand("comparisons-of-others", "The same for the other metrics", rest);
+}
+
+/** What is shown when its title is clicked; nothing without content. */
+function onDemand(id: string, title: string, content: string): string {
+  return content === "" ? "" : element("details", { id }, element("summary", {}, title), content);
 }
 
 function renderAnswer(study: Study, figure: Figure | undefined): string {

@@ -8,6 +8,7 @@ import type { ArmCells } from "./cells.js";
 import { compareArms } from "./comparisons.js";
 import { clientLines, fairnessLines } from "./clients.js";
 import { describeMetrics } from "./metrics.js";
+import { predictionLines } from "./predictions.js";
 import { privacyLines, privacyNotes } from "./privacy.js";
 import { finalOf, overCells, readRun } from "./run-data.js";
 import type { RunData } from "./run-data.js";
@@ -16,6 +17,7 @@ import { estimateMean } from "./statistics.js";
 import { STUDY_VERSION } from "./study.js";
 import type { CostLine, Curve, QualityLine, Study, StudyMetric } from "./study.js";
 import { targetOf } from "./target.js";
+import { transferOf } from "./transfer.js";
 
 export interface StudyOptions {
   /** Arm that all others are compared with; absent: quantized arms with unquantized ones, strategies with the default one. */
@@ -40,6 +42,7 @@ export function buildStudy(runs: readonly OpenRun[], options: StudyOptions = {})
   const target = main === undefined ? undefined : targetOf(arms, main, data, options.target);
   const privacy = privacyLines(arms, runs);
   const benchmarks = benchmarkLines(arms, runs);
+  const transfer = transferOf(arms, metrics, data);
   return {
     version: STUDY_VERSION,
     title: options.title ?? titleOf(runs),
@@ -71,6 +74,8 @@ export function buildStudy(runs: readonly OpenRun[], options: StudyOptions = {})
     benchmarks: benchmarks.lines,
     benchmarkComparisons: benchmarks.comparisons,
     privacy,
+    ...(transfer === undefined ? {} : { transfer }),
+    predictions: predictionLines(arms, data),
     curves: curveLines(arms, data),
     clients: clientLines(arms, data),
   };

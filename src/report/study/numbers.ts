@@ -7,6 +7,10 @@ export function formatValue(value: number, { displayFactor, digits, title }: Stu
   return `${(value * displayFactor).toFixed(digits)}${title.includes(", %") ? " %" : ""}`;
 }
 
+export function formatJoules(joules: number): string {
+  return joules < 10_000 ? `${joules.toFixed(0)} J` : `${(joules / 1000).toFixed(1)} kJ`;
+}
+
 /** 0.0312, or 2.1e-5 for what would be all zeros. */
 export function formatPValue(value: number): string {
   return value >= 0.001 || value === 0 ? value.toFixed(3) : value.toExponential(1);

@@ -1,7 +1,7 @@
 /** What the databases of a study's runs say, each query made once. */
 import { AGGREGATION_ERROR } from "../../adapter/aggregation-error.js";
-import { clientTotals, costs, curves, finalClientValues, finalValues } from "../../metrics/study-queries.js";
-import type { ClientTotalLine, CostLine, CurveLine, FinalClientLine, FinalLine } from "../../metrics/study-queries.js";
+import { clientTotals, costs, curves, finalClientValues, finalValues, predictedAndHappened, transferValues } from "../../metrics/study-queries.js";
+import type { ClientTotalLine, CostLine, CurveLine, FinalClientLine, FinalLine, OutcomeLine, TransferLine } from "../../metrics/study-queries.js";
 import type { ArmCells, Cell } from "./cells.js";
 import type { OpenRun } from "./source.js";
 import { estimateMean } from "./statistics.js";
@@ -14,6 +14,8 @@ export interface RunData {
   readonly clientTotals: readonly ClientTotalLine[];
   readonly curves: readonly CurveLine[];
   readonly costs: readonly CostLine[];
+  readonly transfers: readonly TransferLine[];
+  readonly predictions: readonly OutcomeLine[];
 }
 
 export function readRun({ database }: OpenRun): RunData {
@@ -23,6 +25,8 @@ export function readRun({ database }: OpenRun): RunData {
     clientTotals: clientTotals(database),
     curves: curves(database),
     costs: costs(database, AGGREGATION_ERROR),
+    transfers: transferValues(database),
+    predictions: predictedAndHappened(database),
   };
 }
 

@@ -29,6 +29,10 @@ export interface Study {
   readonly benchmarkComparisons: readonly BenchmarkComparison[];
   /** What arms with differential privacy spent; empty where none has it. */
   readonly privacy: readonly PrivacyLine[];
+  /** Adapters on base models of other precisions; absent where `transfer` was not asked. */
+  readonly transfer?: Transfer;
+  /** Of runs with a plan; else empty. */
+  readonly predictions: readonly PredictionLine[];
   readonly curves: readonly Curve[];
   readonly clients: readonly ClientLine[];
 }
@@ -217,6 +221,39 @@ export interface PrivacyLine {
   readonly numReleases: number;
   /** Noise comes from a seed: nothing is guaranteed. */
   readonly isInsecure: boolean;
+}
+
+/** Each arm's last adapter on the base model in several precisions, by one metric of the overall held-out data. */
+export interface Transfer {
+  readonly metric: string;
+  /** Of the base models that adapters were judged on. */
+  readonly precisions: readonly string[];
+  readonly lines: readonly TransferLine[];
+}
+
+export interface TransferLine {
+  readonly arm: string;
+  /** Of the base model that the adapter was judged on. */
+  readonly precision: string;
+  readonly value: Estimate;
+  /** Minus the same adapter's value on the precision it was trained on; absent for that one. */
+  readonly minusOwn?: Estimate;
+  /** Minus the value of the adapter that was trained on this precision, on shared seeds; absent where there is no such arm. */
+  readonly minusTrainedThere?: Estimate;
+}
+
+/** A quantity of an arm that was predicted; means over its trainings. */
+export interface PredictionLine {
+  readonly arm: string;
+  /** With its unit, as the schema of metrics.sqlite lists them. */
+  readonly quantity: string;
+  readonly predicted: Estimate;
+  readonly happened?: Estimate;
+  /** Happened by predicted. */
+  readonly ratio?: Estimate;
+  /** Trainings in which it was measured, and those within the predicted range. */
+  readonly numMeasured: number;
+  readonly numWithin: number;
 }
 
 /** Values of a metric along the way of one cell. */

@@ -4,15 +4,16 @@
  */
 import { formatBytes, formatCount, formatDuration } from "../format.js";
 import { evaluationTables } from "./evaluation-tables.js";
-import { formatPValue, formatValue, signed } from "./numbers.js";
+import { formatJoules, formatPValue, formatValue, signed } from "./numbers.js";
 import { estimate, plain, scaled, text, whole } from "./columns.js";
 import type { Cell, StudyColumn, StudyTable } from "./columns.js";
 import type { Estimate } from "./statistics.js";
+import { predictionTables, transferTables } from "./further-tables.js";
 import type { Study, StudyMetric } from "./study.js";
 
 /** All tables that have something to show, in the order of reading. */
 export function tablesOf(study: Study): StudyTable[] {
-  return [qualityTable(study), comparisonTable(study), costTable(study), targetTable(study), fairnessTable(study), ...evaluationTables(study), runTable(study), clientTable(study), curveTable(study)].filter(({ rows }) => rows.length > 0);
+  return [qualityTable(study), comparisonTable(study), costTable(study), targetTable(study), fairnessTable(study), ...transferTables(study), ...evaluationTables(study), ...predictionTables(study), runTable(study), clientTable(study), curveTable(study)].filter(({ rows }) => rows.length > 0);
 }
 
 const ofMetric = (metric: StudyMetric, prefix = ""): StudyColumn => estimate(`${prefix}${metric.metric}`, metric.title, (value) => (value * metric.displayFactor).toFixed(metric.digits));
@@ -109,10 +110,6 @@ function costTable({ costs }: Study): StudyTable {
     columns: measured.map(([column]) => column),
     rows: costs.map((line) => measured.map(([, valueOf]) => valueOf(line))),
   };
-}
-
-function formatJoules(joules: number): string {
-  return joules < 10_000 ? `${joules.toFixed(0)} J` : `${(joules / 1000).toFixed(1)} kJ`;
 }
 
 function targetTable({ target, metrics }: Study): StudyTable {

@@ -9,6 +9,7 @@ import { costs } from "../../../src/metrics/study-queries.js";
 import { MIGRATIONS } from "../../../src/metrics/schema.js";
 import { buildStudy, type StudyOptions } from "../../../src/report/study/build.js";
 import { closeRuns, openRuns } from "../../../src/report/study/source.js";
+import { tablesOf } from "../../../src/report/study/tables.js";
 import type { Study } from "../../../src/report/study/study.js";
 import { writeRun, type GivenArm, type GivenRun } from "../../helpers/study-runs.js";
 import { makeTemporaryFolder } from "../../helpers/temporary-folder.js";
@@ -138,6 +139,41 @@ test("fairness looks at the worst tenth of the clients, at the spread, and at wh
   // The variance of 1 to n is (n^2 - 1) / 12.
   expect(fairness[0]?.spread.mean).toBeCloseTo(Math.sqrt(399 / 12), 12);
   expect(clients.find(({ clientId }) => clientId === "c7")).toMatchObject({ numRounds: 1, numExamples: 3, values: [{ metric: "heldout_loss", value: 7, before: 10.5 }] });
+});
+
+test("an adapter on another precision is set against itself at home and against the adapter trained there", async () => {
+  // Seed 0: used on F16 the quantized arm's adapter has 1.05; at home 1.1; the one trained on F16 has 1 there.
+  const moved = threeSeeds.map(({ seed, arms: [f16, q4] }) => {
+    const [own, other] = [1 + seed, 1 + seed + 0.1 * (seed + 1)];
+    if (f16 === undefined || q4 === undefined) throw new Error("two arms");
+    return { seed, arms: [{ ...f16, transfer: { F16: own, Q4_K_M: own + 0.5 } }, { ...q4, transfer: { F16: other - 0.05, Q4_K_M: other } }] };
+  });
+  const study = await studyOf(moved);
+  expect(study.transfer).toMatchObject({ metric: "heldout_loss", precisions: ["F16", "Q4_K_M"] });
+  const lineOf = (arm: string, precision: string) => study.transfer?.lines.find((line) => line.arm === arm && line.precision === precision);
+  expect(lineOf("q4-fedavg", "F16")?.minusOwn?.mean).toBeCloseTo(-0.05, 9);
+  // 0.1, 0.2, 0.3 less 0.05 each.
+  expect(lineOf("q4-fedavg", "F16")?.minusTrainedThere).toMatchObject({ count: 3 });
+  expect(lineOf("q4-fedavg", "F16")?.minusTrainedThere?.mean).toBeCloseTo(0.15, 9);
+  expect(lineOf("f16-fedavg", "Q4_K_M")?.minusTrainedThere?.mean).toBeCloseTo(0.3, 9);
+  expect(lineOf("f16-fedavg", "F16")).not.toHaveProperty("minusOwn");
+  const table = tablesOf(study).find(({ name }) => name === "transfer");
+  expect(table?.columns.map(({ title }) => title)).toEqual(["adapter of arm", "on F16", "on Q4_K_M"]);
+  expect(table?.rows[1]?.[0]).toBe("q4-fedavg");
+  expect((await studyOf(threeSeeds)).transfer).toBeUndefined();
+});
+
+test("what was predicted stands beside what happened, with how often it was within its range", async () => {
+  // Two rounds of 1000 ms and one evaluation before: 3000 ms; the range holds it once.
+  const study = await studyOf([
+    { seed: 1, arms: [{ name: "fedavg", losses: [3, 2, 1], predicted: { duration_ms: [1500, 1000, 3000], energy_joules: [5, 1, 9] } }] },
+    { seed: 2, arms: [{ name: "fedavg", losses: [3, 2, 1], predicted: { duration_ms: [6000, 4000, 9000] } }] },
+  ]);
+  expect(study.predictions).toMatchObject([
+    { arm: "fedavg", quantity: "duration_ms", predicted: { mean: 3750 }, happened: { mean: 3000 }, ratio: { mean: 1.25, min: 0.5, max: 2 }, numMeasured: 2, numWithin: 1 },
+    { arm: "fedavg", quantity: "energy_joules", predicted: { mean: 5 }, numMeasured: 0, numWithin: 0 },
+  ]);
+  expect(tablesOf(study).find(({ name }) => name === "predicted")?.rows).toEqual([["time", "7.5s", "6.0s", 1.25, 1.25, 1.25, "1 of 2"]]);
 });
 
 test("an arm or a metric that nobody has is refused with the ones there are", async () => {
