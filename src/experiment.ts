@@ -4,7 +4,8 @@
  * one arm is src/run/arm.ts.
  */
 import { randomUUID } from "node:crypto";
-import { mkdir } from "node:fs/promises";
+import { mkdir, readdir, rm, rmdir } from "node:fs/promises";
+import { join } from "node:path";
 import { resolveModelPath } from "./config/builtin.js";
 import { createArmStrategy } from "./config/arm-strategies.js";
 import { fingerprintConfig, loadConfig } from "./config/load.js";
@@ -40,7 +41,7 @@ import type { StartAdapterFile } from "./run/start-adapter.js";
 import { loadTrainingData } from "./run/training-data.js";
 import type { TrainingData } from "./run/training-data.js";
 import { removeTemporaryFiles, writeFileAtomic } from "./util/atomic-file.js";
-import { acquireRunLock } from "./util/lock-file.js";
+import { RUN_LOCK_NAME, acquireRunLock } from "./util/lock-file.js";
 
 export interface RunOptions {
   readonly onEvent?: RunListener;
@@ -77,12 +78,26 @@ export async function runExperiment(config: ExperimentConfig, folder: string, op
   await ensureSqlite({ onProgress: warner(options) });
   const paths = runPaths(folder);
   await checkNewFolder(paths);
-  await mkdir(paths.folder, { recursive: true });
-  return withLock(paths, options, async () => {
-    // Another process may have begun between the first look and the lock.
-    await checkNewFolder(paths);
-    return runLocked(config, paths, options, undefined);
-  });
+  const isNew = (await mkdir(paths.folder, { recursive: true })) !== undefined;
+  try {
+    return await withLock(paths, options, async () => {
+      // Another process may have begun between the first look and the lock.
+      await checkNewFolder(paths);
+      return runLocked(config, paths, options, undefined);
+    });
+  } catch (error) {
+    if (isNew) await removeUnbegun(paths.folder);
+    throw error;
+  }
+}
+
+/** Removes a folder in which nothing was begun, since a wrong path or option should leave nothing behind. */
+async function removeUnbegun(folder: string): Promise<void> {
+  const names = await readdir(folder).catch(() => []);
+  if (names.some((name) => name !== RUN_LOCK_NAME)) return;
+  // What another process writes there meanwhile stays: a folder that is not empty is not removed.
+  await rm(join(folder, RUN_LOCK_NAME), { force: true });
+  await rmdir(folder).catch(() => undefined);
 }
 
 /** Continues an interrupted run where its last checkpoints are; a finished run is left as it is. Throws as runExperiment. */

@@ -96,7 +96,7 @@ function buildParser(argv: readonly string[]): Argv {
   return parser.fail((message: string | null, error: Error | undefined) => {
     // yargs types the error as always there; for its own messages there is none.
     if (error !== undefined && !isYargsError(error)) throw error;
-    throw new FedllmError("CONFIG_INVALID", withSuggestion(message ?? error?.message ?? "wrong usage", argv));
+    throw new FedllmError("CONFIG_INVALID", withSuggestion(withUsage(message ?? error?.message ?? "wrong usage", argv), argv));
   });
 }
 
@@ -129,6 +129,16 @@ const COMMAND_WORDS = [
   ...["run", "resume", "runs", "serve", "compare", "report", "dashboard", "eval", "data", "judge", "model", "doctor", "config", "native", "questions", "privacy", "completion"],
   ...["list", "get", "show", "rm", "inspect", "analyze", "import", "split", "generate", "quantize", "emulate", "schema", "validate", "build", "export", "agreement", "metrics", "calibrate", "audit"],
 ];
+
+/** Says which command lacks something, and where its usage is. */
+function withUsage(message: string, argv: readonly string[]): string {
+  const numWords = argv.findIndex((word, index) => index === 2 || !COMMAND_WORDS.includes(word));
+  const command = argv.slice(0, numWords < 0 ? argv.length : numWords).join(" ");
+  const missing = /^Missing required arguments?: (.*)$/mu.exec(message)?.[1];
+  if (missing !== undefined) return `${command}: expected --${missing.split(", ").join(", --")}, received none. See fedllm-native ${command} --help`;
+  if (!message.startsWith("Not enough non-option arguments")) return message;
+  return `${command}: expected more than its name. See fedllm-native ${command} --help`;
+}
 
 /** Adds "Did you mean" for the words yargs does not know. */
 function withSuggestion(message: string, argv: readonly string[]): string {

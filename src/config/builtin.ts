@@ -54,7 +54,7 @@ export function resolveModelPath(model: string): string {
     subject: "model",
     expected: "a GGUF file",
     received: `${path}, which does not exist`,
-    remedy: `Name another file with --model, or use ${BUILTIN_PREFIX}${[...BUILTIN_MODELS.keys()].join(", ")}`,
+    remedy: `Name another file with --model (GGUF files are on Hugging Face; llama.cpp's convert_hf_to_gguf.py makes them of other models), or use ${BUILTIN_PREFIX}${[...BUILTIN_MODELS.keys()].join(", ")}`,
   });
 }
 

@@ -14,6 +14,7 @@ import { canonicalJson } from "../util/canonical-json.js";
 import { checkArmStrategy, checkCommonOptions, checkServerData, loadStrategies, mergeStrategyOptions } from "./arm-strategies.js";
 import type { StrategySources } from "./arm-strategies.js";
 import { builtinExperiments } from "./builtin.js";
+import { suggest } from "./suggest.js";
 import { chooseData, type ChosenExperiment } from "./data-source.js";
 import { checkFederationConfig, withoutFolders, type FederationConfig } from "./federation.js";
 import { listArms, type ArmInput } from "./grid.js";
@@ -83,6 +84,11 @@ interface ExperimentDocument {
   toJS(): unknown;
 }
 
+function didYouMean(file: string): string {
+  const close = suggest(basename(file), builtinExperiments());
+  return close === undefined ? "" : `Did you mean ${close}? `;
+}
+
 async function readExperimentFile(file: string): Promise<ExperimentDocument> {
   let bytes: Buffer;
   try {
@@ -94,7 +100,7 @@ async function readExperimentFile(file: string): Promise<ExperimentDocument> {
         subject: "experiment",
         expected: "a readable YAML file",
         received: `${file} (${error instanceof Error ? error.message : String(error)})`,
-        remedy: `Name an experiment file or one of ${builtinExperiments().join(", ")}, or leave it out to run the built-in demonstration.`,
+        remedy: `${didYouMean(file)}Name an experiment file or one of ${builtinExperiments().join(", ")}, or leave it out to run the built-in demonstration.`,
       },
       error,
     );

@@ -27,6 +27,12 @@ function backendOfMachine(isUsable: (backend: NativeBackend) => boolean): Native
   return isUsable("vulkan") ? "vulkan" : "cpu";
 }
 
+const REMEDIES: Readonly<Partial<Record<NativeBackend, string>>> = {
+  cuda: "CUDA needs NVIDIA's driver (nvidia-smi shows whether it works) and the package @node-llama-cpp/linux-x64-cuda; `fedllm-native doctor` says which of them is missing",
+  vulkan: "Vulkan needs a driver of the card (vulkaninfo shows whether it works) and the package @node-llama-cpp/linux-x64-vulkan; `fedllm-native doctor` says which of them is missing",
+  metal: "Metal is there on Macs only; `fedllm-native doctor` lists this machine's devices",
+};
+
 /**
  * ggml's name of the wanted device. `cpu`, `metal`, `cuda:0` and `vulkan:1` are understood beside ggml's own names (CPU, MTL0,
  * CUDA0, Vulkan1), in any case. Absent: the CPU. Throws CONFIG_INVALID naming the devices there are.
@@ -41,6 +47,7 @@ export function findDevice(devices: readonly Pick<NativeDevice, "name">[], wante
     subject: "device",
     expected: `auto or one of ${devices.map((candidate) => candidate.name).join(", ")}`,
     received: JSON.stringify(wanted),
+    remedy: REMEDIES[backendOfDevice(wanted, () => true)] ?? "`fedllm-native doctor` lists devices and what is missing",
   });
 }
 

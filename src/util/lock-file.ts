@@ -10,7 +10,8 @@ import { join } from "node:path";
 import Database from "better-sqlite3";
 import { FedllmError, problemError } from "../errors.js";
 
-const LOCK_NAME = "run.lock";
+/** The empty file in a run's folder that is locked. */
+export const RUN_LOCK_NAME = "run.lock";
 const OWNER_NAME = "run.lock.json";
 
 /** Who holds or held a lock. */
@@ -56,7 +57,7 @@ export function acquireRunLock(folder: string): RunLock {
 }
 
 function openLocked(folder: string): Database.Database {
-  const path = join(folder, LOCK_NAME);
+  const path = join(folder, RUN_LOCK_NAME);
   let database: Database.Database | undefined;
   try {
     database = new Database(path, { timeout: 0 });

@@ -228,6 +228,7 @@ describe("what cannot run", () => {
     const broken = await loadTiny();
     writeFileSync(join(broken.folder, "tiny.gguf"), "GGUF but not really");
     await expect(runExperiment(broken.config, broken.out)).rejects.toMatchObject({ code: "MODEL_LOAD_FAILED" });
+    expect(existsSync(broken.out)).toBe(false);
 
     const short = await loadTiny([], ["data.maxLength=8"]);
     writeFileSync(join(short.folder, "clients.json"), JSON.stringify({ a: [{ instruction: "x".repeat(100), response: "y" }] }));

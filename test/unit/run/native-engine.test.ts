@@ -29,7 +29,9 @@ describe("device names", () => {
 
   test("a device that is not there is refused with those that are", () => {
     expect(() => findDevice(DEVICES, "cuda:0")).toThrow(/expected auto or one of Vulkan0, Vulkan1, CPU, received "cuda:0"/u);
-    expect(() => findDevice(DEVICES, "vulkan:2")).toThrow(/received "vulkan:2"/u);
+    expect(() => findDevice(DEVICES, "vulkan:2")).toThrow(/received "vulkan:2".*vulkaninfo/u);
+    expect(() => findDevice(DEVICES, "cuda0")).toThrow(/nvidia-smi.*doctor/u);
+    expect(() => findDevice(DEVICES, "tpu")).toThrow(/doctor/u);
   });
 });
 
