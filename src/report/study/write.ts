@@ -10,6 +10,7 @@ import { renderPage } from "../page/page.js";
 import { drawStudy } from "./figures.js";
 import { jsonRows, renderCsv, renderLatex, renderMarkdown, renderParquet } from "./render-table.js";
 import type { Study } from "./study.js";
+import { withoutMachinePaths } from "./paths.js";
 import { tablesOf } from "./tables.js";
 import type { StudyTable } from "./columns.js";
 
@@ -30,7 +31,7 @@ export async function writeReport(study: Study, out: string): Promise<WrittenRep
     await writeFileAtomic(join(folder, "figures", `${name}.svg`), svg);
     await writeFileAtomic(join(folder, "figures", `${name}.png`), [await renderPng(svg)]);
   }
-  await writeFileAtomic(join(folder, "study.json"), `${JSON.stringify(study)}\n`);
+  await writeFileAtomic(join(folder, "study.json"), `${JSON.stringify(withoutMachinePaths(study))}\n`);
   const page = await writePage(study, join(folder, "index.html"));
   return { page, numTables: tables.length, numFigures: figures.length };
 }
@@ -39,8 +40,8 @@ export async function writeReport(study: Study, out: string): Promise<WrittenRep
 export async function writePage(study: Study, file: string): Promise<string> {
   const path = resolve(file);
   await mkdir(dirname(path), { recursive: true });
-  const hrefOf = ({ folder }: { readonly folder: string }, name: string) => relative(dirname(path), join(folder, name)).split(sep).join("/");
-  await writeFileAtomic(path, renderPage(study, { hrefOf }));
+  const hrefOf = ({ folder }: { readonly folder: string }, name: string) => relative(dirname(path), resolve(folder, name)).split(sep).join("/");
+  await writeFileAtomic(path, renderPage(withoutMachinePaths(study), { hrefOf }));
   return path;
 }
 

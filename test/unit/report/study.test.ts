@@ -9,6 +9,7 @@ import { costs } from "../../../src/metrics/study-queries.js";
 import { MIGRATIONS } from "../../../src/metrics/schema.js";
 import { buildStudy, type StudyOptions } from "../../../src/report/study/build.js";
 import { closeRuns, openRuns } from "../../../src/report/study/source.js";
+import { withoutMachinePaths } from "../../../src/report/study/paths.js";
 import { tablesOf } from "../../../src/report/study/tables.js";
 import type { Study } from "../../../src/report/study/study.js";
 import { writeRun, type GivenArm, type GivenRun } from "../../helpers/study-runs.js";
@@ -174,6 +175,17 @@ test("what was predicted stands beside what happened, with how often it was with
     { arm: "fedavg", quantity: "energy_joules", predicted: { mean: 5 }, numMeasured: 0, numWithin: 0 },
   ]);
   expect(tablesOf(study).find(({ name }) => name === "predicted")?.rows).toEqual([["time", "7.5s", "6.0s", 1.25, 1.25, 1.25, "1 of 2"]]);
+});
+
+test("what is passed on names no folder of the machine", async () => {
+  const study = await studyOf([{ seed: 1, arms: [{ name: "fedavg", losses: [2, 1] }] }]);
+  const [run] = study.runs;
+  if (run === undefined) throw new Error("one run");
+  const parent = join(run.folder, "..");
+  const given = { ...study, runs: [{ ...run, config: `train: ${parent}/a.json\nmodel: /opt/package/m.gguf\nother: /home/me/x` }] };
+  const paths = { workingFolder: parent, packageRoot: "/opt/package", home: "/home/me" };
+  expect(withoutMachinePaths(given, paths).runs[0]).toMatchObject({ folder: "run-1", config: "train: ./a.json\nmodel: <fedllm-native>/m.gguf\nother: ~/x", record: run.record });
+  expect(JSON.stringify(withoutMachinePaths(given, paths))).not.toContain(parent);
 });
 
 test("an arm or a metric that nobody has is refused with the ones there are", async () => {
