@@ -98,7 +98,7 @@ function renderContent(study: Study, hrefOf: HrefOf): string {
     renderAnswer(study, figures[0]),
     renderFilter(study),
     section("quality", "Quality", table("quality"), figuresOf((figure) => !others(figure))),
-    section("comparisons", "Comparisons", renderComparisons(study)),
+    section("comparisons", "Comparisons", table("main-effects"), renderComparisons(study)),
     section("transfer", "Transfer", table("transfer"), onDemand("transfer-by-pair", "What the change of the base model costs", table("transfer-differences"))),
     section("costs", "Costs", table("costs"), figuresOf(isAbout("quality-memory")), table("target"), table("predicted")),
     section("benchmarks", "Benchmarks", table("benchmarks"), table("benchmark-comparisons")),

@@ -2,13 +2,15 @@
 import { DEFAULT_STRATEGY } from "../../federated/strategies/registry.js";
 import type { ArmCells } from "./cells.js";
 import { formatPValue, formatValue } from "./numbers.js";
-import type { Answer, AnswerLine, Comparison, CostLine, QualityLine, StudyMetric } from "./study.js";
+import type { Estimate } from "./statistics.js";
+import type { Answer, AnswerLine, Comparison, CostLine, MainEffect, QualityLine, StudyMetric } from "./study.js";
 
 export interface AnswerParts {
   readonly arms: readonly ArmCells[];
   readonly main: StudyMetric | undefined;
   readonly quality: readonly QualityLine[];
   readonly comparisons: readonly Comparison[];
+  readonly mainEffects: readonly MainEffect[];
   readonly costs: readonly CostLine[];
 }
 
@@ -45,23 +47,37 @@ function chooseFocus(lines: readonly AnswerLine[], { arms }: AnswerParts): Answe
   return lines.filter((line) => strategyOf(line) === strategy).sort((left, right) => left.weights - right.weights)[0];
 }
 
-function describeLine(line: AnswerLine, main: StudyMetric, { arms, quality }: AnswerParts): Pick<Answer, "sentence" | "detail"> {
+function describeLine(line: AnswerLine, main: StudyMetric, { arms, quality, mainEffects: effects }: AnswerParts): Pick<Answer, "sentence" | "detail"> {
   const armOf = (name: string) => arms.find(({ arm }) => arm === name);
   const valueOf = (name: string) => quality.find(({ arm, metric }) => arm === name && metric === main.metric)?.value.mean;
   const [precision, referencePrecision] = [line.arm, line.reference].map((name) => armOf(name)?.precision ?? name);
   const [own, other] = [valueOf(line.arm), valueOf(line.reference)];
+  const effect = effects.find(({ metric, factor, level, reference }) => metric === main.metric && factor === "precision" && level === precision && reference === referencePrecision);
   const title = plainTitle(main);
   const values = own === undefined || other === undefined ? "" : `${armOf(line.arm)?.strategy ?? ""} ends at a ${title} of ${formatValue(own, main)}, against ${formatValue(other, main)} on ${referencePrecision ?? ""}: `;
   const peak = line.peakMemory === undefined ? "" : ` At the peak of training it takes ${describeSaving(line.peakMemory)} memory.`;
+  if (effect !== undefined) {
+    return {
+      sentence: `Averaged over ${String(effect.numPairs)} federated strategies, ${lowerFirst(describeVerdict(effect, precision ?? "", main))} ${describeSaving(line.weights)} memory for weights.`,
+      detail: `Over strategies: ${describeChange(effect, main)}. Of them ${values}${describeChange(line, main)}.${peak}`,
+    };
+  }
   return {
     sentence: `${describeVerdict(line, precision ?? "", main)} ${describeSaving(line.weights)} memory for weights.`,
     detail: `${values}${describeChange(line, main)}.${peak}`,
   };
 }
 
+/** A difference over seeds and its test, of a pair of arms or of an average. */
+type Change = Pick<AnswerLine, "change" | "adjustedPValue"> | Pick<MainEffect, "difference" | "adjustedPValue">;
+
+const differenceOf = (line: { readonly change: Estimate } | { readonly difference: Estimate }): Estimate => ("change" in line ? line.change : line.difference);
+
+const lowerFirst = (words: string): string => words.charAt(0).toLowerCase() + words.slice(1);
+
 /** The first half of a sentence that goes on with what is saved. */
-function describeVerdict({ change, adjustedPValue }: AnswerLine, precision: string, main: StudyMetric): string {
-  const { mean, count } = change;
+function describeVerdict({ adjustedPValue, ...line }: Change, precision: string, main: StudyMetric): string {
+  const { mean, count } = differenceOf(line);
   const title = plainTitle(main);
   const seeds = `${String(count)} seed${count === 1 ? "" : "s"}`;
   if (adjustedPValue === undefined) return `What training on ${precision} costs in ${title} cannot be told from ${seeds}; it takes`;
@@ -71,8 +87,8 @@ function describeVerdict({ change, adjustedPValue }: AnswerLine, precision: stri
   return mean > 0 === main.higherIsBetter ? `Training on ${precision} improves the ${title} by ${size} and takes` : `Training on ${precision} costs ${size} of ${title} and takes`;
 }
 
-function describeChange({ change, adjustedPValue }: AnswerLine, main: StudyMetric): string {
-  const { mean, high, count } = change;
+function describeChange({ adjustedPValue, ...line }: Change, main: StudyMetric): string {
+  const { mean, high, count } = differenceOf(line);
   const difference = `${mean < 0 ? "−" : "+"}${formatValue(Math.abs(mean), main)}`;
   if (high === undefined) return `${difference} with one seed, which says nothing of its spread`;
   const test = adjustedPValue === undefined ? "too few for a test" : `p = ${formatPValue(adjustedPValue)} by the paired t test`;

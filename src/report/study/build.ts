@@ -10,6 +10,7 @@ import { clientLines, fairnessLines } from "./clients.js";
 import { describeMetrics } from "./metrics.js";
 import { predictionLines } from "./predictions.js";
 import { privacyLines, privacyNotes } from "./privacy.js";
+import { mainEffects } from "./main-effects.js";
 import { finalOf, overCells, readRun } from "./run-data.js";
 import type { RunData } from "./run-data.js";
 import type { OpenRun } from "./source.js";
@@ -39,6 +40,7 @@ export function buildStudy(runs: readonly OpenRun[], options: StudyOptions = {})
   const main = metrics[0];
   const costLines = arms.flatMap((arm) => costLine(arm, data));
   const comparisons = compareArms(arms, metrics, data, options.against);
+  const effects = mainEffects(arms, metrics, data);
   const target = main === undefined ? undefined : targetOf(arms, main, data, options.target);
   const privacy = privacyLines(arms, runs);
   const benchmarks = benchmarkLines(arms, runs);
@@ -46,7 +48,7 @@ export function buildStudy(runs: readonly OpenRun[], options: StudyOptions = {})
   return {
     version: STUDY_VERSION,
     title: options.title ?? titleOf(runs),
-    answer: answerOf({ arms, main, quality, comparisons, costs: costLines }),
+    answer: answerOf({ arms, main, quality, comparisons, mainEffects: effects, costs: costLines }),
     notes: [...syntheticNotes(runs), ...privacyNotes(privacy), ...stateNotes(runs, arms), ...warnings],
     runs: runs.map((run, index) => ({
       index,
@@ -68,6 +70,7 @@ export function buildStudy(runs: readonly OpenRun[], options: StudyOptions = {})
     metrics,
     quality,
     comparisons,
+    mainEffects: effects,
     costs: costLines,
     ...(target === undefined ? {} : { target }),
     fairness: fairnessLines(arms, metrics, data),

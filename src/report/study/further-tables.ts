@@ -65,10 +65,10 @@ export function predictionTables({ predictions }: Study): StudyTable[] {
         const total = (valueOf: (line: (typeof mine)[number]) => number, timesOf: (line: (typeof mine)[number]) => number) =>
           quantity === "peak_memory_bytes" ? Math.max(...mine.map(valueOf)) : mine.reduce((sum, line) => sum + valueOf(line) * timesOf(line), 0);
         const within = mine.reduce((sum, { numWithin }) => sum + numWithin, 0);
-        const measured = mine.reduce((sum, { numMeasured }) => sum + numMeasured, 0);
+        const ranged = mine.reduce((sum, { numRanged }) => sum + numRanged, 0);
         const predicted = shown(quantity, total((line) => line.predicted.mean, (line) => line.predicted.count));
         const happened = shown(quantity, total((line) => line.happened?.mean ?? 0, (line) => line.numMeasured));
-        return [[titleOf(quantity), predicted, happened, ratios.mean, ratios.min, ratios.max, `${String(within)} of ${String(measured)}`]];
+        return [[titleOf(quantity), predicted, happened, ratios.mean, ratios.min, ratios.max, ranged === 0 ? "" : `${String(within)} of ${String(ranged)}`]];
       }),
     },
     {
@@ -76,8 +76,8 @@ export function predictionTables({ predictions }: Study): StudyTable[] {
       title: "Predicted and happened, arm by arm",
       notes: ["In the units that the quantities are called by; means over trainings."],
       isLong: true,
-      columns: [text("arm"), text("quantity"), estimate("predicted", "predicted", String), estimate("happened", "happened", String), ratio("ratio", "ratio"), whole("num_within", "within"), whole("num_measured", "measured")],
-      rows: predictions.map(({ arm, quantity, predicted, happened, ratio: found, numWithin, numMeasured }) => [arm, quantity, predicted, happened ?? null, found?.mean ?? null, numWithin, numMeasured]),
+      columns: [text("arm"), text("quantity"), estimate("predicted", "predicted", String), estimate("happened", "happened", String), ratio("ratio", "ratio"), whole("num_within", "within"), whole("num_ranged", "with a range"), whole("num_measured", "measured")],
+      rows: predictions.map(({ arm, quantity, predicted, happened, ratio: found, numWithin, numRanged, numMeasured }) => [arm, quantity, predicted, happened ?? null, found?.mean ?? null, numWithin, numRanged, numMeasured]),
     },
   ];
 }

@@ -13,11 +13,12 @@ export function predictionLines(arms: readonly ArmCells[], data: readonly RunDat
       const outcomes = arm.trainings.flatMap(({ run, name }) => data[run]?.predictions.find((line) => line.arm === name && line.quantity === quantity) ?? []);
       const predicted = estimateMean(outcomes.map(({ value }) => value));
       if (predicted === undefined) return [];
-      const measured = outcomes.flatMap(({ value, low, high, actual }) => (actual === null ? [] : [{ value, low: low ?? value, high: high ?? value, actual }]));
+      const measured = outcomes.flatMap(({ value, low, high, actual }) => (actual === null ? [] : [{ value, low, high, actual }]));
       const happened = estimateMean(measured.map(({ actual }) => actual));
       const ratio = estimateMean(measured.flatMap(({ value, actual }) => (value > 0 ? [actual / value] : [])));
-      const numWithin = measured.filter(({ low, high, actual }) => actual >= low && actual <= high).length;
-      return [{ arm: arm.arm, quantity, predicted, ...(happened === undefined ? {} : { happened }), ...(ratio === undefined ? {} : { ratio }), numMeasured: measured.length, numWithin }];
+      const ranged = measured.flatMap(({ low, high, actual }) => (low === null || high === null ? [] : [{ low, high, actual }]));
+      const numWithin = ranged.filter(({ low, high, actual }) => actual >= low && actual <= high).length;
+      return [{ arm: arm.arm, quantity, predicted, ...(happened === undefined ? {} : { happened }), ...(ratio === undefined ? {} : { ratio }), numMeasured: measured.length, numRanged: ranged.length, numWithin }];
     });
   });
 }

@@ -20,6 +20,8 @@ export interface Study {
   readonly metrics: readonly StudyMetric[];
   readonly quality: readonly QualityLine[];
   readonly comparisons: readonly Comparison[];
+  /** The same averaged over strategies, or over precisions; empty without several of them. */
+  readonly mainEffects: readonly MainEffect[];
   readonly costs: readonly CostLine[];
   /** Absent without values along the way. */
   readonly target?: Target;
@@ -119,6 +121,15 @@ export interface Comparison {
   readonly permutationPValue?: number;
   /** Why there is no test. */
   readonly refused?: string;
+}
+
+/** What a precision changes over all federated strategies, or a strategy over all precisions. */
+export interface MainEffect extends Omit<Comparison, "first" | "second"> {
+  readonly factor: "precision" | "strategy";
+  readonly level: string;
+  readonly reference: string;
+  /** Pairs of arms that were averaged before the test; `difference` is over seeds. */
+  readonly numPairs: number;
 }
 
 /** What an arm costs, over seeds. */
@@ -251,8 +262,9 @@ export interface PredictionLine {
   readonly happened?: Estimate;
   /** Happened by predicted. */
   readonly ratio?: Estimate;
-  /** Trainings in which it was measured, and those within the predicted range. */
+  /** Trainings in which it was measured, those of them that had a predicted range, and those within it. */
   readonly numMeasured: number;
+  readonly numRanged: number;
   readonly numWithin: number;
 }
 

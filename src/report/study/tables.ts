@@ -13,7 +13,7 @@ import type { Study, StudyMetric } from "./study.js";
 
 /** All tables that have something to show, in the order of reading. */
 export function tablesOf(study: Study): StudyTable[] {
-  return [qualityTable(study), comparisonTable(study), costTable(study), targetTable(study), fairnessTable(study), ...transferTables(study), ...evaluationTables(study), ...predictionTables(study), runTable(study), clientTable(study), curveTable(study)].filter(({ rows }) => rows.length > 0);
+  return [qualityTable(study), comparisonTable(study), mainEffectTable(study), costTable(study), targetTable(study), fairnessTable(study), ...transferTables(study), ...evaluationTables(study), ...predictionTables(study), runTable(study), clientTable(study), curveTable(study)].filter(({ rows }) => rows.length > 0);
 }
 
 const ofMetric = (metric: StudyMetric, prefix = ""): StudyColumn => estimate(`${prefix}${metric.metric}`, metric.title, (value) => (value * metric.displayFactor).toFixed(metric.digits));
@@ -64,18 +64,43 @@ function comparisonTable({ comparisons, metrics }: Study): StudyTable {
       text("first"),
       text("second"),
       whole("num_pairs", "seeds"),
-      { ...estimate("difference", "difference", signed((value) => value.toFixed(4))), formatHalf: (value) => value.toFixed(4) },
-      plain("effect_size", "effect", (value) => value.toFixed(2)),
-      plain("p_value", "p", formatPValue),
-      plain("p_value_holm", "p (Holm)", formatPValue),
-      plain("p_value_signs", "p (signs)", formatPValue),
-      text("verdict"),
+      ...testColumns(),
     ],
     rows,
   };
 }
 
-function verdictOf({ refused, adjustedPValue, difference }: Study["comparisons"][number], { higherIsBetter }: StudyMetric): string {
+/** A difference and what tests say of it. */
+function testColumns(): StudyColumn[] {
+  return [
+    { ...estimate("difference", "difference", signed((value) => value.toFixed(4))), formatHalf: (value) => value.toFixed(4) },
+    plain("effect_size", "effect", (value) => value.toFixed(2)),
+    plain("p_value", "p", formatPValue),
+    plain("p_value_holm", "p (Holm)", formatPValue),
+    plain("p_value_signs", "p (signs)", formatPValue),
+    text("verdict"),
+  ];
+}
+
+function mainEffectTable({ mainEffects, metrics }: Study): StudyTable {
+  const rows = mainEffects.flatMap((line) => {
+    const metric = metrics.find((candidate) => candidate.metric === line.metric);
+    if (metric === undefined) return [];
+    const { factor, level, reference, numPairs, difference, pValue = null, adjustedPValue = null, permutationPValue = null, effectSize = null } = line;
+    return [[metric.title, factor, level, reference, numPairs, difference.count, scaled(difference, metric.displayFactor), effectSize, pValue, adjustedPValue, permutationPValue, verdictOf(line, metric)]];
+  });
+  return {
+    name: "main-effects",
+    title: "Averaged over strategies, and over precisions",
+    notes: [
+      "Differences of pairs of arms are averaged for each seed, and the averages tested over seeds as above; Holm over the rows of a factor and metric. Precisions are averaged over federated strategies (not local or centralized ones).",
+    ],
+    columns: [text("metric"), text("factor"), text("level"), text("reference", "against"), whole("num_arms", "arms"), whole("num_pairs", "seeds"), ...testColumns()],
+    rows,
+  };
+}
+
+function verdictOf({ refused, adjustedPValue, difference }: Pick<Study["comparisons"][number], "refused" | "adjustedPValue" | "difference">, { higherIsBetter }: StudyMetric): string {
   if (refused !== undefined) return `no test: ${refused}`;
   if (adjustedPValue === undefined || adjustedPValue >= 0.05) return "not told apart";
   if (higherIsBetter === undefined) return "different";

@@ -142,6 +142,34 @@ test("fairness looks at the worst tenth of the clients, at the spread, and at wh
   expect(clients.find(({ clientId }) => clientId === "c7")).toMatchObject({ numRounds: 1, numExamples: 3, values: [{ metric: "heldout_loss", value: 7, before: 10.5 }] });
 });
 
+test("a precision is tested averaged over federated strategies, on seeds that all of them have", async () => {
+  const arm = (name: string, precision: string, strategy: string, loss: number): GivenArm => ({ name: `${name}-${strategy}`, precision, strategy, losses: [9, loss] });
+  // Losses on Q4_K_M are higher by 0.1, 0.2, 0.3 for FedAvg and by 0.1, 0.4, 0.7 for FedProx, so by 0.1, 0.3, 0.5 on average; local ones by 5, which does not count.
+  const runs = [0, 1, 2, 3].map((seed) => ({
+    seed,
+    arms: [
+      ...(["fedavg", "fedprox", "local"] as const).map((strategy) => arm("f16", "F16", strategy, 1)),
+      arm("q4", "Q4_K_M", "fedavg", 1 + 0.1 * (seed + 1)),
+      // The fourth seed has no FedProx, so that it counts for no average.
+      ...(seed === 3 ? [] : [arm("q4", "Q4_K_M", "fedprox", 1 + 0.1 + 0.3 * seed)]),
+      arm("q4", "Q4_K_M", "local", 6),
+    ],
+  }));
+  const { mainEffects, answer } = await studyOf(runs);
+  const effect = mainEffects.find(({ factor }) => factor === "precision");
+  expect(effect).toMatchObject({ metric: "heldout_loss", level: "Q4_K_M", reference: "F16", numPairs: 2, difference: { count: 3 } });
+  expect(effect?.difference.mean).toBeCloseTo(0.3, 9);
+  // t = 0.3 / (0.2 / sqrt(3)) with 2 degrees of freedom, whose distribution has a closed form.
+  const t = 1.5 * Math.sqrt(3);
+  expect(effect?.pValue).toBeCloseTo(1 - t / Math.sqrt(2 + t * t), 9);
+  expect(effect?.adjustedPValue).toBe(effect?.pValue);
+  expect(answer.sentence).toMatch(/^Averaged over 2 federated strategies, training on Q4_K_M costs nothing in held-out loss that 3 seeds can show, and takes/u);
+  // Local against FedAvg over both precisions, with Holm's correction over two strategies.
+  const strategies = mainEffects.filter(({ factor }) => factor === "strategy");
+  expect(strategies).toMatchObject([{ level: "fedprox", reference: "fedavg", numPairs: 2 }, { level: "local", numPairs: 2, difference: { count: 4 } }]);
+  expect((await studyOf(threeSeeds)).mainEffects).toEqual([]);
+});
+
 test("an adapter on another precision is set against itself at home and against the adapter trained there", async () => {
   // Seed 0: used on F16 the quantized arm's adapter has 1.05; at home 1.1; the one trained on F16 has 1 there.
   const moved = threeSeeds.map(({ seed, arms: [f16, q4] }) => {
@@ -171,7 +199,7 @@ test("what was predicted stands beside what happened, with how often it was with
     { seed: 2, arms: [{ name: "fedavg", losses: [3, 2, 1], predicted: { duration_ms: [6000, 4000, 9000] } }] },
   ]);
   expect(study.predictions).toMatchObject([
-    { arm: "fedavg", quantity: "duration_ms", predicted: { mean: 3750 }, happened: { mean: 3000 }, ratio: { mean: 1.25, min: 0.5, max: 2 }, numMeasured: 2, numWithin: 1 },
+    { arm: "fedavg", quantity: "duration_ms", predicted: { mean: 3750 }, happened: { mean: 3000 }, ratio: { mean: 1.25, min: 0.5, max: 2 }, numMeasured: 2, numRanged: 2, numWithin: 1 },
     { arm: "fedavg", quantity: "energy_joules", predicted: { mean: 5 }, numMeasured: 0, numWithin: 0 },
   ]);
   expect(tablesOf(study).find(({ name }) => name === "predicted")?.rows).toEqual([["time", "7.5s", "6.0s", 1.25, 1.25, 1.25, "1 of 2"]]);
