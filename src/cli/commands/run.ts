@@ -39,15 +39,16 @@ export const runCommand: CommandModule<object, RunArguments> = {
       import("../../run/run-folder.js"),
     ]);
     const folder = values.out ?? defaultRunFolder(config.name, new Date());
-    const predictions = values.plan ? await predict(config) : {};
+    const predictions = values.plan ? await predict(config, (execution.parallelArms ?? 1) !== 1) : {};
     await showRun(values, folder, (options) => runExperiment(config, folder, { ...options, ...execution, ...predictions }));
   },
 };
 
-async function predict(config: ExperimentConfig) {
+/** Memory is predicted for arms one after another only: with several at once the peak is that of all of them. */
+async function predict(config: ExperimentConfig, atOnce: boolean) {
   const [{ makeForecast }, { predictionRows }] = await Promise.all([import("./plan.js"), import("../../run/forecast.js")]);
   const { forecast } = await makeForecast(config, process.cwd());
-  return { predictions: predictionRows(forecast.arms) };
+  return { predictions: predictionRows(forecast.arms).filter(({ quantity }) => !atOnce || quantity !== "peak_memory_bytes") };
 }
 
 async function makePlan(config: Awaited<ReturnType<typeof loadConfigFrom>>["config"]): Promise<ExperimentPlan> {

@@ -18,7 +18,9 @@ export interface RunData {
   readonly predictions: readonly OutcomeLine[];
 }
 
-export function readRun({ database }: OpenRun): RunData {
+export function readRun({ database, record }: OpenRun): RunData {
+  // Where arms cannot be told apart, a peak is that of all of them and of the program, which is not what was predicted.
+  const hasOwnPeak = record.machine.peakMemoryScope === "arm";
   return {
     finals: finalValues(database),
     clientFinals: finalClientValues(database),
@@ -26,7 +28,7 @@ export function readRun({ database }: OpenRun): RunData {
     curves: curves(database),
     costs: costs(database, AGGREGATION_ERROR),
     transfers: transferValues(database),
-    predictions: predictedAndHappened(database),
+    predictions: predictedAndHappened(database).filter(({ quantity }) => hasOwnPeak || quantity !== "peak_memory_bytes"),
   };
 }
 
