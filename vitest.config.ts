@@ -1,8 +1,9 @@
 /**
- * Test projects, one per folder of test/. Unit and contract tests run side by side; everything that loads the addon or
- * starts programs runs one file at a time, in processes of their own: the llama.cpp backends are process-global, and
- * timings would disturb each other. Groups run one after the other.
+ * Test projects, one per folder of test/. Files run side by side, as many as there are cores, each in a process of its own, since the llama.cpp
+ * backends are process-global; tests of the core and of the addon run one file at a time, since they use all cores themselves. Groups run one
+ * after the other.
  */
+import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
 import { defineConfig } from "vitest/config";
 import type { TestProjectConfiguration } from "vitest/config";
@@ -23,7 +24,8 @@ function project(options: ProjectOptions): TestProjectConfiguration {
       testTimeout: options.testTimeoutMs,
       hookTimeout: options.testTimeoutMs,
       sequence: { groupOrder: options.groupOrder },
-      ...(options.parallel === true ? {} : { fileParallelism: false, maxWorkers: 1 }),
+      // The default leaves a core free, which of two is half.
+      ...(options.parallel === true ? { maxWorkers: availableParallelism() } : { fileParallelism: false, maxWorkers: 1 }),
     },
   };
 }
@@ -45,9 +47,9 @@ export default defineConfig({
       project({ name: "contract", groupOrder: 0, testTimeoutMs: 20_000, parallel: true }),
       project({ name: "native", groupOrder: 1, testTimeoutMs: 600_000 }),
       project({ name: "addon", groupOrder: 2, testTimeoutMs: 120_000 }),
-      project({ name: "integration", groupOrder: 3, testTimeoutMs: 300_000 }),
-      project({ name: "cli", groupOrder: 4, testTimeoutMs: 300_000 }),
-      project({ name: "packaging", groupOrder: 5, testTimeoutMs: 600_000 }),
+      project({ name: "integration", groupOrder: 3, testTimeoutMs: 300_000, parallel: true }),
+      project({ name: "cli", groupOrder: 3, testTimeoutMs: 300_000, parallel: true }),
+      project({ name: "packaging", groupOrder: 4, testTimeoutMs: 600_000 }),
     ],
   },
 });

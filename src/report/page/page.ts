@@ -99,7 +99,7 @@ function renderContent(study: Study, hrefOf: HrefOf): string {
     renderFilter(study),
     section("quality", "Quality", table("quality"), figuresOf((figure) => !others(figure))),
     section("comparisons", "Comparisons", table("main-effects"), renderComparisons(study)),
-    section("transfer", "Transfer", table("transfer"), onDemand("transfer-by-pair", "What the change of the base model costs", table("transfer-differences"))),
+    section("transfer", "Transfer", table("transfer-average"), table("transfer"), onDemand("transfer-by-pair", "What the change of the base model costs", table("transfer-differences"))),
     section("costs", "Costs", table("costs"), figuresOf(isAbout("quality-memory")), table("target"), table("predicted")),
     section("benchmarks", "Benchmarks", table("benchmarks"), table("benchmark-comparisons")),
     section("privacy", "Privacy", table("privacy")),

@@ -10,7 +10,7 @@ import type { Study } from "./study.js";
 /** The matrix, and its differences; empty where no adapter was judged on another precision. */
 export function transferTables({ transfer, arms }: Study): StudyTable[] {
   if (transfer === undefined) return [];
-  const { metric, precisions, lines } = transfer;
+  const { metric, precisions, lines, averages } = transfer;
   const { title, displayFactor, digits } = describeMetric(metric);
   const format = (value: number) => (value * displayFactor).toFixed(digits);
   const judged = arms.filter(({ arm }) => lines.some((line) => line.arm === arm));
@@ -22,6 +22,13 @@ export function transferTables({ transfer, arms }: Study): StudyTable[] {
       notes: ["Rows are the precisions that adapters were trained on, columns those they were used on. Means over seeds."],
       columns: [text("arm", "adapter of arm"), ...precisions.map((precision) => estimate(`on_${precision.toLowerCase()}`, `on ${precision}`, format))],
       rows: judged.map(({ arm }) => [arm, ...precisions.map((precision) => lines.find((line) => line.arm === arm && line.precision === precision)?.value ?? null)]),
+    },
+    {
+      name: "transfer-average",
+      title: `Transfer: what the change of the base model costs in ${title}, averaged over federated strategies`,
+      notes: ["Minus own: against the same adapters on the precision they were trained on. Minus trained there: against the adapters that were trained on the precision these are used on. Averaged for each seed, then over seeds with 95 % intervals."],
+      columns: [text("trained_on", "trained on"), text("used_on", "used on"), whole("num_arms", "arms"), columnOf("minus_own", "minus own"), columnOf("minus_trained_there", "minus trained there")],
+      rows: averages.map(({ trainedOn, usedOn, numArms, minusOwn, minusTrainedThere }) => [trainedOn, usedOn, numArms, scaled(minusOwn, displayFactor), minusTrainedThere === undefined ? null : scaled(minusTrainedThere, displayFactor)]),
     },
     {
       name: "transfer-differences",

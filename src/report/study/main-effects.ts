@@ -13,7 +13,7 @@ import { testPairs } from "./statistics.js";
 import type { MainEffect, StudyMetric } from "./study.js";
 
 /** Baselines without a federation. */
-const NOT_FEDERATED: readonly string[] = ["local", "centralized"];
+export const NOT_FEDERATED: readonly string[] = ["local", "centralized"];
 /** Of a single pair the comparisons tell. */
 const PAIRS_MIN = 2;
 

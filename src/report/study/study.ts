@@ -240,6 +240,17 @@ export interface Transfer {
   /** Of the base models that adapters were judged on. */
   readonly precisions: readonly string[];
   readonly lines: readonly TransferLine[];
+  /** Over federated strategies; empty where there is only one. */
+  readonly averages: readonly TransferAverage[];
+}
+
+export interface TransferAverage {
+  readonly trainedOn: string;
+  readonly usedOn: string;
+  /** Arms of the precision that were averaged; estimates are over seeds. */
+  readonly numArms: number;
+  readonly minusOwn: Estimate;
+  readonly minusTrainedThere?: Estimate;
 }
 
 export interface TransferLine {

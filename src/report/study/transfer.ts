@@ -5,7 +5,8 @@ import type { RunData } from "./run-data.js";
 import type { ArmCells, Cell } from "./cells.js";
 import { estimateMean } from "./statistics.js";
 import type { Estimate } from "./statistics.js";
-import type { StudyMetric, Transfer, TransferLine } from "./study.js";
+import { NOT_FEDERATED } from "./main-effects.js";
+import type { StudyMetric, Transfer, TransferAverage, TransferLine } from "./study.js";
 
 /** The matrix of the first metric that was measured across precisions; undefined without one. */
 export function transferOf(arms: readonly ArmCells[], metrics: readonly StudyMetric[], data: readonly RunData[]): Transfer | undefined {
@@ -25,7 +26,42 @@ export function transferOf(arms: readonly ArmCells[], metrics: readonly StudyMet
       return [{ arm: arm.arm, precision, value, ...(minusOwn === undefined ? {} : { minusOwn }), ...(minusTrainedThere === undefined ? {} : { minusTrainedThere }) }];
     }),
   );
-  return { metric: main.metric, precisions, lines };
+  return { metric: main.metric, precisions, lines, averages: averagesOf(arms, precisions, valueOf) };
+}
+
+/** Over federated strategies: differences are averaged for each seed that every one of them has, and their mean is over seeds. */
+function averagesOf(all: readonly ArmCells[], precisions: readonly string[], valueOf: (cell: Cell, precision: string) => number | undefined): TransferAverage[] {
+  const arms = all.filter(({ strategy }) => !NOT_FEDERATED.includes(strategy));
+  return precisions.flatMap((trainedOn) => {
+    const mine = arms.filter(({ precision }) => precision === trainedOn);
+    if (mine.length < 2) return [];
+    return precisions.flatMap((usedOn): TransferAverage[] => {
+      if (usedOn === trainedOn) return [];
+      const minusOwn = averageBySeed(mine.map((arm) => arm.trainings.map((cell) => [cell, minus(valueOf(cell, usedOn), valueOf(cell, trainedOn))] as const)));
+      const minusTrainedThere = averageBySeed(
+        mine.map((arm) => {
+          const there = siblingOf(arm, usedOn, arms);
+          return there === undefined ? [] : sharedCells(arm, there).map(([left, right]) => [left, minus(valueOf(left, usedOn), valueOf(right, usedOn))] as const);
+        }),
+      );
+      if (minusOwn === undefined) return [];
+      return [{ trainedOn, usedOn, numArms: mine.length, minusOwn, ...(minusTrainedThere === undefined ? {} : { minusTrainedThere }) }];
+    });
+  });
+}
+
+function averageBySeed(byArm: readonly (readonly (readonly [Cell, number | undefined])[])[]): Estimate | undefined {
+  const blocks = new Map<string, number[]>();
+  for (const [{ seed, dataKey }, value] of byArm.flat()) {
+    const key = `${String(seed)} ${dataKey}`;
+    if (value !== undefined) blocks.set(key, [...(blocks.get(key) ?? []), value]);
+  }
+  const complete = [...blocks.values()].filter(({ length }) => length === byArm.length);
+  return estimateMean(complete.map((values) => values.reduce((sum, value) => sum + value, 0) / values.length));
+}
+
+function minus(left: number | undefined, right: number | undefined): number | undefined {
+  return left === undefined || right === undefined ? undefined : left - right;
 }
 
 /** The arm that differs in precision only. */
@@ -39,5 +75,6 @@ function pairedOn(first: ArmCells, second: ArmCells, valueOf: (cell: Cell) => nu
 }
 
 function difference(left: number | undefined, right: number | undefined): number[] {
-  return left === undefined || right === undefined ? [] : [left - right];
+  const found = minus(left, right);
+  return found === undefined ? [] : [found];
 }

@@ -190,6 +190,14 @@ test("an adapter on another precision is set against itself at home and against 
   expect(table?.columns.map(({ title }) => title)).toEqual(["adapter of arm", "on F16", "on Q4_K_M"]);
   expect(table?.rows[1]?.[0]).toBe("q4-fedavg");
   expect((await studyOf(threeSeeds)).transfer).toBeUndefined();
+  expect(study.transfer?.averages).toEqual([]);
+
+  // A second strategy whose adapters lose 0.25 more on F16: (-0.05 + 0.2) / 2 at home, and against those trained there 0.15 and 0.4.
+  const second = moved.map(({ seed, arms }) => ({ seed, arms: [...arms, ...arms.map((arm) => ({ ...arm, name: arm.name.replace("fedavg", "fedprox"), strategy: "fedprox", transfer: { ...arm.transfer, ...(arm.name.startsWith("q4") ? { F16: arm.transfer.F16 + 0.25 } : {}) } }))] }));
+  const average = (await studyOf(second)).transfer?.averages.find(({ usedOn }) => usedOn === "F16");
+  expect(average).toMatchObject({ trainedOn: "Q4_K_M", usedOn: "F16", numArms: 2, minusOwn: { count: 3 }, minusTrainedThere: { count: 3 } });
+  expect(average?.minusOwn.mean).toBeCloseTo(0.075, 9);
+  expect(average?.minusTrainedThere?.mean).toBeCloseTo(0.275, 9);
 });
 
 test("what was predicted stands beside what happened, with how often it was within its range", async () => {
