@@ -10,9 +10,14 @@ interface Heading {
 }
 
 const LABEL_WIDTH = 108;
-/** Longer names are cut; their tooltips have all of it. */
-const LABEL_LENGTH = 14;
+/** Longer names are small; names that are too long for that, too, are cut, and their tooltips have all of them. */
+const LABEL_LENGTH = 13;
+const SMALL_LABEL_LENGTH = 17;
 const TOP = 26;
+
+function rowLabel(label: string, y: number, isSmall = false): string {
+  return textAt(LABEL_WIDTH - 6, y, shorten(label, SMALL_LABEL_LENGTH), { anchor: "end", small: isSmall || Array.from(label).length > LABEL_LENGTH });
+}
 
 export interface ChangeRow extends SeriesStyle {
   readonly label: string;
@@ -53,7 +58,7 @@ export function changeChart(heading: Heading, rows: readonly ChangeRow[], { chan
       const shown = `${title} ${(100 * part).toFixed(0)} %`;
       return box({ x: bars.from, y: top + 2, width, height: BAR - 4 }, line.colour, `${line.label}: ${shown} of the reference`, place === 0 ? 1 : 0.5) + textAt(bars.to + 8, top + 12, shown, { small: true });
     });
-    return seriesGroup(line.label, textAt(LABEL_WIDTH - 6, y + 4, shorten(line.label, LABEL_LENGTH), { anchor: "end" }) + interval + marker(scale.at(mean), y, line, tip, 5) + parts.join(""));
+    return seriesGroup(line.label, rowLabel(line.label, y + 4) + interval + marker(scale.at(mean), y, line, tip, 5) + parts.join(""));
   });
   const zero = `<path class="axis" d="M${number(scale.at(0))} ${number(TOP - 4)}V${number(bottom)}"/>`;
   const whole = bars.from + (bars.to - bars.from) / most;
@@ -83,7 +88,7 @@ export function stripChart(heading: Heading, rows: readonly StripRow[], title: s
     // Points of one row alternate in height, so that equal values can be seen beside each other.
     const points = line.values.map(({ name, value }, place) => marker(scale.at(value), y + ((place % 5) - 2) * 3, line, `${name}, ${line.label}: ${format(value)}`, 2.5));
     const median = box({ x: at(0.5) - 1.5, y: y - 11, width: 3, height: 22 }, line.colour, `${line.label}: median ${format(quantile(sorted, 0.5))}`);
-    return seriesGroup(line.label, textAt(LABEL_WIDTH - 6, y + 4, shorten(line.label, LABEL_LENGTH), { anchor: "end" }) + middle + points.join("") + median);
+    return seriesGroup(line.label, rowLabel(line.label, y + 4) + middle + points.join("") + median);
   });
   return makeFigure(heading.name, heading.title, heading.description, bottom + 38, horizontalAxis(scale, { top: TOP - 4, bottom, right }, title, tickFormat(scale)) + drawn.join(""));
 }
@@ -137,7 +142,7 @@ export function shadeChart(heading: Heading, { rows, columns, cells, rowHeight, 
       const shade = box({ x: x + 0.5, y: y + 0.5, width: width - 1, height: rowHeight - 1 }, cell.shade < 0 ? 1 : 0, cell.tooltip, Math.max(0.03, Math.min(1, Math.abs(cell.shade)) * (cell.text === undefined ? 1 : SHADE_MOST)));
       return seriesGroup(column, shade + text);
     });
-    const name = textAt(LABEL_WIDTH - 6, y + rowHeight / 2 + 4, shorten(label, LABEL_LENGTH), { anchor: "end", small: rowHeight < 16 });
+    const name = rowLabel(label, y + rowHeight / 2 + 4, rowHeight < 16);
     return name + drawnCells.join("");
   });
   const bottom = top + rows.length * rowHeight;

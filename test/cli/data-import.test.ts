@@ -24,7 +24,7 @@ describe("data import", () => {
   });
 
   test.each([
-    [["data", "import"], 2, "Not enough"],
+    [["data", "import"], 2, "data import: expected more than its name"],
     [["data", "import", "none.json", "--out", "o.json"], 1, "IO_FAILED"],
     [["data", "import", "a.zip", "--out", "o.json"], 2, "Unpack the archive"],
     [["data", "imprt"], 2, "Did you mean import?"],

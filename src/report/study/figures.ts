@@ -7,7 +7,7 @@ import type { Figure, SeriesStyle } from "../../figures/svg.js";
 import { DEFAULT_STRATEGY } from "../../federated/strategies/registry.js";
 import { formatBytes, formatDuration } from "../format.js";
 import { formatValue, signed } from "./numbers.js";
-import type { CurvePoint, Study, StudyArm, StudyMetric } from "./study.js";
+import type { AnswerLine, CurvePoint, Study, StudyArm, StudyMetric } from "./study.js";
 
 /** In the order of reading; the first goes with the answer. */
 export function drawStudy(study: Study): Figure[] {
@@ -39,14 +39,16 @@ export function stylesOf(arms: readonly StudyArm[]): Map<string, SeriesStyle> {
 }
 
 function drawAnswer({ study, main, styleOf }: Parts): Figure[] {
-  const { lines } = study.answer;
+  const lines = answerRows(study, main);
   if (lines.length === 0) return [];
   const format = signed((value) => formatValue(value, main));
-  const description = `Left: ${main.title} against the unquantized model of the same strategy, mean and 95 % interval over seeds. Right: memory as a part of that model's. ${lines
-    .map(({ arm, change, weights }) => `${arm}: ${format(change.mean)}, weights ${(100 * weights).toFixed(0)} %`)
+  const isAveraged = lines.some(({ isAverage }) => isAverage);
+  const against = isAveraged ? "the unquantized model, averaged over federated strategies" : "the unquantized model of the same strategy";
+  const description = `Left: ${main.title} against ${against}, mean and 95 % interval over seeds. Right: memory as a part of that model's. ${lines
+    .map(({ label, change, weights }) => `${label}: ${format(change.mean)}, weights ${(100 * weights).toFixed(0)} %`)
     .join("; ")}.`;
-  const rows = lines.map(({ arm, change, weights, peakMemory }) => ({
-    label: arm,
+  const rows = lines.map(({ arm, label, change, weights, peakMemory }) => ({
+    label,
     ...styleOf(arm),
     change,
     parts: [{ title: "weights", part: weights }, ...(peakMemory === undefined ? [] : [{ title: "peak", part: peakMemory }])],
@@ -54,6 +56,18 @@ function drawAnswer({ study, main, styleOf }: Parts): Figure[] {
   const better = main.higherIsBetter === undefined ? "" : main.higherIsBetter ? " (right is better)" : " (left is better)";
   const texts = { changeTitle: `change${better}`, formatChange: format, partTitle: "memory (dashed: 100 %)" };
   return [changeChart({ name: "answer", title: "What quantizing the base loses and saves", description }, rows, texts)];
+}
+
+/** A row per precision where strategies were averaged, else per arm. */
+function answerRows({ answer: { lines }, mainEffects, arms }: Study, main: StudyMetric): (AnswerLine & { readonly label: string; readonly isAverage: boolean })[] {
+  const precisionOf = (name: string) => arms.find(({ arm }) => arm === name)?.precision;
+  const averages = mainEffects.flatMap(({ metric, factor, level, reference, difference }) => {
+    if (metric !== main.metric || factor !== "precision") return [];
+    const mine = lines.filter((line) => precisionOf(line.arm) === level && precisionOf(line.reference) === reference);
+    const line = mine.find(({ arm }) => arms.some((one) => one.arm === arm && one.strategy === DEFAULT_STRATEGY)) ?? mine[0];
+    return line === undefined ? [] : [{ ...line, label: level, change: difference, isAverage: true }];
+  });
+  return averages.length > 0 ? averages : lines.map((line) => ({ ...line, label: line.arm, isAverage: false }));
 }
 
 function drawTradeOff({ study, main, styleOf }: Parts): Figure[] {

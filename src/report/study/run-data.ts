@@ -26,7 +26,7 @@ export function readRun({ database, record }: OpenRun): RunData {
     clientFinals: finalClientValues(database),
     clientTotals: clientTotals(database),
     curves: curves(database),
-    costs: costs(database, AGGREGATION_ERROR),
+    costs: costs(database, AGGREGATION_ERROR).map((line) => (hasOwnPeak ? line : { ...line, peakMemoryBytes: null, plannedPeakBytes: null })),
     transfers: transferValues(database),
     predictions: predictedAndHappened(database).filter(({ quantity }) => hasOwnPeak || quantity !== "peak_memory_bytes"),
   };

@@ -129,7 +129,10 @@ function costTable({ costs }: Study): StudyTable {
     name: "costs",
     title: "What it costs",
     notes: [
-      "Peak memory is that of the process, mapped weights included; planned is what was predicted for it. Traffic is of all clients and rounds, both ways. Time is on the wall clock, without evaluations.",
+      measured.some(([{ key }]) => key === "peak_memory_bytes")
+        ? "Peak memory is that of the process, mapped weights included; planned is what was predicted for it."
+        : "Peaks of memory are left out: the process had several arms at once, or the system cannot tell arms apart.",
+      "Traffic is of all clients and rounds, both ways. Time is on the wall clock, without evaluations.",
       ...(measured.some(([{ key }]) => key.endsWith("joules")) ? ["Energy is of the whole machine while rounds and their evaluations ran, other programs included."] : ["This system does not tell its energy."]),
     ],
     columns: measured.map(([column]) => column),
