@@ -34,6 +34,7 @@ export type ErrorCode =
   | "SANDBOX_UNAVAILABLE"
   | "PRIVACY_SPENT"
   | "PRIVACY_VIOLATED"
+  | "PROTOCOL_VIOLATED"
   | "CANCELLED";
 
 /** The one class of operating errors; `code` tells them apart, `cause` keeps the lower error. */
