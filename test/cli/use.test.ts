@@ -158,10 +158,13 @@ describe("init", () => {
 
   test("asks what no option says, and writes nothing for answers that cannot be", async () => {
     const command = [...CLI_COMMAND, "init", "asked.yaml", "--model", "tiny.gguf"].map((part) => `'${part}'`).join(" ");
-    const asked = await runProgram(["sh", "-c", `printf 'mine\\nclients.json\\nfedprox, fedavg\\nF16\\n3\\n' | ${command}`], { cwd: folder, env });
+    const asked = await runProgram(["sh", "-c", `printf '\\nmine\\nclients.json\\nfedprox, fedavg\\nF16\\n3\\n' | ${command}`], { cwd: folder, env });
     expect([asked.exitCode, asked.stderr]).toEqual([0, ""]);
     const text = readFileSync(join(folder, "asked.yaml"), "utf8");
     for (const line of ["name: mine", "model: tiny.gguf", "  train: clients.json", "  numRounds: 3", "  precisions: [F16]", "  strategies: [fedprox, fedavg]"]) expect(text.split("\n")).toContain(line);
+    expect((await cli("init", "pairs.yaml", "--yes", "--objective", "dpo")).stdout).toContain("pairs.yaml is written: arms source-local, source-fedavg");
+    const planned = await cli("run", "pairs.yaml", "--dry-run", "--json");
+    expect([planned.exitCode, planned.stderr]).toEqual([0, ""]);
     const wrong = await cli("init", "wrong.yaml", "--yes", "--strategies", "fedavgg");
     expect(wrong.exitCode).toBe(2);
     expect(existsSync(join(folder, "wrong.yaml"))).toBe(false);

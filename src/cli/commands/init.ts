@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { createInterface } from "node:readline/promises";
 import type { CommandModule, InferredOptionTypes } from "yargs";
+import { OBJECTIVES } from "../../config/names.js";
 import { TEMPLATE_NAMES } from "../../data/prompt-template.js";
 import { problemError } from "../../errors.js";
 import { FIRST_STRATEGIES } from "../../federated/strategies/registry.js";
@@ -13,6 +14,7 @@ const initOptions = {
   name: { type: "string", requiresArg: true, describe: "name of the experiment (my-study)" },
   model: { type: "string", requiresArg: true, describe: "GGUF file, known:NAME or builtin:fedllm-tiny (the default)" },
   data: { type: "string", requiresArg: true, describe: "file of client data, or dataset:NAME (default: synthetic data)" },
+  objective: { choices: OBJECTIVES, requiresArg: true, describe: "sft, or dpo to learn which of two answers is preferred (sft)" },
   template: { choices: TEMPLATE_NAMES, requiresArg: true, describe: "how samples become text (default: chat with the built-in model, else alpaca)" },
   strategies: { type: "array", string: true, requiresArg: true, describe: "strategies to compare (local fedavg)" },
   precisions: { type: "array", string: true, requiresArg: true, describe: "precisions of the base (source)" },
@@ -61,6 +63,7 @@ function choicesOf(values: InitArguments): StarterChoices {
     name,
     model,
     data,
+    objective: values.objective ?? "sft",
     template: values.template ?? (model.startsWith("builtin:") ? "chat" : "alpaca"),
     strategies: values.strategies ?? FIRST_STRATEGIES,
     precisions: values.precisions ?? ["source"],
@@ -69,6 +72,10 @@ function choicesOf(values: InitArguments): StarterChoices {
     localSteps: values["local-steps"] ?? 10,
     seed,
   };
+}
+
+function isObjective(word: string): word is (typeof OBJECTIVES)[number] {
+  return (OBJECTIVES as readonly string[]).includes(word);
 }
 
 /** Asks for what no option has said; an empty answer takes the default. Input that ends takes all defaults that are left. */
@@ -84,13 +91,15 @@ async function askFor(values: InitArguments): Promise<InitArguments> {
   };
   const list = (text: string | undefined) => text?.split(/[\s,]+/u).filter((word) => word !== "");
   try {
+    const objective = (await ask(values.objective, "Learn from answers (sft) or from preferences (dpo) [sft]")) ?? "sft";
+    if (!isObjective(objective)) throw problemError("CONFIG_INVALID", { subject: "objective", expected: OBJECTIVES.join(" or "), received: JSON.stringify(objective) });
     const name = await ask(values.name, "Name of the experiment [my-study]");
     const data = await ask(values.data, "Client data, a file or dataset:NAME [synthetic data]");
     const model = await ask(values.model, "Base model, a GGUF file or known:NAME [builtin:fedllm-tiny]");
     const strategies = list(await ask(values.strategies?.join(" "), "Strategies to compare [local fedavg]"));
     const precisions = list(await ask(values.precisions?.join(" "), "Precisions of the base, such as F16 Q8_0 Q4_K_M [source]"));
     const rounds = await ask(values["num-rounds"]?.toString(), "Rounds [20]");
-    return { ...values, name, data, model, strategies, precisions, "num-rounds": rounds === undefined ? undefined : Number(rounds) };
+    return { ...values, objective, name, data, model, strategies, precisions, "num-rounds": rounds === undefined ? undefined : Number(rounds) };
   } finally {
     lines.close();
   }
