@@ -68,8 +68,8 @@ function sumOfSquares(values: Float32Array | Float64Array): number {
 }
 
 /** Index of the first weight that is NaN or infinite; undefined when all are finite. */
-export function findNonFinite(values: Float32Array): number | undefined {
-  // Squares of finite single-precision numbers have a finite sum, and this way of asking is many times faster.
+export function findNonFinite(values: Float32Array | Float64Array): number | undefined {
+  // A finite sum of squares has finite terms, and this way of asking is many times faster.
   if (Number.isFinite(sumOfSquares(values))) return undefined;
   const index = values.findIndex((value) => !Number.isFinite(value));
   return index < 0 ? undefined : index;

@@ -14,7 +14,7 @@ import { strategyLabel } from "./strategy-file.js";
 /** Most cells of a grid; more are a slip of the keyboard. */
 const CELLS_MAX = 10_000;
 /** Sections in which an arm may differ. */
-const SECTIONS = ["lora", "training", "federation", "privacy", "strategyOptions"] as const;
+const SECTIONS = ["lora", "training", "federation", "privacy", "robust", "strategyOptions"] as const;
 
 /** An arm as parsed, before the common sections are merged in. */
 export interface ArmInput extends ArmStrategyInput, Pick<ArmConfig, "precision"> {
@@ -24,6 +24,7 @@ export interface ArmInput extends ArmStrategyInput, Pick<ArmConfig, "precision">
   readonly training?: object | undefined;
   readonly federation?: object | undefined;
   readonly privacy?: object | undefined;
+  readonly robust?: object | undefined;
 }
 
 type Grid = Exclude<ParsedExperiment["arms"], readonly unknown[]>;

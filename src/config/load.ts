@@ -22,6 +22,7 @@ import { checkObjective, withObjectiveDefaults } from "./objective.js";
 import { setValue, type ConfigOverride } from "./overrides.js";
 import { resolvePaths } from "./paths.js";
 import { checkPrivacyConfig, privacySection, type PrivacyConfig } from "./privacy.js";
+import { checkRobustConfig, robustOf, type RobustInput } from "./robust.js";
 import { describeIssues } from "./problems.js";
 import type { OriginOf } from "./problems.js";
 import { experimentSchema } from "./schema.js";
@@ -160,7 +161,7 @@ function lineOf(parsed: ExperimentDocument, path: readonly PropertyKey[], key: s
 
 /** Spells out the arms and fills in what depends on the machine. */
 function resolveExperiment(parsed: ChosenExperiment, inputs: readonly ArmInput[], sources: StrategySources): ExperimentConfig {
-  const { arms: _written, variants: _others, data, lora, training: written, federation, privacy, strategyOptions, numThreads, ...rest } = parsed;
+  const { arms: _written, variants: _others, data, lora, training: written, federation, privacy, robust, strategyOptions, numThreads, ...rest } = parsed;
   const { objective, startAdapter, ...training } = written;
   return {
     ...rest,
@@ -181,10 +182,12 @@ function resolveExperiment(parsed: ChosenExperiment, inputs: readonly ArmInput[]
         training: mergeSection<TrainingConfig>(training, arm.training),
         federation: mergeSection<FederationConfig>(federation, arm.federation),
         ...privacyOf(mergeSection<PrivacyConfig>(privacy, arm.privacy)),
+        ...robustOf(mergeSection<RobustInput>(robust, arm.robust)),
         strategyOptions: options,
       };
       checkArmStrategy(resolved, source.create(options));
       checkPrivacyConfig(resolved, source.create(options));
+      checkRobustConfig(resolved, source.create(options));
       checkServerData(name, source.create(options), parsed);
       return resolved;
     }),

@@ -11,6 +11,7 @@ import { federationSection, federationShape, type FederationConfig } from "./fed
 import { generatedSection, type GeneratedConfig } from "./generated.js";
 import { BARE_TEXT, MODULE_NAMES, OBJECTIVES, PRECISION_NAMES, REFERENCE_POLICIES } from "./names.js";
 import { privacySection, privacyShape, type PrivacyConfig } from "./privacy.js";
+import { robustSection, robustShape, type RobustConfig, type RobustInput } from "./robust.js";
 import { STRATEGY_FILE_PATTERN } from "./strategy-file.js";
 
 /** Largest count any field may hold; far above real use, so that a slip of the keyboard does not exhaust memory. */
@@ -205,6 +206,7 @@ const armDifferences = {
   training: armTraining.optional().describe("differences of this arm from the common training section"),
   federation: overridesOf<FederationConfig>(federationShape).optional().describe("differences of this arm from the common federation section"),
   privacy: overridesOf<PrivacyConfig>(privacyShape).optional().describe("differences of this arm from the common privacy section"),
+  robust: overridesOf<RobustInput>(robustShape).optional().describe("differences of this arm from the common robust section"),
   strategyOptions: strategyOptionsSchema
     .optional()
     .describe("options of this arm's strategy; they go before the common strategyOptions"),
@@ -233,7 +235,7 @@ const gridSchema = z.strictObject({
   vary: z
     .record(z.string().min(1), z.array(z.unknown()).min(1))
     .optional()
-    .describe("further dimensions: lists of values by dotted path below lora, training, federation or strategyOptions, for example {lora.rank: [4, 8]}"),
+    .describe("further dimensions: lists of values by dotted path below lora, training, federation, privacy, robust or strategyOptions, for example {lora.rank: [4, 8]}"),
   seeds: z.array(seed()).min(1).optional().describe("each cell once with each of them, see the seed of an arm; default: the common seed"),
 });
 
@@ -287,6 +289,7 @@ export const experimentSchema = z.strictObject({
   training: trainingSection.prefault({}).describe("rounds and local training"),
   federation: federationSection.prefault({}).describe("clients that are slow or fail, and their devices"),
   privacy: privacySection.prefault({}).describe("differential privacy of clients"),
+  robust: robustSection.prefault({}).describe("what takes the place of the mean where some clients may be hostile"),
   strategyOptions: strategyOptionsSchema
     .prefault({})
     .describe("options of the federated methods; each arm takes those that its strategy knows"),
@@ -366,6 +369,8 @@ export interface ArmConfig {
   readonly federation: FederationConfig;
   /** Absent: none. */
   readonly privacy?: PrivacyConfig;
+  /** Absent: the mean. */
+  readonly robust?: RobustConfig;
   /** Exactly the options this arm's strategy knows. */
   readonly strategyOptions: StrategyOptions;
 }
@@ -377,7 +382,7 @@ export function seedOf({ seed: common }: Pick<ExperimentConfig, "seed">, { seed:
 
 /** The resolved configuration: absolute paths, arms spelled out, nothing left to default. Deeply frozen. */
 export interface ExperimentConfig
-  extends Omit<ParsedExperiment, "arms" | "variants" | "data" | "lora" | "training" | "federation" | "privacy" | "strategyOptions" | "numThreads"> {
+  extends Omit<ParsedExperiment, "arms" | "variants" | "data" | "lora" | "training" | "federation" | "privacy" | "robust" | "strategyOptions" | "numThreads"> {
   readonly data: DataConfig;
   /** What is the same for all arms: the objective decides what the data is. */
   readonly training: Pick<ParsedExperiment["training"], "objective" | "startAdapter">;

@@ -55,6 +55,9 @@ export function createGrouped(inner: Strategy, clientGroups: GroupOf): Strategy 
       const group = groupOfClient(groups, update.clientId);
       return inner.clientWeight?.(update, parts.stateOf(state, group), parts.contextOf(context, group)) ?? update.numExamples;
     },
+    ...(inner.verdicts === undefined
+      ? {}
+      : { verdicts: (state) => new Map(parts.names.flatMap((group) => [...(inner.verdicts?.(parts.stateOf(state, group)) ?? [])])) }),
     measures: (state) => {
       const all = parts.names.flatMap((group) =>
         Object.entries(inner.measures?.(parts.stateOf(state, group)) ?? {}).map(([name, value]) => [`${name}@${group}`, value] as const),

@@ -7,6 +7,7 @@ import type { ErrorCode } from "../errors.js";
 import type { AlignmentDistance } from "./alignment.js";
 import type { MemoryUse, PreferenceMetrics } from "./local-trainer.js";
 import type { AdapterSet, FederationState, NamedState } from "./protocol.js";
+import type { ClientVerdict } from "./strategy.js";
 
 /** One measured value; without `clientId` and `group` it concerns all clients together. */
 export interface EvaluationRecord {
@@ -55,6 +56,8 @@ export interface ClientRoundRecord {
   readonly precision?: string;
   /** Of the client; only where the data has groups. */
   readonly group?: string;
+  /** What a robust rule made of its update; only with one. */
+  readonly verdict?: ClientVerdict;
   /** Versions the server made while it worked; only with an asynchronous server. */
   readonly staleness?: number;
   /** How often it was asked; absent: once. */

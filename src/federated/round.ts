@@ -14,7 +14,7 @@ import type { AdapterSet, FederatedClient, FederationState, NamedState, TrainTas
 import type { EvaluationRecord, EventRecord, RoundRecord } from "./records.js";
 import { canGoOn, drawPrivateCohort, privacyMeasures, startPrivateAggregation } from "./private-round.js";
 import { measureRound } from "./round-measures.js";
-import type { RoundContext } from "./strategy.js";
+import type { RoundContext, Strategy } from "./strategy.js";
 
 /** What stays the same over all rounds of a federation. */
 export interface RoundSetup {
@@ -91,7 +91,7 @@ export async function finishRound(setup: RoundSetup, result: RoundResult): Promi
     startedAt,
     durationMs: clock.monotonicMs() - startMs,
     ...evaluation,
-    ...summarizeOutcomes(outcomes),
+    ...summarizeOutcomes(outcomes, strategy.verdicts?.(next.server)),
     measures: [
       ...measureRound(
         strategy,
@@ -179,8 +179,12 @@ type OutcomeSummary = Omit<
   "round" | "startedAt" | "durationMs" | "evaluations" | "evaluationDurationMs" | "globalUpdateNorm" | "measures"
 >;
 
-function summarizeOutcomes(outcomes: readonly CheckedOutcome[]): OutcomeSummary {
-  const clients = outcomes.map(({ record }) => record);
+function summarizeOutcomes(outcomes: readonly CheckedOutcome[], verdicts: ReturnType<NonNullable<Strategy["verdicts"]>> | undefined): OutcomeSummary {
+  const clients = outcomes.map(({ record, failure }) => {
+    // In a group without an answer the verdicts are those of an earlier round.
+    const verdict = failure === undefined ? verdicts?.get(record.clientId) : undefined;
+    return verdict === undefined ? record : { ...record, verdict };
+  });
   const failures = outcomes.flatMap(({ failure }) => (failure === undefined ? [] : [failure]));
   const losses = clients.flatMap(({ trainLoss }) => (trainLoss === undefined ? [] : [trainLoss]));
   const preferences = clients.flatMap(({ preference }) => (preference === undefined ? [] : [preference]));

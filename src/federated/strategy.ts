@@ -114,6 +114,14 @@ export function oneByOne(start: NonNullable<Aggregate["start"]>): Aggregate {
   return Object.assign(aggregate, { start });
 }
 
+/** How a robust rule (src/robust) took a client's update. */
+export interface ClientVerdict {
+  /** What its change counts in the result, 0: nothing; absent: that differs from coordinate to coordinate. */
+  readonly share?: number;
+  /** By what it was judged; what that is depends on the rule. */
+  readonly score: number;
+}
+
 export interface Strategy {
   readonly name: string;
   /** `clients`: each with its own data; `pooled`: one participant that has the data of all. */
@@ -161,6 +169,8 @@ export interface Strategy {
   adapters(state: FederationState, layout: AdapterLayout): AdapterSet;
   /** How much an update counts in this method's mean; absent: `numExamples`. */
   clientWeight?(update: ClientUpdate, state: NamedState, context: RoundContext): number;
+  /** What a robust rule made of each client of the last round, by client id; absent: no rule judges them. */
+  verdicts?(state: NamedState): ReadonlyMap<string, ClientVerdict>;
   /** What a round's aggregation is to be known for beside its result, by name; stored with the round. */
   measures?(state: NamedState): Readonly<Record<string, number>>;
 }

@@ -70,6 +70,8 @@ export interface ClientRoundRow {
   readonly precision?: string;
   readonly group?: string;
   readonly staleness?: number;
+  /** How a robust rule took the update. */
+  readonly verdict?: { readonly share?: number; readonly score: number };
   readonly numAttempts?: number;
   readonly failureCode?: string;
   readonly failureMessage?: string;

@@ -188,6 +188,11 @@ export const MIGRATIONS: readonly string[] = [
     PRIMARY KEY (arm, quantity)
   ) STRICT, WITHOUT ROWID;
   `,
+  // What a robust rule made of the clients' updates; NULL everywhere else.
+  `
+  ALTER TABLE client_rounds ADD COLUMN robust_share REAL;              -- what the update counts in the result, 0: nothing; NULL: by coordinate
+  ALTER TABLE client_rounds ADD COLUMN robust_score REAL;              -- Krum's score, the norm, or the distance from the result
+  `,
 ];
 
 /** Columns that differ between two runs that are otherwise the same. */

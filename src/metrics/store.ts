@@ -216,6 +216,8 @@ function clientColumns(arm: string, round: number, row: ClientRoundRow): Columns
     precision: row.precision ?? null,
     client_group: row.group ?? null,
     staleness: row.staleness ?? null,
+    robust_share: row.verdict?.share ?? null,
+    robust_score: row.verdict?.score ?? null,
     num_attempts: row.numAttempts ?? null,
     failure_code: row.failureCode ?? null,
     failure_message: row.failureMessage ?? null,

@@ -21,6 +21,7 @@ import type { FederationEvent } from "../federated/records.js";
 import { runServer } from "../federated/server.js";
 import type { FederationStart } from "../federated/server.js";
 import type { Strategy } from "../federated/strategy.js";
+import { withRobustRule } from "../federated/robust.js";
 import { withWirePrecision } from "../federated/wire-precision.js";
 import { events } from "../metrics/queries.js";
 import type { MetricsStore } from "../metrics/store.js";
@@ -191,9 +192,9 @@ function serverTrainer({ lora }: ArmConfig, { base, emulator }: ArmModel, { serv
   return emulator === undefined || data === undefined ? {} : { server: createServerTrainer({ emulator, base, lora, data }) };
 }
 
-/** The strategy with what travels in the arm's precision, once per group where the arm has an adapter for each. Throws CONFIG_INVALID as createGrouped. */
-export function groupedFor({ federation }: ArmConfig, strategy: Strategy, { groupOf }: Pick<TrainingData, "groupOf">): Strategy {
-  const wired = withWirePrecision(strategy, federation.adapterPrecision);
+/** The strategy with the arm's robust rule, with what travels in the arm's precision, once per group where the arm has an adapter for each. Throws CONFIG_INVALID as createGrouped. */
+export function groupedFor({ federation, robust }: ArmConfig, strategy: Strategy, { groupOf }: Pick<TrainingData, "groupOf">): Strategy {
+  const wired = withWirePrecision(withRobustRule(strategy, robust), federation.adapterPrecision);
   if (!federation.adapterPerGroup) return wired;
   assert(groupOf !== undefined, "the configuration has groups where an arm has adapters for them");
   return createGrouped(wired, groupOf);

@@ -45,7 +45,7 @@ describe("a grid of arms", () => {
   });
 
   test.each([
-    ["vary: {rank: [4]}", /arms\.vary: expected fields of lora, training, federation, privacy, strategyOptions.*received "rank"/],
+    ["vary: {rank: [4]}", /arms\.vary: expected fields of lora, training, federation, privacy, robust, strategyOptions.*received "rank"/],
     ["vary: {seed: [4]}", /lists of their own/],
     ["vary: {lora.rank: [0]}", /lora\.rank \(arms\.vary\): expected a number of at least 1, received 0/],
     ["vary: {lora.rnk: [4]}", /lora\.rnk/],
