@@ -17,7 +17,7 @@ export const configCommand: CommandModule = {
 const showCommand: CommandModule<object, { experiment: string | undefined }> = {
   command: "show [experiment]",
   describe: "print the resolved configuration, with defaults and overrides applied",
-  builder: (argv) => withConfigOptions(argv),
+  builder: (argv) => withConfigOptions(argv.example("$0 config show experiment.yaml --num-rounds 5", "every field with its value, defaults included")),
   handler: async (values) => {
     const [{ config }, { stringifyConfig }] = await Promise.all([
       loadConfigFrom({ ...values }),
@@ -30,6 +30,7 @@ const showCommand: CommandModule<object, { experiment: string | undefined }> = {
 const schemaCommand: CommandModule = {
   command: "schema",
   describe: "print the JSON Schema of experiment files",
+  builder: (argv) => argv.example("$0 config schema > experiment.schema.json", "for editors that complete and check YAML"),
   handler: async () => {
     const { experimentJsonSchema } = await import("../../config/schema.js");
     process.stdout.write(`${JSON.stringify(experimentJsonSchema(), null, 2)}\n`);
@@ -39,7 +40,7 @@ const schemaCommand: CommandModule = {
 const validateCommand: CommandModule<object, { experiment: string | undefined }> = {
   command: "validate [experiment]",
   describe: "check an experiment file and its overrides",
-  builder: (argv) => withConfigOptions(argv),
+  builder: (argv) => withConfigOptions(argv.example("$0 config validate experiment.yaml", "checks a file without loading model or data")),
   handler: async (values) => {
     const [{ config, file, fingerprint }, { resolveModelPath }, { missingInputs }] = await Promise.all([
       loadConfigFrom({ ...values }),

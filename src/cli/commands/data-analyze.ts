@@ -32,7 +32,7 @@ export const analyzeCommand: CommandModule<object, AnalyzeArguments> = {
   command: "analyze <source>",
   describe: "languages, lengths, instruction types and differences of clients, per client and overall",
   builder: (argv) =>
-    argv
+    argv.example("$0 data analyze clients.json --model base.gguf --out analysis", "a page with languages, quality, embeddings and similarity of clients")
       .positional("source", { type: "string", demandOption: true, describe: "client data file, a name of `data list`, or the name or file of an experiment whose training data is meant" })
       .options(analyzeOptions),
   handler: async (values) => {

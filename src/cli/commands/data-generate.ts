@@ -23,7 +23,7 @@ export const generateCommand: CommandModule<object, GenerateArguments> = {
   command: "generate <profile>",
   describe: "make synthetic client data whose languages, quality and preferences are known",
   builder: (argv) =>
-    argv
+    argv.example("$0 data generate fed-aya --out clients.json --seed 1", "synthetic clients with the statistics of Fed-Aya")
       .positional("profile", { choices: SYNTHETIC_PROFILE_NAMES, demandOption: true, describe: "published statistics to follow" })
       .options(generateOptions),
   handler: async ({ profile, seed, out, set, json }) => {

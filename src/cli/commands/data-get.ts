@@ -25,7 +25,7 @@ export const dataGetCommand: CommandModule<object, Arguments> = {
   command: "get <name>",
   describe: "install a data set of `data list`",
   builder: (argv) =>
-    argv
+    argv.example("$0 data get fed-aya --from downloads/fedllm-bench.zip", "from an archive that is here already")
       .positional("name", { type: "string", demandOption: true, describe: "name as `data list` shows it" })
       .option("from", { type: "string", requiresArg: true, describe: "zip archive or folder in the published layout, or the file of all clients" })
       .option("url", { type: "string", requiresArg: true, describe: "another address of the published archive, or of the file of all clients" })

@@ -13,7 +13,7 @@ export const dataImportCommand: CommandModule<object, Arguments> = {
   command: "import <files...>",
   describe: "bring files of other forms into one file of client data",
   builder: (argv) =>
-    withImportOptions(argv)
+    withImportOptions(argv.example("$0 data import chats.jsonl --form openai --user-key user_id --out clients.json", "one client per user of a log of chats"))
       .option("user-key", { type: "string", requiresArg: true, describe: "field that names the user; dots lead into fields" })
       .option("min-samples", { type: "number", default: 1, describe: "users with fewer samples are left out; all are in a second file, <name>.unfiltered.<ending>" })
       .option("max-clients", { type: "number", requiresArg: true, describe: "only the first so many users with enough samples" }) as never,

@@ -5,7 +5,7 @@ import { formatCount, formatTable } from "../../report/format.js";
 export const dataListCommand: CommandModule<object, { json: boolean }> = {
   command: "list",
   describe: "data sets that are known by name, and which are installed",
-  builder: (argv) => argv.option("json", { type: "boolean", default: false, describe: "print one JSON value" }),
+  builder: (argv) => argv.example("$0 data list", "sizes, licences, and what is installed").option("json", { type: "boolean", default: false, describe: "print one JSON value" }),
   handler: async ({ json }) => {
     const [{ CATALOGUE }, { licenceOf }, { installedPath, readManifest }, { readDataEnvironment }] = await Promise.all([
       import("../../data/catalogue.js"),

@@ -36,7 +36,7 @@ export const dataSplitCommand: CommandModule<object, Arguments> = {
   command: "split <files...>",
   describe: "deal samples without users out to clients, and measure the skew",
   builder: (argv) =>
-    withImportOptions(argv)
+    withImportOptions(argv.example("$0 data split samples.jsonl --method dirichlet --alpha 0.5 --clients 20 --out clients.json", "samples without users, dealt out unevenly"))
       .option("clients", { type: "number", demandOption: true, requiresArg: true, describe: "number of clients" })
       .option("method", { choices: SPLIT_METHODS, default: "iid", requiresArg: true, describe: "how samples are dealt out" })
       .option("by", { choices: CLASS_SOURCES, requiresArg: true, describe: "what makes the classes that dirichlet and pathological deal out" })

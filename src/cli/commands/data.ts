@@ -35,7 +35,7 @@ const inspectCommand: CommandModule<object, InspectArguments> = {
   command: "inspect <file>",
   describe: "clients, samples, lengths and unreadable samples of a data file",
   builder: (argv) =>
-    argv
+    argv.example("$0 data inspect clients.json", "clients, lengths, and samples that cannot be read")
       .positional("file", { type: "string", demandOption: true, describe: "JSON or JSON Lines, also gzipped, or a name of `data list`" })
       .option("json", { type: "boolean", default: false, describe: "print everything as one JSON value" })
       .option("clients", { type: "number", default: 20, describe: "clients listed, largest first" }),

@@ -14,7 +14,7 @@ interface Finding {
 export const doctorCommand: CommandModule<object, { json: boolean }> = {
   command: "doctor",
   describe: "check this installation: versions, native addon, backends, devices, memory, SQLite",
-  builder: (argv) => argv.option("json", { type: "boolean", default: false, describe: "print a JSON array" }),
+  builder: (argv) => argv.example("$0 doctor", "what is installed and what is missing").option("json", { type: "boolean", default: false, describe: "print a JSON array" }),
   handler: async ({ json }) => {
     const findings = [...machineFindings(), ...(await nativeFindings()), await sqliteFinding()];
     if (json) process.stdout.write(`${JSON.stringify(findings, null, 2)}\n`);

@@ -12,7 +12,7 @@ export const compareCommand: CommandModule<object, CompareArguments> = {
   command: "compare <left> <right>",
   describe: "paired comparison of two subjects: differences with intervals, wins, p-values",
   builder: (argv) =>
-    argv
+    argv.example('$0 eval compare "runs/my-study#f16-fedavg" "runs/my-study#q4_k_m-fedavg"', "two arms on the same items, with paired tests")
       .positional("left", { type: "string", demandOption: true, describe: "run (folder or name) or database of results, and #LABEL where it has several subjects" })
       .positional("right", { type: "string", demandOption: true, describe: "the same" })
       .option("seed", { type: "number", default: 0, describe: "of resampling" })

@@ -9,7 +9,7 @@ interface MetricsArguments {
 export const metricsCommand: CommandModule<object, MetricsArguments> = {
   command: "metrics",
   describe: "all metrics, what they measure and need",
-  builder: (argv) => argv.option("json", { type: "boolean", default: false, describe: "print them as one JSON value" }),
+  builder: (argv) => argv.example("$0 eval metrics", "names, questions and licences of all metrics").option("json", { type: "boolean", default: false, describe: "print them as one JSON value" }),
   handler: async ({ json }) => {
     const { METRIC_SOURCES } = await import("../../benchmarks/metrics/registry.js");
     if (json) {

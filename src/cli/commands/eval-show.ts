@@ -11,7 +11,7 @@ export const showCommand: CommandModule<object, ShowArguments> = {
   command: "show <source>",
   describe: "results that are there already",
   builder: (argv) =>
-    argv
+    argv.example("$0 eval show runs/my-study", "all scores of a run with their intervals")
       .positional("source", { type: "string", demandOption: true, describe: "run (folder or name) or database of results; #LABEL chooses one subject" })
       .option("markdown", { type: "boolean", default: false, describe: "print tables in Markdown" })
       .option("json", { type: "boolean", default: false, describe: "print the results as one JSON value" }),

@@ -20,7 +20,7 @@ export const judgeCompareCommand: CommandModule<object, CompareArguments> = {
   command: "compare <left> <right>",
   describe: "which of two subjects answered better, each pair of stored answers asked in both orders: wins, ties, adjusted win rate",
   builder: (argv: Argv) =>
-    argv
+    argv.example('$0 eval compare "runs/my-study#f16-fedavg" "runs/my-study#q4_k_m-fedavg"', "two arms on the same items, with paired tests")
       .positional("left", { type: "string", demandOption: true, describe: "run (folder or name) or database of results, and #LABEL where it has several subjects; its database keeps the verdicts" })
       .positional("right", { type: "string", demandOption: true, describe: "the same" })
       .options(options)

@@ -16,7 +16,7 @@ const inspectCommand: CommandModule<object, { file: string; json: boolean }> = {
   command: "inspect <file>",
   describe: "architecture, sizes and weight types of a GGUF file",
   builder: (argv) =>
-    argv
+    argv.example("$0 model inspect model.gguf", "architecture, sizes and whether it can be trained")
       .positional("file", { type: "string", demandOption: true, describe: "GGUF file, or builtin:fedllm-tiny" })
       .option("json", { type: "boolean", default: false, describe: "print one JSON value" }),
   handler: async ({ file, json }) => {
@@ -66,7 +66,7 @@ const quantizeCommand: CommandModule<object, { in: string; type: string; out: st
   command: "quantize <in> <type> <out>",
   describe: "make a quantized variant with llama.cpp's own quantizer",
   builder: (argv) =>
-    argv
+    argv.example("$0 model quantize model-f16.gguf Q4_K_M model-q4_k_m.gguf", "as llama.cpp does it")
       .positional("in", { type: "string", demandOption: true, describe: "unquantized GGUF file, or builtin:fedllm-tiny" })
       .positional("type", { type: "string", demandOption: true, describe: "for example Q8_0 or Q4_K_M" })
       .positional("out", { type: "string", demandOption: true, describe: "file to write" })
@@ -97,7 +97,7 @@ const emulateCommand: CommandModule<object, EmulateArguments> = {
   command: "emulate <in> <out>",
   describe: "make a model of fewer layers for clients that must not have all of it (offsite tuning, FedBiOT)",
   builder: (argv) =>
-    argv
+    argv.example("$0 model emulate model.gguf emulator.gguf --last-layers 4 --drop-rate 0.5", "the last four layers, and half of those before them")
       .positional("in", { type: "string", demandOption: true, describe: "GGUF file, or builtin:fedllm-tiny" })
       .positional("out", { type: "string", demandOption: true, describe: "file to write" })
       .option("first-layers", { type: "number", default: 0, describe: "layers at the bottom that are kept for the adapter" })

@@ -11,6 +11,7 @@ export const nativeCommand: CommandModule = {
 const buildCommand: CommandModule = {
   command: "build",
   describe: "compile the addon for this machine (needs CMake and a C++ compiler)",
+  builder: (argv) => argv.example("$0 native build", "compiles the addon again, for example after an update of the compiler"),
   handler: async () => {
     const { buildAddon } = await import("../../native/build.js");
     const path = await buildAddon({ onProgress: (line) => process.stderr.write(`${line}\n`) });

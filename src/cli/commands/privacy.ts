@@ -36,7 +36,7 @@ const cohortOptions = {
 const calibrateCommand: CommandModule<object, CohortFlags & { epsilon: number }> = {
   command: "calibrate",
   describe: "the least noise multiplier for an epsilon",
-  builder: (argv) => argv.options({ epsilon: numbers("what all rounds together may cost", { demandOption: true }), ...cohortOptions }) as unknown as Argv<CohortFlags & { epsilon: number }>,
+  builder: (argv) => argv.example("$0 privacy calibrate --epsilon 8 --clients 1000 --clients-per-round 100 --rounds 50", "the noise multiplier for an experiment").options({ epsilon: numbers("what all rounds together may cost", { demandOption: true }), ...cohortOptions }) as unknown as Argv<CohortFlags & { epsilon: number }>,
   handler: async (flags) => {
     const { sampleRate, delta } = checkCohort(flags);
     checkRange("--epsilon", flags.epsilon, 0, 1e6);
@@ -65,7 +65,7 @@ const calibrateCommand: CommandModule<object, CohortFlags & { epsilon: number }>
 const reportCommand: CommandModule<object, { run: string; json: boolean }> = {
   command: "report <run>",
   describe: "what a run's releases have cost, and what is protected and what is not",
-  builder: (argv) => argv.positional("run", { type: "string", demandOption: true, describe: "folder of the run, or its name in ./runs" }).options({ json }),
+  builder: (argv) => argv.example("$0 privacy report runs/my-study", "epsilon spent, and the sentence that may be published").positional("run", { type: "string", demandOption: true, describe: "folder of the run, or its name in ./runs" }).options({ json }),
   handler: async ({ run, json: isJson }) => {
     const [{ findRun }, { readPrivacyReport }, { describeClaim }] = await Promise.all([
       import("../../run/run-folder.js"),
@@ -96,7 +96,7 @@ const auditCommand: CommandModule<object, AuditFlags> = {
   command: "audit",
   describe: "bound epsilon from below by experiment: fails when the mechanism gives away more than is claimed",
   builder: (argv) =>
-    argv.options({
+    argv.example("$0 privacy audit --noise 1 --clients 10 --clients-per-round 5 --rounds 2", "a lower bound on epsilon by experiment").options({
       noise: numbers("noise multiplier", { demandOption: true }),
       ...cohortOptions,
       trials: numbers("runs with a canary client, and as many without", { default: 4000 }),

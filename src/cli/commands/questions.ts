@@ -18,7 +18,7 @@ interface GetArguments {
 const listCommand: CommandModule<object, { json: boolean }> = {
   command: "list",
   describe: "question sets that are known by name, their licences, and which are installed",
-  builder: (argv) => argv.option("json", { type: "boolean", default: false, describe: "print one JSON value" }),
+  builder: (argv) => argv.example("$0 questions list", "question sets, and which are here").option("json", { type: "boolean", default: false, describe: "print one JSON value" }),
   handler: async ({ json }) => {
     const [{ QUESTION_SETS }, { readQuestionManifest }, { readDataEnvironment }] = await Promise.all([
       import("../../benchmarks/question-sets/catalogue.js"),
@@ -56,7 +56,7 @@ const getCommand: CommandModule<object, GetArguments> = {
   command: "get <names...>",
   describe: "fetch question sets of `questions list`, or take them from files",
   builder: (argv) =>
-    argv
+    argv.example("$0 questions get mmlu humaneval", "fetches two sets and records their hashes")
       .positional("names", { type: "string", array: true, demandOption: true, describe: "names as `questions list` shows them, or all" })
       .option("from", { type: "string", requiresArg: true, describe: "the file, or a folder with the files; for mmlu a folder or an archive" })
       .option("url", { type: "string", requiresArg: true, describe: "another address of the same file, or of the folder of the files" })

@@ -11,7 +11,7 @@ export const resumeCommand: CommandModule<object, ResumeArguments> = {
   command: "resume <run>",
   describe: "continue an interrupted run, as if it had never stopped",
   builder: (argv) =>
-    argv
+    argv.example("$0 resume runs/my-study", "goes on after Ctrl-C, a crash or a power cut, to the same bits")
       .positional("run", { type: "string", demandOption: true, describe: "folder of the run, or its name in ./runs" })
       .options(resumeOptions),
   handler: async (values) => {

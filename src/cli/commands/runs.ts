@@ -18,7 +18,7 @@ const listCommand: CommandModule<object, { folder: string; json: boolean }> = {
   command: "list [folder]",
   describe: "runs with their state",
   builder: (argv) =>
-    argv
+    argv.example("$0 runs list", "runs below ./runs with what is finished of them")
       .positional("folder", { type: "string", default: "runs", describe: "where to look" })
       .option("json", { type: "boolean", default: false, describe: "print a JSON array" }),
   handler: async ({ folder, json }) => {
@@ -55,7 +55,7 @@ const showCommand: CommandModule<object, { run: string; json: boolean }> = {
   command: "show <run>",
   describe: "table, arms and events of a run",
   builder: (argv) =>
-    argv
+    argv.example("$0 runs show my-study", "the table, and what happened when")
       .positional("run", runPositional)
       .option("json", { type: "boolean", default: false, describe: "print one JSON value" }),
   handler: async ({ run, json }) => {
@@ -90,7 +90,7 @@ const removeCommand: CommandModule<object, { run: string; yes: boolean }> = {
   command: "rm <run>",
   describe: "remove a run's folder with everything in it",
   builder: (argv) =>
-    argv
+    argv.example("$0 runs rm my-study --yes", "without asking, for scripts")
       .positional("run", runPositional)
       .option("yes", { alias: "y", type: "boolean", default: false, describe: "do not ask" }),
   handler: async ({ run, yes }) => {

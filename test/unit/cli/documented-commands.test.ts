@@ -47,6 +47,35 @@ function stripping(parser: Argv): Argv {
   return proxy;
 }
 
+interface Documented {
+  readonly words: string;
+  readonly examples: readonly string[];
+}
+
+/** Commands without commands below them, and what their help shows as examples. */
+function examplesOf({ command, builder }: CommandModule, above: readonly string[] = []): Documented[] {
+  const words = [...above, String(Array.isArray(command) ? command[0] : command)];
+  const examples: string[] = [];
+  const below: Documented[] = [];
+  const recorder: unknown = new Proxy({}, {
+    get: (_, method) => (...given: readonly unknown[]) => {
+      if (method === "example") examples.push(String(given[0]));
+      if (method === "command") below.push(...examplesOf(given[0] as CommandModule, words));
+      return recorder;
+    },
+  });
+  if (typeof builder === "function") void builder(recorder as Argv);
+  return below.length > 0 ? below : [{ words: words.join(" "), examples }];
+}
+
+const documented = COMMANDS.flatMap((command) => examplesOf(command));
+
+test.each(documented)("the help of $words has examples", ({ examples }) => {
+  expect(examples).not.toEqual([]);
+});
+
+const shownInHelp = documented.flatMap(({ examples }) => examples.map((line) => [...line.replace(/\s[<>|].*$/u, "").replace(/^.*\$0/u, "").matchAll(/"[^"]*"|\S+/gu)].map(([word]) => word.replaceAll('"', ""))));
+
 test("there are many", () => {
   expect(shown.length).toBeGreaterThan(60);
 });
@@ -62,6 +91,10 @@ async function parses(words: readonly string[]): Promise<unknown> {
 }
 
 test.each(shown)("%s: %j", async (_file, words) => {
+  await expect(parses(words)).resolves.toBeDefined();
+});
+
+test.each(shownInHelp.map((words) => [words]))("the example of the help: %j", async (words) => {
   await expect(parses(words)).resolves.toBeDefined();
 });
 
