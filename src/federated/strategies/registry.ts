@@ -73,6 +73,9 @@ export const STRATEGY_NAMES: readonly string[] = [...STRATEGIES.keys()];
 /** What an experiment runs that names no strategy. */
 export const DEFAULT_STRATEGY = "fedavg";
 
+/** Baselines without a federation: every client alone, and all data in one place. */
+export const UNFEDERATED_STRATEGIES: readonly string[] = ["local", "centralized"];
+
 /** What a first experiment compares: every client alone, and the method that all others are measured by. */
 export const FIRST_STRATEGIES: readonly string[] = ["local", DEFAULT_STRATEGY];
 

@@ -4,7 +4,7 @@
  * seeds add by chance is smaller in them, and fewer tests need correcting.
  */
 import { holmAdjusted } from "../../benchmarks/compare.js";
-import { DEFAULT_STRATEGY } from "../../federated/strategies/registry.js";
+import { DEFAULT_STRATEGY, UNFEDERATED_STRATEGIES } from "../../federated/strategies/registry.js";
 import type { ArmCells } from "./cells.js";
 import { sharedCells } from "./comparisons.js";
 import { finalOf } from "./run-data.js";
@@ -12,8 +12,6 @@ import type { RunData } from "./run-data.js";
 import { testPairs } from "./statistics.js";
 import type { MainEffect, StudyMetric } from "./study.js";
 
-/** Baselines without a federation. */
-export const NOT_FEDERATED: readonly string[] = ["local", "centralized"];
 /** Of a single pair the comparisons tell. */
 const PAIRS_MIN = 2;
 
@@ -41,7 +39,7 @@ function groupsOf(arms: readonly ArmCells[]): Group[] {
     group.pairs.push([first, second]);
     groups.set(key, group);
   };
-  const federated = arms.filter(({ strategy }) => !NOT_FEDERATED.includes(strategy));
+  const federated = arms.filter(({ strategy }) => !UNFEDERATED_STRATEGIES.includes(strategy));
   for (const first of federated) {
     const second = federated.find(({ arm }) => arm === first.reference);
     if (second !== undefined) add("precision", [first, second]);

@@ -5,7 +5,7 @@ import type { RunData } from "./run-data.js";
 import type { ArmCells, Cell } from "./cells.js";
 import { estimateMean } from "./statistics.js";
 import type { Estimate } from "./statistics.js";
-import { NOT_FEDERATED } from "./main-effects.js";
+import { UNFEDERATED_STRATEGIES } from "../../federated/strategies/registry.js";
 import type { StudyMetric, Transfer, TransferAverage, TransferLine } from "./study.js";
 
 /** The matrix of the first metric that was measured across precisions; undefined without one. */
@@ -31,7 +31,7 @@ export function transferOf(arms: readonly ArmCells[], metrics: readonly StudyMet
 
 /** Over federated strategies: differences are averaged for each seed that every one of them has, and their mean is over seeds. */
 function averagesOf(all: readonly ArmCells[], precisions: readonly string[], valueOf: (cell: Cell, precision: string) => number | undefined): TransferAverage[] {
-  const arms = all.filter(({ strategy }) => !NOT_FEDERATED.includes(strategy));
+  const arms = all.filter(({ strategy }) => !UNFEDERATED_STRATEGIES.includes(strategy));
   return precisions.flatMap((trainedOn) => {
     const mine = arms.filter(({ precision }) => precision === trainedOn);
     if (mine.length < 2) return [];
