@@ -49,7 +49,9 @@ export default defineConfig({
       project({ name: "addon", groupOrder: 2, testTimeoutMs: 120_000 }),
       project({ name: "integration", groupOrder: 3, testTimeoutMs: 300_000, parallel: true }),
       project({ name: "cli", groupOrder: 3, testTimeoutMs: 300_000, parallel: true }),
-      project({ name: "packaging", groupOrder: 4, testTimeoutMs: 600_000 }),
+      // Programs have two seconds there, of which another file would take its part.
+      project({ name: "sandbox", groupOrder: 4, testTimeoutMs: 300_000 }),
+      project({ name: "packaging", groupOrder: 5, testTimeoutMs: 600_000 }),
     ],
   },
 });
