@@ -35,6 +35,9 @@ export type ErrorCode =
   | "PRIVACY_SPENT"
   | "PRIVACY_VIOLATED"
   | "PROTOCOL_VIOLATED"
+  | "WORKER_LOST"
+  | "WORKER_REFUSED"
+  | "ARTIFACT_INVALID"
   | "CANCELLED";
 
 /** The one class of operating errors; `code` tells them apart, `cause` keeps the lower error. */

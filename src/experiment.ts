@@ -14,6 +14,7 @@ import { profileModels } from "./config/federation.js";
 import { isStrategyFile, strategyLabel } from "./config/strategy-file.js";
 import { FedllmError, errorCodeOf, isFedllmError, problemError } from "./errors.js";
 import { ensureSqlite } from "./metrics/ensure-sqlite.js";
+import type { ExecutorFactory } from "./executor/executor.js";
 import type { PredictionLine } from "./metrics/study-queries.js";
 import { MetricsStore } from "./metrics/store.js";
 import { summarizeRun, writeSummary } from "./report/summary.js";
@@ -55,6 +56,8 @@ export interface RunOptions {
   readonly parallelArms?: number | "auto";
   /** Judge adapters on all precisions of the run in the end; default: what the configuration says (evaluation.transfer). */
   readonly transfer?: boolean;
+  /** Where clients train, for example processExecutor of src/executor; results are the same. Default: in this process, one after another. */
+  readonly executor?: ExecutorFactory;
   /** What the run was predicted to cost, kept with it and shown beside what it did cost. */
   readonly predictions?: readonly PredictionLine[];
 }
@@ -328,8 +331,8 @@ async function createDefaultEngine(config: ExperimentConfig, onProgress: (line: 
   return createNativeEngine({ numThreads, device, hiddenStateCache, workload, onProgress });
 }
 
-function armsOptions({ onEvent, signal, parallelArms, transfer }: RunOptions): Pick<ArmsRequest, "emit" | "signal" | "parallelArms" | "transfer"> {
-  const wanted = transfer === undefined ? {} : { transfer };
+function armsOptions({ onEvent, signal, parallelArms, transfer, executor }: RunOptions): Pick<ArmsRequest, "emit" | "signal" | "parallelArms" | "transfer" | "executor"> {
+  const wanted = { ...(transfer === undefined ? {} : { transfer }), ...(executor === undefined ? {} : { executor }) };
   return { ...wanted, emit: onEvent ?? (() => undefined), ...(signal === undefined ? {} : { signal }), ...(parallelArms === undefined ? {} : { parallelArms }) };
 }
 

@@ -2,6 +2,7 @@
 import type { Argv, InferredOptionTypes, Options } from "yargs";
 import { problemError } from "../errors.js";
 import type { ConfigOverride } from "../config/load.js";
+import type { RunOptions } from "../experiment.js";
 
 interface ConfigFlag {
   /** Dotted path in the experiment. */
@@ -65,10 +66,33 @@ export const outputOptions = {
 /** How a run is carried out, which changes no result. */
 export const executionOptions = {
   "parallel-arms": { type: "string", requiresArg: true, describe: "arms at work at once, a number (cut to what memory holds) or auto (as many as cores have room for, see --num-threads); default: 1" },
+  workers: { type: "number", requiresArg: true, describe: "train clients in so many processes on this machine at once (cut to what memory holds); default: one after another in this one" },
+  "worker-devices": { type: "string", requiresArg: true, describe: "devices of the workers, joined by commas, for example cuda:0,cuda:1; one after another, default: that of --device for all" },
 } as const satisfies Record<string, Options>;
 
+/** What of them a run takes; more than one arm at once and workers are refused later, when memory has been looked at. Throws CONFIG_INVALID. */
+export async function executionOf(values: {
+  readonly "parallel-arms"?: string | undefined;
+  readonly workers?: number | undefined;
+  readonly "worker-devices"?: string | undefined;
+}): Promise<Pick<RunOptions, "parallelArms" | "executor">> {
+  const { workers, "worker-devices": devices } = values;
+  const arms = parallelArmsOf(values["parallel-arms"]);
+  if (workers === undefined) {
+    if (devices === undefined) return arms;
+    throw problemError("CONFIG_INVALID", { subject: "--worker-devices", expected: "--workers with it", received: "none" });
+  }
+  if (!Number.isInteger(workers) || workers < 1 || workers > 1024) {
+    throw problemError("CONFIG_INVALID", { subject: "--workers", expected: "a number from 1 to 1024", received: String(workers) });
+  }
+  const list = devices?.split(",").map((device) => device.trim());
+  if (list?.includes("") === true) throw problemError("CONFIG_INVALID", { subject: "--worker-devices", expected: "devices joined by commas", received: JSON.stringify(devices) });
+  const { processExecutor } = await import("../executor/processes/process-executor.js");
+  return { ...arms, executor: processExecutor({ numWorkers: workers, ...(list === undefined ? {} : { devices: list }) }) };
+}
+
 /** Throws CONFIG_INVALID for what is neither a number of arms nor auto. */
-export function parallelArmsOf(text: string | undefined): { readonly parallelArms?: number | "auto" } {
+function parallelArmsOf(text: string | undefined): { readonly parallelArms?: number | "auto" } {
   if (text === undefined) return {};
   if (text === "auto") return { parallelArms: text };
   const count = Number(text);

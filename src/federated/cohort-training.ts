@@ -139,10 +139,10 @@ export async function trainMember(setup: RoundSetup, work: CohortWork, task: Tra
   const { round, clientId, localSteps } = task;
   const appointment = schedule?.appointments.get(clientId);
   deps.onEvent?.({ type: "clientStarted", round, clientId, localSteps });
-  const own = deps.trainerOf?.(clientId);
+  const trainer = deps.trainerOf?.(clientId).trainer ?? deps.trainer;
   const train = (signal: AbortSignal | undefined) =>
     trainClient(task, client, readOwnState(state, clientId), options, {
-      trainer: own?.trainer ?? deps.trainer,
+      trainer: trainer.forTask?.(task) ?? trainer,
       layoutFingerprint: setup.layoutFingerprint,
       sampleIndices: deps.sampleIndices,
       ...(deps.strategy.clientSide === undefined ? {} : { clientSide: deps.strategy.clientSide }),

@@ -52,7 +52,7 @@ export async function fineTuneClient(
   };
   const trainer = deps.trainerOf?.(client.id).trainer ?? deps.trainer;
   return trainClient(task, client, undefined, options, {
-    trainer,
+    trainer: trainer.forTask?.(task) ?? trainer,
     layoutFingerprint: "",
     sampleIndices: deps.sampleIndices,
     ...(deps.signal === undefined ? {} : { signal: deps.signal }),

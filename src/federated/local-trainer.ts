@@ -242,4 +242,6 @@ export interface LocalTrainer {
    * model's width per sample. Absent: the trainer has none.
    */
   represent?(samples: readonly TokenizedSample[], microBatchTokens: number, signal?: AbortSignal): Promise<readonly Float32Array[]>;
+  /** A trainer that gives the same results and knows for which task it trains. Absent: it does not matter. */
+  forTask?(task: { readonly clientId: string; readonly round: number }): LocalTrainer;
 }

@@ -31,6 +31,8 @@ import { createServerTrainer } from "./alignment.js";
 import { makeArmEvaluation, makeOwnEvaluation } from "./arm-evaluation.js";
 import type { SharedResults } from "./arm-evaluation.js";
 import type { BenchmarkSteps } from "./benchmark-steps.js";
+import type { Executor, JobModel } from "../executor/executor.js";
+import { ExecutorTrainer } from "../executor/executor-trainer.js";
 import type { OpenBaseModel } from "./engine.js";
 import type { OpenEmulator } from "./emulator.js";
 import { fineTuneArm } from "./fine-tuning.js";
@@ -66,6 +68,8 @@ export interface ArmSetup {
   readonly emit: RunListener;
   /** Absent: no metrics are asked for. */
   readonly benchmarks?: BenchmarkSteps;
+  /** Where clients train; absent: in this process, one after another. */
+  readonly executor?: Executor;
   readonly signal?: AbortSignal;
 }
 
@@ -74,6 +78,8 @@ export interface ArmModel {
   readonly base: OpenBaseModel;
   /** By precision, the arm's own first; more than one where clients train on different ones. */
   readonly bases: ReadonlyMap<string, OpenBaseModel>;
+  /** Of the same precisions. */
+  readonly files: ReadonlyMap<string, JobModel>;
   readonly sha256: string;
   /** What clients train on when they do not get the base. */
   readonly emulator?: OpenEmulator;
@@ -105,7 +111,8 @@ async function trainArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel, privac
   const judge = model.base.trainer(arm.lora);
   const trainer = model.emulator?.trainer ?? judge;
   const trainers = new Map([...model.bases].map(([precision, base]) => [precision, base.trainer(arm.lora)]));
-  const mixed = trainers.size === 1 ? {} : { trainerOf: assignTrainers(trainers, arm, seed) };
+  const handedOn = trainersOfClients(setup, arm, model, { trainer, trainers });
+  const mixed = trainers.size === 1 ? {} : { trainerOf: assignTrainers(handedOn.trainers, arm, seed) };
   const strategy = groupedFor(arm, await createArmStrategy(arm), data);
   const checkpoints = await openCheckpoints(setup, arm, model, trainer.layout);
   const startFile = setup.startAdapters.get(arm.name);
@@ -115,10 +122,10 @@ async function trainArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel, privac
   // What was used until now belongs to no round.
   setup.energy.read();
   emit({ event: "arm_started", arm: arm.name, round: start.kind === "snapshot" ? start.snapshot.round : 0 });
-  const hiddenStates = followHiddenStates(!setup.isAlone ? [] : [...model.bases.values(), ...(model.emulator === undefined ? [] : [model.emulator])]);
+  const hiddenStates = followHiddenStates(!setup.isAlone || setup.executor !== undefined ? [] : [...model.bases.values(), ...(model.emulator === undefined ? [] : [model.emulator])]);
   const options = federationOptions(setup, arm, model, { strategy, startAdapter });
   const deps: FederationDeps = {
-    trainer,
+    trainer: handedOn.trainer,
     ...mixed,
     ...(data.groupOf === undefined ? {} : { groupOf: data.groupOf }),
     strategy,
@@ -137,7 +144,8 @@ async function trainArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel, privac
       },
     },
     checkpoints,
-    peakMemoryBytes: () => setup.peakMemory.read(),
+    // What this process takes says nothing of clients that train elsewhere.
+    ...(setup.executor === undefined ? { peakMemoryBytes: () => setup.peakMemory.read() } : {}),
     afterRound: makeAfterRound(setup, arm, model),
     onEvent: (event) => {
       passOn(event, arm.name, emit);
@@ -181,7 +189,7 @@ function noteSpentBudget({ store, emit }: ArmSetup, { name, training, privacy }:
 }
 
 /** The checkpoints of an arm, which hold what was trained under the same settings only. */
-export async function openCheckpoints(setup: ArmSetup, arm: ArmConfig, model: ArmModel, layout: AdapterLayout): Promise<CheckpointFolder> {
+export async function openCheckpoints(setup: ArmSetup, arm: ArmConfig, model: Pick<ArmModel, "sha256" | "emulator">, layout: AdapterLayout): Promise<CheckpointFolder> {
   const folder = setup.paths.checkpoints(arm.name);
   await mkdir(folder, { recursive: true });
   return new CheckpointFolder(folder, { configFingerprint: fingerprintArm(setup, arm, model), layoutFingerprint: fingerprintLayout(layout) });
@@ -198,6 +206,27 @@ export function groupedFor({ federation, robust }: ArmConfig, strategy: Strategy
   if (!federation.adapterPerGroup) return wired;
   assert(groupOf !== undefined, "the configuration has groups where an arm has adapters for them");
   return createGrouped(wired, groupOf);
+}
+
+/** The trainers that clients' tasks go to: those of this process, or of an executor's jobs on the same files. */
+function trainersOfClients(
+  { executor }: ArmSetup,
+  arm: ArmConfig,
+  { emulator, files }: ArmModel,
+  local: { readonly trainer: LocalTrainer; readonly trainers: ReadonlyMap<string, LocalTrainer> },
+): typeof local {
+  if (executor === undefined) return local;
+  const lora = emulator === undefined ? arm.lora : { ...arm.lora, layers: [...emulator.layers.inEmulator] };
+  const handOn = (trainer: LocalTrainer, precision: string): LocalTrainer => {
+    const file = files.get(precision);
+    assert(file !== undefined, "every opened model has a file");
+    const model = emulator === undefined ? file : { ...file, path: emulator.path, sha256: emulator.sha256 };
+    return new ExecutorTrainer({ executor, arm: arm.name, model, lora, local: trainer });
+  };
+  return {
+    trainer: handOn(local.trainer, arm.precision),
+    trainers: new Map([...local.trainers].map(([precision, trainer]) => [precision, handOn(trainer, precision)])),
+  };
 }
 
 /** Each client's trainer, by the precision of its device. All have one layout, or the adapter could not be one. */
@@ -222,7 +251,7 @@ async function findStart(checkpoints: CheckpointFolder, emit: RunListener, fresh
 }
 
 /** Of everything the rounds of an arm depend on beside the adapter's layout. */
-function fingerprintArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): string {
+function fingerprintArm(setup: ArmSetup, arm: ArmConfig, model: Pick<ArmModel, "sha256" | "emulator">): string {
   const { config, data } = setup;
   const { evaluation, numThreads, device } = config;
   const text = JSON.stringify({
@@ -242,7 +271,7 @@ function fingerprintArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel): strin
 }
 
 function federationOptions(
-  { config, data }: ArmSetup,
+  { config, data, executor }: ArmSetup,
   arm: ArmConfig,
   model: ArmModel,
   { strategy, startAdapter }: { readonly strategy: Strategy; readonly startAdapter: StartAdapter | undefined },
@@ -261,8 +290,8 @@ function federationOptions(
     // Pooled data is one participant by nature.
     minClients: strategy.participants === "pooled" ? 1 : training.minClients,
     participation: participationOf(arm.federation, seed, ({ precision = arm.precision }) => (model.emulator ?? model.bases.get(precision))?.weightBytes ?? 0),
-    // The trainer uses all threads for one client; several at once would only need more memory.
-    maxConcurrentClients: 1,
+    // In this process the trainer uses all threads for one client; several at once would only need more memory.
+    maxConcurrentClients: executor?.capacity ?? 1,
     evaluateEvery: config.evaluation.every ?? training.numRounds,
     evaluateBeforeTraining: data.heldOut.samples.length > 0,
     measureAggregation: config.evaluation.aggregationError,

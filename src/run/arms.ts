@@ -8,7 +8,8 @@ import { availableParallelism } from "node:os";
 import { basename } from "node:path";
 import type { ArmConfig, ExperimentConfig } from "../config/schema.js";
 import { strategyLabel } from "../config/strategy-file.js";
-import { FedllmError, isFedllmError } from "../errors.js";
+import { FedllmError, isFedllmError, problemError } from "../errors.js";
+import type { Executor, ExecutorFactory } from "../executor/executor.js";
 import { mapBounded } from "../federated/bounded.js";
 import { events } from "../metrics/queries.js";
 import type { MetricsStore } from "../metrics/store.js";
@@ -56,6 +57,8 @@ export interface ArmsRequest {
   readonly parallelArms?: number | "auto";
   /** Judge adapters on all precisions in the end, whatever the configuration says. */
   readonly transfer?: boolean;
+  /** Where clients train, which is made first and disposed of in the end; not with several arms at work at once. Absent: in this process. */
+  readonly executor?: ExecutorFactory;
 }
 
 /** Runs those that are not finished. Throws CANCELLED, and what one of them throws, after all at work have stopped. */
@@ -72,6 +75,7 @@ export async function runArms(loaded: LoadedInputs, request: ArmsRequest): Promi
   const energy = isAlone ? createEnergyMeter({ usesCards: usesDevice(config) }) : meterOf([]);
   const { benchmarks: asked } = config.evaluation;
   const benchmarks = asked === undefined ? undefined : await openBenchmarkSteps({ config, benchmarks: asked, engine: loaded.engine, paths: request.paths, emit, signal: stop.signal });
+  const executor = await openExecutor(loaded, request, numAtOnce);
   const setup: ArmSetup = {
     config,
     paths: request.paths,
@@ -84,6 +88,7 @@ export async function runArms(loaded: LoadedInputs, request: ArmsRequest): Promi
     startAdapters: loaded.startAdapters,
     emit,
     ...(benchmarks === undefined ? {} : { benchmarks }),
+    ...(executor === undefined ? {} : { executor }),
     signal: stop.signal,
   };
   const models = new BaseModels(loaded.engine, loaded.variants, emit, loaded.kernelVariants);
@@ -105,6 +110,7 @@ export async function runArms(loaded: LoadedInputs, request: ArmsRequest): Promi
   } finally {
     request.signal?.removeEventListener("abort", forward);
     models.dispose();
+    await executor?.dispose();
     energy.dispose();
     await benchmarks?.dispose();
   }
@@ -145,7 +151,8 @@ async function runOne({ loaded, request, setup, models }: ArmPlace, armIndex: nu
     });
     const emulator = await openArmEmulator(setup, loaded.engine, models, placed);
     try {
-      await runArm(setup, arm, { base, bases, sha256: variant.sha256, ...(emulator === undefined ? {} : { emulator }) });
+      const files = new Map([...bases.keys()].map((precision) => [precision, models.file(precision)]));
+      await runArm(setup, arm, { base, bases, files, sha256: variant.sha256, ...(emulator === undefined ? {} : { emulator }) });
     } finally {
       emulator?.dispose();
     }
@@ -179,6 +186,32 @@ async function openArmEmulator(setup: ArmSetup, engine: TrainingEngine, models: 
   return emulator;
 }
 
+/** Where clients train. Throws CONFIG_INVALID with several arms at once: workers keep the models of one arm. */
+async function openExecutor({ engine, source, variants }: LoadedInputs, { config, paths, runId, executor, emit }: ArmsRequest, numArms: number): Promise<Executor | undefined> {
+  if (executor === undefined) return undefined;
+  if (numArms > 1) {
+    throw problemError("CONFIG_INVALID", { subject: "--parallel-arms", expected: "1 with workers, who train one arm's clients at once", received: String(numArms) });
+  }
+  const requests = memoryRequests(config);
+  return executor({
+    runId,
+    runFolder: paths.folder,
+    llamaCppRelease: engine.llamaCppRelease,
+    numThreads: config.numThreads,
+    device: engine.deviceName,
+    hiddenStateCache: config.hiddenStateCache,
+    memoryRequests: requests,
+    sourceModel: source,
+    models: variants,
+    fitting: async (wanted, numDevices) => {
+      const plans = await Promise.all(requests.map((request) => engine.planMemory(source.path, request)));
+      const most = mostWorkers(plans, { weightBytes: await weightsOfAll(config.arms, variants, source), ownWeights: engine.deviceName !== "CPU" });
+      return Math.min(wanted, most * Math.max(1, numDevices));
+    },
+    emit,
+  });
+}
+
 /** How many arms are at work at once: what was asked for, or what the cores suggest, cut to what memory holds. */
 async function decideParallelArms({ engine, source, variants }: LoadedInputs, { config, parallelArms = 1, emit }: ArmsRequest): Promise<number> {
   const byCores = usesDevice(config) ? 1 : Math.max(1, Math.floor(availableParallelism() / config.numThreads));
@@ -201,9 +234,29 @@ async function decideParallelArms({ engine, source, variants }: LoadedInputs, { 
 /** Largest number of arms whose workspaces fit beside the weights of all precisions, which may be open together; at least 1. */
 export function mostAtOnce(plans: readonly Pick<NativeMemoryPlan, "parts" | "limitBytes" | "streams">[], weightBytes: number): number {
   if (plans.some(({ streams }) => streams)) return 1;
-  const workspaces = plans.map(({ parts }) => parts.adapter + parts.activations + parts.checkpoints + parts.scratch + parts.vectors + parts.descriptions);
+  const workspaces = plans.map(({ parts }) => workspaceOf(parts));
   const room = Math.min(...plans.map(({ limitBytes }) => limitBytes)) - weightBytes;
   return Math.max(1, Math.floor(room / Math.max(1, ...workspaces)));
+}
+
+/** Beside what the plans know: a process of Node.js with the libraries loaded, and the samples and vectors of a job. */
+const WORKER_PROCESS_BYTES = 200 * 1024 ** 2;
+
+/**
+ * Largest number of worker processes with room for their workspaces; at least 1. On the processor they share the weights, which are mapped; on a device
+ * each has its own beside those of the run.
+ */
+export function mostWorkers(
+  plans: readonly Pick<NativeMemoryPlan, "parts" | "limitBytes" | "streams">[],
+  { weightBytes, ownWeights }: { readonly weightBytes: number; readonly ownWeights: boolean },
+): number {
+  const room = Math.min(...plans.map(({ limitBytes }) => limitBytes)) - weightBytes;
+  const perWorker = Math.max(0, ...plans.map(({ parts }) => workspaceOf(parts))) + (ownWeights ? weightBytes : WORKER_PROCESS_BYTES);
+  return Math.max(1, Math.floor(room / perWorker));
+}
+
+function workspaceOf(parts: NativeMemoryPlan["parts"]): number {
+  return parts.adapter + parts.activations + parts.checkpoints + parts.scratch + parts.vectors + parts.descriptions;
 }
 
 /** Bytes of the weights of all precisions that arms name, by the sizes of their files. */

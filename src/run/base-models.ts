@@ -5,6 +5,7 @@
  */
 import { baseModelOf } from "../config/federation.js";
 import type { ArmConfig } from "../config/schema.js";
+import type { JobModel } from "../executor/executor.js";
 import { problemError } from "../errors.js";
 import type { NativeKernelVariants, NativeModelInfo } from "../native/binding.js";
 import { assert } from "../util/assert.js";
@@ -105,6 +106,12 @@ export class BaseModels {
     const variant = this.#variants.get(precision);
     assert(variant !== undefined, "every precision of an arm has a variant");
     return variant;
+  }
+
+  /** The file of a precision's model and the kernels that it is computed with. */
+  file(precision: string): JobModel {
+    const { path, sha256 } = this.variant(precision);
+    return { path, sha256, variants: this.#kernels[precision] ?? EXACT_VARIANTS };
   }
 
   #modelOf(precision: string): OpenBaseModel {

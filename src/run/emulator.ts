@@ -48,6 +48,7 @@ export interface OpenEmulator {
   readonly trainer: LocalTrainer;
   hiddenStateCache(): NativeHiddenStateCache | undefined;
   readonly weightBytes: number;
+  readonly path: string;
   readonly sha256: string;
   dispose(): void;
 }
@@ -74,6 +75,7 @@ export async function openEmulator(engine: TrainingEngine, { modelPath, path, la
     trainer: base.trainer({ ...lora, layers: [...layers.inEmulator] }),
     hiddenStateCache: () => base.hiddenStateCache?.(),
     weightBytes: base.weightBytes,
+    path,
     sha256: await hashFile(path),
     dispose: () => {
       base.dispose();

@@ -67,7 +67,7 @@ async function fillRow({ models, setup, arm, missing }: Row): Promise<void> {
     assert(base !== undefined, "the arm's own precision was opened");
     const trainer = base.trainer(arm.lora);
     const strategy = groupedFor(arm, await createArmStrategy(arm), data);
-    const checkpoints = await openCheckpoints(setup, arm, { base, bases: new Map(own.map((precision) => [precision, base])), sha256: models.variant(arm.precision).sha256 }, trainer.layout);
+    const checkpoints = await openCheckpoints(setup, arm, { sha256: models.variant(arm.precision).sha256 }, trainer.layout);
     const loaded = await checkpoints.load();
     assert(loaded !== undefined, "a finished arm has a checkpoint");
     const { round, state } = loaded.snapshot;

@@ -1,6 +1,6 @@
 /** `resume <run>`: continues an interrupted run from its last checkpoints. */
 import type { CommandModule, InferredOptionTypes } from "yargs";
-import { executionOptions, outputOptions, parallelArmsOf, trackingOptions } from "../options.js";
+import { executionOf, executionOptions, outputOptions, trackingOptions } from "../options.js";
 import { showRun } from "../show-run.js";
 
 const resumeOptions = { ...outputOptions, ...executionOptions, ...trackingOptions } as const;
@@ -15,7 +15,7 @@ export const resumeCommand: CommandModule<object, ResumeArguments> = {
       .positional("run", { type: "string", demandOption: true, describe: "folder of the run, or its name in ./runs" })
       .options(resumeOptions),
   handler: async (values) => {
-    const execution = parallelArmsOf(values["parallel-arms"]);
+    const execution = await executionOf(values);
     const { resumeExperiment } = await import("../../experiment.js");
     await showRun(values, values.run, (options) => resumeExperiment(values.run, { ...options, ...execution }));
   },

@@ -4,7 +4,7 @@ import type { ExperimentConfig } from "../../config/schema.js";
 import type { ArmEstimate, ExperimentPlan } from "../../run/plan.js";
 import { describeMemoryPlan } from "../../report/memory-plan.js";
 import { formatBytes, formatCount, formatTable } from "../../report/format.js";
-import { executionOptions, loadConfigFrom, outputOptions, parallelArmsOf, withConfigOptions, trackingOptions } from "../options.js";
+import { executionOf, executionOptions, loadConfigFrom, outputOptions, withConfigOptions, trackingOptions } from "../options.js";
 import { showRun } from "../show-run.js";
 
 const runOptions = {
@@ -28,7 +28,7 @@ export const runCommand: CommandModule<object, RunArguments> = {
       .example("$0 run experiment.yaml --num-threads 1 --parallel-arms auto", "small models: one arm per core")
       .example("$0 run experiment.yaml --report-to tensorboard,csv", "measurements for other programs while it goes"),
   handler: async (values) => {
-    const execution = parallelArmsOf(values["parallel-arms"]);
+    const execution = await executionOf(values);
     const { config } = await loadConfigFrom({ ...values });
     if (values["dry-run"]) {
       printPlan(await makePlan(config), values.json);

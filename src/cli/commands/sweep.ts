@@ -4,7 +4,7 @@ import type { CommandModule, InferredOptionTypes } from "yargs";
 import { isFedllmError, problemError } from "../../errors.js";
 import type { SweepCell } from "../../sweep.js";
 import { listenForInterrupt } from "../interrupt.js";
-import { executionOptions, loadConfigFrom, outputOptions, parallelArmsOf, seedsOf, withConfigOptions } from "../options.js";
+import { executionOf, executionOptions, loadConfigFrom, outputOptions, seedsOf, withConfigOptions } from "../options.js";
 import { createReporter } from "../reporter.js";
 
 const sweepOptions = {
@@ -26,7 +26,7 @@ export const sweepCommand: CommandModule<object, SweepArguments> = {
       .example("$0 sweep --grid lora.rank=4,8,16 --seeds 0,1,2", "later: only what rank 16 adds"),
   handler: async (values) => {
     const { parseGridOption, runSweep, sweepCells } = await import("../../sweep.js");
-    const execution = parallelArmsOf(values["parallel-arms"]);
+    const execution = await executionOf(values);
     // Here seeds are runs, not arms of one.
     const { seeds, ...given } = { ...values } as Readonly<Record<string, unknown>>;
     const fields = (values.grid ?? []).map(parseGridOption);
