@@ -134,10 +134,11 @@ function renderAnswer(study: Study, figure: Figure | undefined): string {
   return element("section", { id: "answer", "aria-labelledby": "answer-title" }, element("h2", { id: "answer-title", class: "skip" }, "Answer"), element("div", { class: "hero" }, words, drawn));
 }
 
-function renderTiles({ answer: { focus }, metrics, arms }: Study): string {
+function renderTiles({ answer: { focus, effect }, metrics, arms }: Study): string {
   const [main] = metrics;
   if (focus === undefined || main === undefined) return "";
-  const { change, adjustedPValue, weights, peakMemory } = focus;
+  const { weights, peakMemory } = focus;
+  const { change, adjustedPValue } = effect === undefined ? focus : { ...effect, change: effect.difference };
   const half = change.high === undefined ? "" : `± ${formatValue(change.high - change.mean, main)}, `;
   const test = adjustedPValue === undefined ? "no test" : `p = ${formatPValue(adjustedPValue)}`;
   const tile = (title: string, value: string, small: string) => element("div", { class: "tile" }, element("dt", {}, text(title)), element("dd", {}, text(value), element("small", {}, text(small))));

@@ -47,7 +47,7 @@ function chooseFocus(lines: readonly AnswerLine[], { arms }: AnswerParts): Answe
   return lines.filter((line) => strategyOf(line) === strategy).sort((left, right) => left.weights - right.weights)[0];
 }
 
-function describeLine(line: AnswerLine, main: StudyMetric, { arms, quality, mainEffects: effects }: AnswerParts): Pick<Answer, "sentence" | "detail"> {
+function describeLine(line: AnswerLine, main: StudyMetric, { arms, quality, mainEffects: effects }: AnswerParts): Pick<Answer, "sentence" | "detail" | "effect"> {
   const armOf = (name: string) => arms.find(({ arm }) => arm === name);
   const valueOf = (name: string) => quality.find(({ arm, metric }) => arm === name && metric === main.metric)?.value.mean;
   const [precision, referencePrecision] = [line.arm, line.reference].map((name) => armOf(name)?.precision ?? name);
@@ -58,6 +58,7 @@ function describeLine(line: AnswerLine, main: StudyMetric, { arms, quality, main
   const peak = line.peakMemory === undefined ? "" : ` At the peak of training it takes ${describeSaving(line.peakMemory)} memory.`;
   if (effect !== undefined) {
     return {
+      effect,
       sentence: `Averaged over ${String(effect.numPairs)} federated strategies, ${lowerFirst(describeVerdict(effect, precision ?? "", main))} ${describeSaving(line.weights)} memory for weights.`,
       detail: `Over strategies: ${describeChange(effect, main)}. Of them ${values}${describeChange(line, main)}.${peak}`,
     };

@@ -48,6 +48,8 @@ export interface Answer {
   readonly lines: readonly AnswerLine[];
   /** The line that the sentence is about. */
   readonly focus?: AnswerLine;
+  /** Its precision averaged over strategies, which the sentence then says; absent with one strategy. */
+  readonly effect?: MainEffect;
 }
 
 export interface AnswerLine {

@@ -163,6 +163,7 @@ test("a precision is tested averaged over federated strategies, on seeds that al
   const t = 1.5 * Math.sqrt(3);
   expect(effect?.pValue).toBeCloseTo(1 - t / Math.sqrt(2 + t * t), 9);
   expect(effect?.adjustedPValue).toBe(effect?.pValue);
+  expect(answer.effect).toEqual(effect);
   expect(answer.sentence).toMatch(/^Averaged over 2 federated strategies, training on Q4_K_M costs nothing in held-out loss that 3 seeds can show, and takes/u);
   // Local against FedAvg over both precisions, with Holm's correction over two strategies.
   const strategies = mainEffects.filter(({ factor }) => factor === "strategy");
