@@ -1,10 +1,10 @@
 /** The strategies of an experiment's arms and their options: loaded, merged from the common ones, checked, made. */
 import { problemError } from "../errors.js";
 import { checkGroupable } from "../federated/groups.js";
-import { checkWirePrecision } from "../federated/wire-precision.js";
 import type { StrategyOptions } from "../federated/strategies/options.js";
 import { knownOptions, resolveOptions, type StrategySource } from "../federated/strategies/registry.js";
 import type { Strategy } from "../federated/strategy.js";
+import { checkLinksConfig } from "./links.js";
 import type { ArmConfig, ParsedExperiment } from "./schema.js";
 import { loadStrategy, strategyLabel } from "./strategy-file.js";
 
@@ -51,7 +51,7 @@ export function mergeStrategyOptions(common: StrategyOptions, arm: ArmStrategyIn
 export function checkArmStrategy(arm: ArmConfig, strategy: Strategy): void {
   const { training, federation, strategyOptions, lora } = arm;
   if (federation.adapterPerGroup) checkGroupable(strategy);
-  checkWirePrecision(strategy, federation.adapterPrecision, ` of arm ${arm.name}`);
+  checkLinksConfig(arm, strategy);
   const refuse = (subject: string, expected: string, received: string, remedy?: string) =>
     problemError("CONFIG_INVALID", { subject: `${subject} of arm ${arm.name}`, expected, received, ...(remedy === undefined ? {} : { remedy }) });
   if (strategy.keepsFrozen === true && training.dpo?.reference === "start") {

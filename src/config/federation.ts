@@ -3,8 +3,8 @@ import { basename } from "node:path";
 import { z } from "zod";
 import { problemError } from "../errors.js";
 import { deviceOf, type DeviceAssignment, type DeviceProfile } from "../federated/devices.js";
+import { linksShape } from "./links.js";
 import { PRECISION_NAMES } from "./names.js";
-import { WIRE_PRECISIONS } from "../federated/wire-precision.js";
 import type { Participation } from "../federated/participation.js";
 
 const MEGABIT_BYTES = 1e6 / 8;
@@ -62,10 +62,7 @@ export const federationShape = {
     .optional()
     .describe("real time after which a client that still trains is stopped and counts as failed, each time it is asked; who fails then depends on the machine, so the run does not repeat bit for bit; default: clients take their time"),
   attempts: z.int().min(1).max(100).default(1).describe("how often a client that fails is asked in one round before the failure stands"),
-  adapterPrecision: z
-    .enum(WIRE_PRECISIONS)
-    .optional()
-    .describe("in which the adapter travels, both ways: what is sent is rounded to it, and bytes are those of the encoding; saved adapters are as the server has them; default: f32"),
+  ...linksShape,
   adapterPerGroup: z
     .boolean()
     .default(false)

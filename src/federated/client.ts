@@ -3,11 +3,13 @@
  * state. A failure is returned as a value; only cancellation is thrown. Checking the update is the server's part.
  */
 import { composeInner } from "../adapter/inner.js";
-import { gatherSlice, scatterSlice } from "../adapter/slice.js";
+import { gatherSlice, scatterSlice, type AdapterSlice } from "../adapter/slice.js";
 import { findNonFinite, subtractWeights } from "../adapter/weights.js";
 import { errorCodeOf, problemError } from "../errors.js";
 import { deriveSeed } from "../util/random.js";
+import { encodeAnswer } from "./answer-message.js";
 import type { SampleIndices } from "./cohort.js";
+import { joinClientState, splitClientState, type Residuals } from "./feedback.js";
 import { sequencesOf } from "./local-trainer.js";
 import type {
   LocalTrainer,
@@ -22,7 +24,6 @@ import type {
 } from "./local-trainer.js";
 import type { ClientFailure, ClientUpdate, FederatedClient, NamedState, TrainTask } from "./protocol.js";
 import type { ClientSide } from "./strategy.js";
-import { roundToWire } from "./wire-precision.js";
 
 /** Settings of local training that no strategy changes. */
 export interface LocalTrainingOptions {
@@ -72,13 +73,15 @@ export type ClientOutcome =
 export async function trainClient(
   task: TrainTask,
   client: FederatedClient,
-  ownState: NamedState | undefined,
+  storedState: NamedState | undefined,
   options: LocalTrainingOptions,
   deps: ClientDeps,
 ): Promise<ClientOutcome> {
   try {
     const { layout } = deps.trainer;
-    const ownTask = deps.clientSide?.begin(task, ownState, layout) ?? task;
+    const { own: ownState, residuals } = splitClientState(storedState);
+    const started = withInitial(task, deps.trainer);
+    const ownTask = deps.clientSide?.begin(started, ownState, layout) ?? started;
     const startWeights = makeStartWeights(ownTask, deps);
     const samples = await readRoundSamples(ownTask, client, deps.sampleIndices);
     const result = await trainLocally(ownTask, startWeights, samples, options, deps);
@@ -94,12 +97,13 @@ export async function trainClient(
     const finished = deps.clientSide?.finish(ownTask, outcome, ownState);
     const change = subtractWeights(result.weights, startWeights);
     const slice = finished?.answerSlice ?? ownTask.answerSlice;
+    const { residuals: kept, ...answer } = makeAnswer(slice === undefined ? change : gatherSlice(change, layout, slice), slice, ownTask, deps, residuals);
     const update: ClientUpdate = {
       ...describeUpdate(ownTask, samples.length, withCostOf(result, personal), deps.layoutFingerprint),
-      update: roundToWire(slice === undefined ? change : gatherSlice(change, layout, slice), ownTask.encoding),
+      ...answer,
       ...(slice === undefined ? {} : { slice }),
-      ...(ownTask.encoding === undefined ? {} : { encoding: ownTask.encoding }),
     };
+    const nextState = joinClientState(finished?.nextState, kept);
     return {
       kind: "update",
       trainedWeights: wholeAdapter(result.weights, ownTask, deps),
@@ -107,7 +111,7 @@ export async function trainClient(
         finished?.controlVariateUpdate === undefined
           ? update
           : { ...update, controlVariateUpdate: finished.controlVariateUpdate },
-      ...(finished?.nextState === undefined ? {} : { nextState: finished.nextState }),
+      ...(nextState === undefined ? {} : { nextState }),
     };
   } catch (error) {
     if (deps.signal?.aborted === true) throw error;
@@ -117,6 +121,23 @@ export async function trainClient(
       failure: { clientId: task.clientId, round: task.round, code: errorCodeOf(error), message },
     };
   }
+}
+
+/** The update as it is, or as a message with what the client keeps of it. */
+function makeAnswer(
+  change: Float32Array,
+  slice: AdapterSlice | undefined,
+  task: TrainTask,
+  { trainer: { layout }, layoutFingerprint }: ClientDeps,
+  residuals: Residuals,
+): { readonly update: Float32Array; readonly message?: Uint8Array; readonly residuals: Residuals } {
+  if (task.uplink === undefined) return { update: change, residuals };
+  return encodeAnswer(change, slice, task, task.uplink, { layout, layoutFingerprint, residuals });
+}
+
+/** The task with the initial adapter that its message names the seed of. */
+function withInitial(task: TrainTask, trainer: LocalTrainer): TrainTask {
+  return task.initialSeed === undefined || task.known === undefined ? task : { ...task, known: trainer.initialWeights(task.initialSeed) };
 }
 
 /** The training of an adapter that stays at the client; undefined for a strategy without one. */

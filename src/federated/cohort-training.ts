@@ -4,6 +4,7 @@
  */
 import { compareIds, weightsNorm } from "../adapter/weights.js";
 import { assert } from "../util/assert.js";
+import { openAnswer } from "./answer-message.js";
 import { mapBounded } from "./bounded.js";
 import { splitByGroup } from "./groups.js";
 import { readRoundSamples, trainClient, type ClientOutcome } from "./client.js";
@@ -17,7 +18,6 @@ import { keepsTrained, weightOf, type TrainedAdapter } from "./round-measures.js
 import type { Aggregation, RoundContext } from "./strategy.js";
 import { withinTime } from "./time-limit.js";
 import { downloadBytes, expectedUploadBytes, uploadBytes } from "./traffic.js";
-import { checkUpdate } from "./update-check.js";
 
 /** An answer that counts. */
 export interface Accepted {
@@ -255,14 +255,16 @@ function checkOutcome(setup: RoundSetup, task: TrainTask, outcome: ClientOutcome
   if (outcome.kind === "failure") {
     return { record: { ...common, uploadBytes: 0, ...failureColumns(outcome.failure) }, failure: outcome.failure };
   }
-  const { update } = outcome;
+  const answer = outcome.update;
   const cost = {
-    uploadBytes: travels ? uploadBytes(update) : 0,
-    trainDurationMs: update.trainDurationMs,
-    ...(update.memory === undefined ? {} : { memory: update.memory }),
+    uploadBytes: travels ? uploadBytes(answer) : 0,
+    trainDurationMs: answer.trainDurationMs,
+    ...(answer.memory === undefined ? {} : { memory: answer.memory }),
   };
-  const failure = checkUpdate(update, task, { layout: deps.trainer.layout, layoutFingerprint });
-  if (failure !== undefined) return { record: { ...common, ...cost, ...failureColumns(failure) }, failure };
+  const expectation = { layout: deps.trainer.layout, layoutFingerprint };
+  const opened = openAnswer(answer, task, expectation);
+  if (opened.kind === "failure") return { record: { ...common, ...cost, ...failureColumns(opened.failure) }, failure: opened.failure };
+  const { update } = opened;
   const record: ClientRoundRecord = {
     ...common,
     ...cost,

@@ -9,7 +9,7 @@ import { selectParticipants, type SampleIndices } from "./cohort.js";
 import { splitByGroup } from "./groups.js";
 import type { CohortMember, FederatedClient, NamedState, TrainTask } from "./protocol.js";
 import type { RoundContext, Strategy, TrainingPlan } from "./strategy.js";
-import { downloadBytes, expectedUploadBytes } from "./traffic.js";
+import { expectedDownloadBytes, expectedUploadBytes } from "./traffic.js";
 
 /** Of all clients and rounds. */
 export interface ExpectedTraffic {
@@ -62,7 +62,7 @@ function sizesOfRound(request: TrafficRequest, state: NamedState, round: number)
   const tasks = strategy.configure(state, asked, contextOf(request, round));
   const wanted = strategy.cohort === "fixed" ? asked.length : plan.clientsPerRound;
   const uploads = splitByGroup(tasks, strategy.groups, ({ clientId }) => clientId).flatMap((group) => largest(group, wanted, layout));
-  return { asked, uploadBytes: sumOf(uploads), downloadBytes: sumOf(tasks.map(downloadBytes)), isUpperBound: false };
+  return { asked, uploadBytes: sumOf(uploads), downloadBytes: sumOf(tasks.map((task) => expectedDownloadBytes(task, layout))), isUpperBound: false };
 }
 
 /** Who answers an asynchronous server depends on the clock, so clients of different sizes give a bound. */
@@ -71,7 +71,7 @@ function sizesOfVersion(request: TrafficRequest, state: NamedState, round: numbe
   const everybody = membersOf(clients);
   const tasks = strategy.configure(state, everybody, contextOf(request, round));
   const numAnswers = Math.min(strategy.asynchronous?.bufferSize ?? 0, everybody.length);
-  const [uploads, downloads] = [largest(tasks, tasks.length, layout), tasks.map(downloadBytes).sort((left, right) => right - left)];
+  const [uploads, downloads] = [largest(tasks, tasks.length, layout), tasks.map((task) => expectedDownloadBytes(task, layout)).sort((left, right) => right - left)];
   return {
     asked: everybody,
     uploadBytes: sumOf(uploads.slice(0, numAnswers)),
@@ -89,7 +89,7 @@ function largest(tasks: readonly TrainTask[], count: number, layout: AdapterLayo
 }
 
 function contextOf({ plan, clients, layout }: TrafficRequest, round: number): RoundContext {
-  return { round, plan, numClients: clients.length, layout };
+  return { round, plan, numClients: clients.length, layout, sizesOnly: true };
 }
 
 function membersOf(clients: readonly FederatedClient[]): readonly CohortMember[] {

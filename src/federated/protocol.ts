@@ -5,7 +5,7 @@
  */
 import type { AdapterHalf, AdapterSlice } from "../adapter/slice.js";
 import type { ErrorCode } from "../errors.js";
-import type { WirePrecision } from "./wire-precision.js";
+import type { DownlinkFormat, UplinkFormat } from "../wire/formats.js";
 import type { FrozenAdapter, MemoryUse, PreferenceMetrics, TrainingExample } from "./local-trainer.js";
 
 /** A participant with its own data. The pooled data of all participants is one of these as well. */
@@ -32,8 +32,14 @@ export interface TrainTask extends CohortMember {
   /** What is sent of the adapter that training starts from: its `slice`, or all of it without one. */
   readonly weights: Float32Array;
   readonly slice?: AdapterSlice;
-  /** In which `weights` travel, which hold what the receiver decodes, and in which the client answers; absent: single precision. */
-  readonly encoding?: WirePrecision;
+  /** In which `weights` travel, which hold what the receiver decodes; absent: as they are, in single precision. */
+  readonly downlink?: DownlinkFormat;
+  /** The message in that format. */
+  readonly message?: Uint8Array;
+  /** Named in the message: the client makes `known` anew from it, as every client's initial adapter was made. */
+  readonly initialSeed?: number;
+  /** In which the client answers; absent: with the vector itself. */
+  readonly uplink?: UplinkFormat;
   /**
    * With a slice: the adapter that a client has without its being sent, into which the slice is put, for example the
    * initial one, which every client makes from the run's seed. Absent: zeros, which train as if they were not there.
@@ -80,8 +86,8 @@ export interface ClientUpdate extends CohortMember {
    */
   readonly update: Float32Array;
   readonly slice?: AdapterSlice;
-  /** In which `update` travelled, which holds what the server decodes; absent: single precision. */
-  readonly encoding?: WirePrecision;
+  /** The update as it travels, of which `update` holds what is decoded; absent: the vector itself travels. */
+  readonly message?: Uint8Array;
   /** Fingerprint of the layout the client trained in. */
   readonly layoutFingerprint: string;
   readonly numSamples: number;

@@ -49,6 +49,8 @@ export interface RoundContext {
   /** All clients of the federation, also those not in this round's cohort. */
   readonly numClients: number;
   readonly layout: AdapterLayout;
+  /** Tasks are made for their sizes, so nothing need be encoded. */
+  readonly sizesOnly?: boolean;
 }
 
 /** The result of a client's local training, before it leaves the client. */
@@ -146,6 +148,10 @@ export interface Strategy {
   readonly keepsFrozen?: boolean;
   /** Its tasks and answers bring control variates beside the weights, which server and clients both keep. */
   readonly sendsControlVariates?: boolean;
+  /** Numbers of one place in two rounds' adapters mean different things: factors are decomposed anew, or clients' ranks change. */
+  readonly changesBasis?: boolean;
+  /** What tasks do not send of `known` is the initial adapter's in all rounds. */
+  readonly keepsInitial?: boolean;
   /** It trains the matrices between a fixed A and B (`TrainTask.outer`), so what distinguishes A from B has no meaning. */
   readonly trainsInner?: boolean;
   /**

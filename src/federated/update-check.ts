@@ -21,7 +21,6 @@ export function checkUpdate(
 ): ClientFailure | undefined {
   const problem =
     findIdentityProblem(update, task) ??
-    findEncodingProblem(update, task) ??
     findLayoutProblem(update, expectation) ??
     findSliceProblem(update, task, expectation) ??
     findVectorProblem("weights", update.update, expectedLength(update, task, expectation)) ??
@@ -51,11 +50,6 @@ function findIdentityProblem(update: ClientUpdate, task: TrainTask): Finding | u
   }
   if (update.numExamples === task.numExamples) return undefined;
   return { expected: `the weight ${String(task.numExamples)}`, received: String(update.numExamples) };
-}
-
-function findEncodingProblem(update: ClientUpdate, task: TrainTask): Finding | undefined {
-  if (update.encoding === task.encoding) return undefined;
-  return { expected: `weights in ${task.encoding ?? "f32"}`, received: update.encoding ?? "f32" };
 }
 
 function findLayoutProblem(update: ClientUpdate, { layoutFingerprint }: UpdateExpectation): Finding | undefined {

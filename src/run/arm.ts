@@ -6,6 +6,7 @@ import { mkdir } from "node:fs/promises";
 import { createHash } from "node:crypto";
 import { fingerprintLayout, type AdapterLayout } from "../adapter/layout.js";
 import { createArmStrategy } from "../config/arm-strategies.js";
+import { linksOf } from "../config/links.js";
 import { participationOf, withoutFolders } from "../config/federation.js";
 import { shapingDataFields } from "../config/load.js";
 import { seedOf } from "../config/schema.js";
@@ -21,8 +22,8 @@ import type { FederationEvent } from "../federated/records.js";
 import { runServer } from "../federated/server.js";
 import type { FederationStart } from "../federated/server.js";
 import type { Strategy } from "../federated/strategy.js";
+import { withLinks } from "../federated/links.js";
 import { withRobustRule } from "../federated/robust.js";
-import { withWirePrecision } from "../federated/wire-precision.js";
 import { events } from "../metrics/queries.js";
 import type { MetricsStore } from "../metrics/store.js";
 import { assert } from "../util/assert.js";
@@ -113,11 +114,12 @@ async function trainArm(setup: ArmSetup, arm: ArmConfig, model: ArmModel, privac
   const trainers = new Map([...model.bases].map(([precision, base]) => [precision, base.trainer(arm.lora)]));
   const handedOn = trainersOfClients(setup, arm, model, { trainer, trainers });
   const mixed = trainers.size === 1 ? {} : { trainerOf: assignTrainers(handedOn.trainers, arm, seed) };
-  const strategy = groupedFor(arm, await createArmStrategy(arm), data);
-  const checkpoints = await openCheckpoints(setup, arm, model, trainer.layout);
   const startFile = setup.startAdapters.get(arm.name);
+  const initialSeed = deriveSeed(seed, "initial-adapter");
+  const strategy = groupedFor(arm, await createArmStrategy(arm), data, startFile === undefined ? initialSeed : undefined);
+  const checkpoints = await openCheckpoints(setup, arm, model, trainer.layout);
   const startAdapter = startFile === undefined ? undefined : await readStartAdapter(startFile, arm, model.base);
-  const start = await findStart(checkpoints, emit, () => startAdapter?.weights ?? trainer.initialWeights(deriveSeed(seed, "initial-adapter")));
+  const start = await findStart(checkpoints, emit, () => startAdapter?.weights ?? trainer.initialWeights(initialSeed));
   setup.peakMemory.reset();
   // What was used until now belongs to no round.
   setup.energy.read();
@@ -200,9 +202,12 @@ function serverTrainer({ lora }: ArmConfig, { base, emulator }: ArmModel, { serv
   return emulator === undefined || data === undefined ? {} : { server: createServerTrainer({ emulator, base, lora, data }) };
 }
 
-/** The strategy with the arm's robust rule, with what travels in the arm's precision, once per group where the arm has an adapter for each. Throws CONFIG_INVALID as createGrouped. */
-export function groupedFor({ federation, robust }: ArmConfig, strategy: Strategy, { groupOf }: Pick<TrainingData, "groupOf">): Strategy {
-  const wired = withWirePrecision(withRobustRule(strategy, robust), federation.adapterPrecision);
+/**
+ * The strategy with the arm's robust rule and links, once per group where the arm has an adapter for each. `initialSeed`: of the initial adapter; absent: it was
+ * made otherwise, or sizes alone are asked for. Throws CONFIG_INVALID as createGrouped.
+ */
+export function groupedFor({ federation, robust }: ArmConfig, strategy: Strategy, { groupOf }: Pick<TrainingData, "groupOf">, initialSeed?: number): Strategy {
+  const wired = withLinks(withRobustRule(strategy, robust), linksOf(federation), initialSeed);
   if (!federation.adapterPerGroup) return wired;
   assert(groupOf !== undefined, "the configuration has groups where an arm has adapters for them");
   return createGrouped(wired, groupOf);

@@ -51,6 +51,10 @@ const EXACT = [
   "{strategy: fedasync}",
   "{strategy: fedbuff, strategyOptions: {bufferSize: 3}}",
   "{strategy: centralized}",
+  "{name: encoded, strategy: fedavg, federation: {uplink: q4_0, downlink: f16}}",
+  "{name: differences, strategy: fedavg, federation: {uplink: {encoding: q8_0, errorFeedback: true}, downlink: {encoding: q4_0, delta: true}}}",
+  "{name: seeded, strategy: ffa-lora, federation: {uplink: bf16, downlink: {encoding: q8_0, delta: true}}}",
+  "{name: inner, strategy: fed-sb, federation: {uplink: q8_0}}",
 ];
 
 test("where everybody answers they are exact", async () => {
@@ -69,7 +73,12 @@ test("with an adapter per group they are exact", async () => {
 const isAtMost = (recorded: readonly number[], planned: readonly number[]) => recorded.every((bytes, index) => bytes <= (planned[index] ?? 0));
 
 test("where what is learned decides, or clients fail, they are a bound and say so", async () => {
-  const learned = await compare(["{strategy: florist, strategyOptions: {energy: 0.5}}", "{strategy: hetlora, strategyOptions: {pruneFactor: 0.5, pruneLambda: 10}}"]);
+  const learned = await compare([
+    "{strategy: florist, strategyOptions: {energy: 0.5}}",
+    "{strategy: hetlora, strategyOptions: {pruneFactor: 0.5, pruneLambda: 10}}",
+    "{name: parts, strategy: fedavg, federation: {uplink: {encoding: q8_0, topK: 0.1}, downlink: {encoding: f16, delta: true, topK: 0.5}}}",
+    "{name: packed, strategy: rolora, federation: {uplink: {encoding: f16, compression: deflate}, downlink: {compression: brotli}}}",
+  ]);
   const failing = await compare(
     ["{strategy: fedavg}", "{strategy: fed-sb}", "{strategy: fedex-lora}", "{strategy: flora, strategyOptions: {clientRanks: [1, 2]}}", "{strategy: fedbuff}"],
     "federation={overSelection: 1.5, devices: {profiles: {pc: {tokensPerSecond: 50, failureProbability: 0.1}}}}",

@@ -140,8 +140,9 @@ test("the precision in which the adapter travels is a dimension: fewer bytes, as
   const sums = database.prepare("SELECT a.name, sum(r.upload_bytes) AS uploadBytes, sum(r.download_bytes) AS downloadBytes FROM arms a JOIN rounds r ON r.arm = a.name GROUP BY a.name ORDER BY a.arm_index").all();
   database.close();
   expect(plan.arms.map(({ name, uploadBytes, downloadBytes }) => ({ name, uploadBytes, downloadBytes }))).toEqual(sums);
-  const whole = plan.arms[0]?.uploadBytes ?? 0;
-  expect(plan.arms.slice(0, 4).map(({ uploadBytes }) => uploadBytes / whole)).toEqual([1, 1 / 2, 1 / 2, 34 / 128]);
+  // Three answers in each of two rounds, with a header each.
+  const numbers = (plan.arms[0]?.trainableParameters ?? 0) / 32;
+  expect(plan.arms.slice(0, 4).map(({ uploadBytes }) => (uploadBytes / 6 - 112) / numbers)).toEqual([128, 64, 64, 34]);
 
   for (const strategy of ["scaffold", "fedbuff", "flora", "fed-sb"]) {
     await expect(configOf(file, `arms={strategies: [${strategy}]}`, "federation.adapterPrecision=f16")).rejects.toMatchObject({ code: "CONFIG_INVALID", message: expect.stringContaining(`f32 with strategy ${strategy}`) as string });

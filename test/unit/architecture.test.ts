@@ -103,7 +103,7 @@ describe("imports", () => {
     expect(found.filter((line) => !line.endsWith("src/federated/local-trainer.js"))).toEqual([]);
   });
 
-  test.each(["data", "figures", "metrics", "privacy", "secagg", "adapter", "util"])("%s stands at the bottom", (folder) => {
+  test.each(["data", "figures", "metrics", "privacy", "secagg", "adapter", "util", "wire"])("%s stands at the bottom", (folder) => {
     const upper = ["analysis", "cli", "federated", "native", "run", "report", "executor"].map((name) => `src/${name}/`);
     // The data folder produces what the trainer interface takes, and names it with that interface's types.
     const allowed = folder === "data" ? "src/federated/local-trainer.js" : undefined;

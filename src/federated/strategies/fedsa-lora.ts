@@ -21,6 +21,7 @@ export function createFedSaLora(): Strategy {
   return {
     ...createFedAvg(),
     name: "fedsa-lora",
+    keepsInitial: true,
     clientSide: {
       begin: (task, ownState, layout) => {
         const { known } = task;

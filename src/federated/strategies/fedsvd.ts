@@ -27,6 +27,7 @@ export function createFedSvd(): Strategy {
   return {
     ...fedAvg,
     name: "fedsvd",
+    changesBasis: true,
     configure: (state, cohort, context) =>
       fedAvg.configure(state, cohort, context).map((task) => ({ ...task, trainable: "b", answerSlice: B_HALF })),
     aggregate: aggregateMean(byDataSize, (state, mean, { layout }) => {

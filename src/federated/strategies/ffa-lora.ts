@@ -18,6 +18,7 @@ export function createFfaLora(): Strategy {
   return {
     ...createFedAvg(),
     name: "ffa-lora",
+    keepsInitial: true,
     configure: (state, cohort, context) => {
       const known = stateArray(state, "adapter");
       const weights = gatherSlice(known, context.layout, B_HALF);

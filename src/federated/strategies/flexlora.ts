@@ -30,6 +30,7 @@ export function createFlexLora({ clientRanks }: RankOptions = FLEXLORA_DEFAULTS)
   return {
     ...createFedAvg(),
     name: "flexlora",
+    changesBasis: true,
     init: (weights) => ({ arrays: { adapter: weights, initial: weights }, numbers: {} }),
     configure: (state, cohort, context) => {
       const adapter = stateArray(state, "adapter");

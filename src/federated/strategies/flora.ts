@@ -30,6 +30,7 @@ export function createFlora({ extraRank, clientRanks }: StackOptions = FLORA_DEF
   return {
     ...createFedAvg(),
     name: "flora",
+    changesBasis: true,
     keepsFrozen: true,
     init: (weights) => ({ arrays: { ...NO_EXTRA.arrays, adapter: weights, initial: weights }, numbers: NO_EXTRA.numbers }),
     configure: (state, cohort, context) => {

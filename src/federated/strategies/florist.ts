@@ -25,6 +25,7 @@ export function createFlorist({ clientRanks, energy }: EnergyOptions = FLORIST_D
   return {
     ...createFlexLora({ clientRanks }),
     name: "florist",
+    changesBasis: true,
     sizesVary: true,
     configure: (state, cohort, context) => {
       const adapter = stateArray(state, "adapter");

@@ -34,6 +34,7 @@ export function createHetLora(options: PruningOptions = HETLORA_DEFAULTS): Strat
   return {
     ...createFedAvg(),
     name: "hetlora",
+    changesBasis: true,
     sizesVary: options.pruneFactor < 1,
     clientSide: makeClientSide(options),
     configure: (state, cohort, context) =>
